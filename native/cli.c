@@ -1,0 +1,614 @@
+// hyperion: the command line over the native core. The same verbs and options as the Node one in glue/cli.js.
+#include "../src/hyperion.h"
+#include "../src/base/bytes.h"
+#include "../src/model/gguf.h"
+#include "../src/port.h"
+#include "../src/runtime/inspect.h"
+#include "chat_format.h"
+#include "port_posix.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, MAX_STOPS = 16, MAX_SHARDS = 512 };
+
+static const char help[] =
+    "hyperion: run quantized language models\n"
+    "\n"
+    "usage:\n"
+    "  hyperion run MODEL [PROMPT]        continue a text (PROMPT '-': read it from standard input)\n"
+    "  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without MESSAGE, turn by turn\n"
+    "  hyperion tokenize MODEL [TEXT]     show the tokens of a text\n"
+    "  hyperion info MODEL                show metadata and tensors\n"
+    "  hyperion bench MODEL               measure prompt and answer speed\n"
+    "  hyperion quantize IN OUT FORMAT    write the model in Q4_0, Q8_0 or F16\n"
+    "  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines\n"
+    "\n"
+    "MODEL is a GGUF file; of a split model, its first part.\n"
+    "\n"
+    "sampling:\n"
+    "  -n, --max-tokens N        stop after N tokens (default 256)\n"
+    "  -t, --temperature X       0 always takes the likeliest token (default 0.7)\n"
+    "  -k, --top-k N             choose among the N likeliest\n"
+    "  -p, --top-p X             choose among the likeliest that make up X of the probability\n"
+    "      --min-p X             drop tokens below X times the likeliest one's probability\n"
+    "      --typical-p X         locally typical sampling\n"
+    "      --repeat-penalty X    discourage tokens of the last 64 (1: off)\n"
+    "      --frequency-penalty X, --presence-penalty X\n"
+    "      --mirostat TAU        mirostat 2 with that target surprise in bits\n"
+    "  -s, --seed N              same seed, same text, on every platform (default 0)\n"
+    "      --stop TEXT           end the answer before TEXT; may be repeated\n"
+    "\n"
+    "engine:\n"
+    "  -c, --context N           tokens of prompt and answer together\n"
+    "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
+    "      --cache f16|q8_0      format of the KV cache (default f16)\n"
+    "      --system TEXT         chat: the system message\n"
+    "      --lines               perplexity: every line is a text of its own\n"
+    "      --specials            tokenize: read special tokens in the text\n"
+    "      --json                one JSON object instead of text for people\n"
+    "  -q, --quiet               no progress and no figures\n"
+    "\n"
+    "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted\n";
+
+typedef struct options {
+    uint32_t max_tokens, context;
+    size_t memory;
+    hyp_cache cache;
+    hyp_sampling sampling;
+    const char *stops[MAX_STOPS];
+    uint32_t stop_count;
+    const char *system;
+    bool lines, specials, json, quiet;
+} options;
+
+typedef struct loaded {
+    hyp_engine *engine;
+    hyp_model *model;
+    hyp_source sources[MAX_SHARDS];
+    uint32_t shards;
+    double load_s;
+} loaded;
+
+static volatile sig_atomic_t interrupted;
+static void on_interrupt(int signal_number) { (void)signal_number, interrupted = 1; }
+
+static bool colour(void) { return isatty(STDERR_FILENO) && !getenv("NO_COLOR"); }
+
+static int usage_error(const char *message, const char *what) {
+    fprintf(stderr, "hyperion: %s%s%s\ntry 'hyperion --help'\n", message, what ? " " : "", what ? what : "");
+    return EXIT_USAGE;
+}
+
+static int failed(const loaded *l, hyp_status status) {
+    fprintf(stderr, "hyperion: %s (%s)\n", hyp_engine_error(l->engine), hyp_status_name(status));
+    return status == HYP_E_CANCELLED ? 130 : 1;
+}
+
+static void progress_bar(const char *what, uint64_t done, uint64_t total) {
+    static uint64_t last;
+    uint64_t now = hyp_port_now_ns();
+    if (!isatty(STDERR_FILENO) || (done < total && now - last < 50000000)) return;
+    last = now;
+    int width = 32, full = total ? (int)(done * (uint64_t)width / total) : width;
+    fprintf(stderr, "\r%s [%.*s%*s] %3d%%", what, full, "################################", width - full, "", total ? (int)(done * 100 / total) : 100);
+    if (done == total) fputs("\r\033[K", stderr);
+}
+
+static bool loading(void *context, uint64_t done, uint64_t total) {
+    if (!((const options *)context)->quiet) progress_bar("loading", done, total);
+    return !interrupted;
+}
+
+// Opens `path`, and the other parts when it is the first of a split model (-00001-of-0000N).
+static bool open_sources(loaded *l, const char *path) {
+    char name[4096];
+    size_t length = strlen(path);
+    unsigned parts = 1;
+    if (length >= sizeof name) return errno = ENAMETOOLONG, false;
+    memcpy(name, path, length + 1);
+    char *tail = length > 20 ? name + length - 20 : NULL; // -00001-of-00003.gguf
+    if (tail && sscanf(tail, "-00001-of-%5u.gguf", &parts) != 1) parts = 1;
+    if (parts == 0 || parts > MAX_SHARDS) parts = 1;
+    for (unsigned i = 0; i < parts; i++) {
+        if (parts > 1) snprintf(tail, 21, "-%05u-of-%05u.gguf", i + 1, parts);
+        if (!hyp_posix_open(name, &l->sources[i])) {
+            fprintf(stderr, "hyperion: can not open %s: %s\n", name, errno == EINVAL ? "not a regular file" : strerror(errno));
+            return false;
+        }
+        l->shards = i + 1;
+    }
+    return true;
+}
+
+static int load(loaded *l, const options *o, const char *path) {
+    *l = (loaded){0};
+    if (!open_sources(l, path)) return 1;
+    l->engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = o->memory, .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0});
+    if (!l->engine) return fputs("hyperion: not enough memory for the engine\n", stderr), 1;
+    uint64_t start = hyp_port_now_ns();
+    hyp_status status = hyp_model_open(l->engine, l->sources, l->shards, &(hyp_model_config){.context = o->context, .progress = loading, .progress_context = (void *)(uintptr_t)o}, &l->model);
+    l->load_s = (double)(hyp_port_now_ns() - start) / 1e9;
+    return status ? failed(l, status) : 0;
+}
+
+static int unload(loaded *l, int code) {
+    hyp_model_close(l->model);
+    hyp_engine_destroy(l->engine);
+    for (uint32_t i = 0; i < l->shards; i++) hyp_posix_close(&l->sources[i]);
+    return code;
+}
+
+// The argument itself, or standard input for "-" and for none. The caller frees it.
+static char *text_argument(const char *argument, size_t *bytes) {
+    if (argument && strcmp(argument, "-") != 0) {
+        *bytes = strlen(argument);
+        return strdup(argument);
+    }
+    char *text = NULL;
+    size_t used = 0, size = 0, n;
+    do {
+        if (size - used < 65536) text = realloc(text, size = size * 2 + 131072);
+        if (!text) return NULL;
+        n = fread(text + used, 1, size - used - 1, stdin);
+        used += n;
+    } while (n > 0);
+    text[used] = 0;
+    *bytes = used;
+    return text;
+}
+
+static void json_string(FILE *out, const char *text, size_t bytes) {
+    fputc('"', out);
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(out, "\\u%04x", c);
+        else
+            fputc(c, out);
+    }
+    fputc('"', out);
+}
+
+// Generates from the text's tokens; prints pieces as they come, or collects them into *answer (freed by the caller) as well.
+static int answer(loaded *l, hyp_session *session, const options *o, const int32_t *tokens, uint32_t count, char **collected) {
+    hyp_status status = hyp_session_begin(session, tokens, count, &o->sampling, o->stops, o->stop_count);
+    if (status) return failed(l, status);
+    uint32_t left = count, made = 0;
+    while (left && !interrupted) {
+        if ((status = hyp_session_prefill(session, &left))) return failed(l, status);
+        if (!o->quiet && count > 256) progress_bar("reading the prompt", count - left, count);
+    }
+    char *text = NULL;
+    size_t used = 0;
+    hyp_piece piece = {.finish = HYP_FINISH_NONE};
+    while (made < o->max_tokens && !interrupted && !piece.finish) {
+        if ((status = hyp_session_next(session, &piece))) return free(text), failed(l, status);
+        made++;
+        if (!o->json) fwrite(piece.text, 1, piece.bytes, stdout), fflush(stdout);
+        text = realloc(text, used + piece.bytes + 1);
+        memcpy(text + used, piece.text, piece.bytes);
+        used += piece.bytes;
+    }
+    if (!piece.finish) {
+        const char *rest;
+        size_t bytes;
+        hyp_session_flush(session, &rest, &bytes);
+        if (!o->json) fwrite(rest, 1, bytes, stdout);
+        text = realloc(text, used + bytes + 1);
+        memcpy(text + used, rest, bytes);
+        used += bytes;
+    }
+    if (!text) text = calloc(1, 1);
+    text[used] = 0;
+    hyp_session_stats s = hyp_session_describe(session);
+    hyp_memory m = hyp_engine_memory(l->engine);
+    double prompt_rate = s.prompt_ns ? s.prompt_tokens / ((double)s.prompt_ns / 1e9) : 0, answer_rate = s.answer_ns ? s.answer_tokens / ((double)s.answer_ns / 1e9) : 0;
+    static const char *const reasons[] = {"length", "end", "stop", "context"};
+    if (o->json) {
+        printf("{\"text\":");
+        json_string(stdout, text, used);
+        printf(",\"finish\":\"%s\",\"promptTokens\":%u,\"answerTokens\":%u,\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"memoryPeakBytes\":%zu,\"kernels\":\"%s\"}\n", reasons[piece.finish], s.prompt_tokens, s.answer_tokens, prompt_rate, answer_rate, m.peak_bytes, hyp_engine_kernels(l->engine));
+    } else {
+        fputs("\n", stdout);
+        fflush(stdout);
+        if (!o->quiet) fprintf(stderr, "%s%u prompt tokens at %.1f/s, %u tokens at %.1f/s, %.1f MB at most, %s kernels%s\n", colour() ? "\033[2m" : "", s.prompt_tokens, prompt_rate, s.answer_tokens, answer_rate, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine), colour() ? "\033[0m" : "");
+    }
+    if (collected)
+        *collected = text;
+    else
+        free(text);
+    return interrupted ? 130 : 0;
+}
+
+static hyp_status new_session(loaded *l, const options *o, hyp_session **session) {
+    return hyp_session_create(l->model, &(hyp_session_config){.context = o->context, .cache = o->cache}, session);
+}
+
+static int verb_run(const options *o, int argc, char **argv) {
+    if (argc < 1 || argc > 2) return usage_error("run takes a model and a prompt", NULL);
+    loaded l;
+    hyp_session *session = NULL;
+    int code = load(&l, o, argv[0]);
+    if (code) return unload(&l, code);
+    size_t bytes;
+    char *prompt = text_argument(argc > 1 ? argv[1] : isatty(STDIN_FILENO) ? "" : "-", &bytes);
+    const int32_t *tokens;
+    uint32_t count;
+    hyp_status status = hyp_model_tokenize(l.model, prompt, bytes, HYP_TEXT_EDGES, &tokens, &count);
+    if (!status) status = new_session(&l, o, &session);
+    if (status)
+        code = failed(&l, status);
+    else {
+        if (!o->json && bytes) fwrite(prompt, 1, bytes, stdout), fflush(stdout);
+        code = answer(&l, session, o, tokens, count, NULL);
+    }
+    free(prompt);
+    hyp_session_destroy(session);
+    return unload(&l, code);
+}
+
+static void append(char **text, const char *more) {
+    size_t n = *text ? strlen(*text) : 0;
+    *text = realloc(*text, n + strlen(more) + 1);
+    strcpy(*text + n, more);
+}
+
+static int verb_chat(const options *o, int argc, char **argv) {
+    if (argc < 1 || argc > 2) return usage_error("chat takes a model and perhaps a message", NULL);
+    loaded l;
+    hyp_session *session = NULL;
+    int code = load(&l, o, argv[0]);
+    if (code) return unload(&l, code);
+    size_t bytes = 0;
+    const char *template_text = hyp_model_metadata(l.model, "tokenizer.chat_template", &bytes);
+    const chat_format *format = template_text ? chat_format_of(template_text, bytes) : NULL;
+    if (!format) {
+        fputs(template_text ? "hyperion: this model's chat template is not one that the native command line knows; the Node one renders any\n" : "hyperion: this model has no chat template; use 'run'\n", stderr);
+        return unload(&l, 1);
+    }
+    hyp_status status = new_session(&l, o, &session);
+    if (status) return unload(&l, failed(&l, status));
+    char *text = NULL, *line = NULL;
+    size_t line_size = 0;
+    append(&text, hyp_model_describe(l.model).adds_bos ? "" : format->begin);
+    if (o->system) append(&text, format->system[0]), append(&text, o->system), append(&text, format->system[1]);
+    for (bool more = true; more && !code;) {
+        const char *message = argc > 1 ? argv[1] : NULL;
+        if (!message) {
+            if (isatty(STDIN_FILENO)) fputs("> ", stderr);
+            ssize_t n = getline(&line, &line_size, stdin);
+            if (n <= 0) break;
+            if (line[n - 1] == '\n') line[n - 1] = 0;
+            message = line;
+        } else
+            more = false;
+        append(&text, format->user[0]), append(&text, message), append(&text, format->user[1]), append(&text, format->answer[0]);
+        const int32_t *tokens;
+        uint32_t count;
+        status = hyp_model_tokenize(l.model, text, strlen(text), HYP_TEXT_EDGES | HYP_TEXT_SPECIALS, &tokens, &count);
+        if (status) {
+            code = failed(&l, status);
+            break;
+        }
+        char *said = NULL;
+        code = answer(&l, session, o, tokens, count, &said);
+        if (said) append(&text, said);
+        free(said);
+        append(&text, format->answer[1]);
+    }
+    free(text);
+    free(line);
+    hyp_session_destroy(session);
+    return unload(&l, code);
+}
+
+static int verb_tokenize(const options *o, int argc, char **argv) {
+    if (argc < 1 || argc > 2) return usage_error("tokenize takes a model and a text", NULL);
+    loaded l;
+    int code = load(&l, o, argv[0]);
+    if (code) return unload(&l, code);
+    size_t bytes;
+    char *text = text_argument(argc > 1 ? argv[1] : NULL, &bytes);
+    const int32_t *tokens;
+    uint32_t count;
+    hyp_status status = hyp_model_tokenize(l.model, text, bytes, HYP_TEXT_EDGES | (o->specials ? HYP_TEXT_SPECIALS : 0), &tokens, &count);
+    free(text);
+    if (status) return unload(&l, failed(&l, status));
+    int32_t *copy = malloc((count + 1) * sizeof *copy);
+    memcpy(copy, tokens, count * sizeof *copy);
+    if (o->json) printf("{\"tokens\":[");
+    for (uint32_t i = 0; i < count && !status; i++) {
+        if (o->json) {
+            printf("%s%d", i ? "," : "", copy[i]);
+            continue;
+        }
+        const char *piece;
+        size_t n;
+        status = hyp_model_detokenize(l.model, copy + i, 1, HYP_TEXT_SPECIALS, &piece, &n);
+        printf("%8d  ", copy[i]);
+        json_string(stdout, piece, n);
+        putchar('\n');
+    }
+    if (o->json) printf("]}\n");
+    free(copy);
+    return unload(&l, status ? failed(&l, status) : 0);
+}
+
+static int info_table(loaded *l) {
+    static hyp_gguf gguf;
+    static hyp_budget budget;
+    static hyp_fault fault;
+    hyp_status status = hyp_gguf_open(&gguf, &budget, l->sources, l->shards, &fault);
+    if (status) {
+        fprintf(stderr, "hyperion: %s (%s)\n", fault.text, hyp_status_name(status));
+        hyp_gguf_deinit(&gguf);
+        return 1;
+    }
+    printf("GGUF version %u\n\nmetadata\n", gguf.version);
+    for (uint32_t i = 0; i < hyp_gguf_kv_count(&gguf); i++) {
+        const hyp_gguf_kv *kv = hyp_gguf_kv_at(&gguf, i);
+        hyp_text key = hyp_gguf_key(&gguf, kv);
+        printf("  %-44.*s ", (int)key.bytes, key.data);
+        if (kv->type == HYP_GGUF_STRING) {
+            size_t shown = kv->bytes > 60 ? 60 : (size_t)kv->bytes;
+            json_string(stdout, hyp_gguf_value(&gguf, kv), shown);
+            puts(shown < kv->bytes ? " ..." : "");
+        } else if (kv->type == HYP_GGUF_ARRAY)
+            printf("[%llu %s]\n", (unsigned long long)kv->count, kv->element == HYP_GGUF_STRING ? "texts" : "numbers");
+        else if (kv->type == HYP_GGUF_BOOL)
+            puts(hyp_gguf_number(&gguf, kv, 0) != 0 ? "true" : "false");
+        else
+            printf("%.9g\n", hyp_gguf_number(&gguf, kv, 0));
+    }
+    printf("\ntensors\n  %-32s %-6s %22s %12s\n", "name", "type", "shape", "bytes");
+    uint64_t parameters = 0, bytes = 0;
+    for (uint32_t i = 0; i < hyp_gguf_tensor_count(&gguf); i++) {
+        const hyp_gguf_tensor *t = hyp_gguf_tensor_at(&gguf, i);
+        hyp_text name = hyp_gguf_tensor_name(&gguf, t);
+        char shape[96] = "";
+        for (uint32_t d = 0; d < t->dims; d++) snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "", (unsigned long long)t->dim[d]);
+        printf("  %-32.*s %-6s %22s %12llu\n", (int)name.bytes, name.data, hyp_format_name(t->type), shape, (unsigned long long)t->bytes);
+        parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
+        bytes += t->bytes;
+    }
+    printf("\n%u tensors, %.2f M parameters, %.2f MB", hyp_gguf_tensor_count(&gguf), (double)parameters / 1e6, (double)bytes / 1e6);
+    if (parameters) printf(", %.2f bits per weight", (double)bytes * 8 / (double)parameters);
+    putchar('\n');
+    hyp_gguf_deinit(&gguf);
+    return 0;
+}
+
+static int verb_info(const options *o, int argc, char **argv) {
+    if (argc != 1) return usage_error("info takes a model", NULL);
+    loaded l = {0};
+    if (!open_sources(&l, argv[0])) return 1;
+    if (!o->json) return unload(&l, info_table(&l));
+    l.engine = hyp_engine_create(NULL);
+    const char *json;
+    size_t bytes;
+    hyp_status status = hyp_engine_inspect(l.engine, l.sources, l.shards, &json, &bytes);
+    if (!status) fwrite(json, 1, bytes, stdout), putchar('\n');
+    return unload(&l, status ? failed(&l, status) : 0);
+}
+
+static int by_value(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+
+static int verb_bench(const options *o, int argc, char **argv) {
+    if (argc != 1) return usage_error("bench takes a model", NULL);
+    enum { PROMPT = 126, ANSWER = 64, RUNS = 5 };
+    loaded l;
+    hyp_session *session = NULL;
+    int code = load(&l, o, argv[0]);
+    if (code) return unload(&l, code);
+    hyp_model_facts facts = hyp_model_describe(l.model);
+    hyp_status status = hyp_session_create(l.model, &(hyp_session_config){.context = 1024 < facts.context ? 1024 : facts.context, .cache = o->cache, .profile = true}, &session);
+    double prompt[RUNS], decode[RUNS];
+    int32_t tokens[PROMPT];
+    for (int run = -1; run < RUNS && !status && !interrupted; run++) {
+        for (uint32_t i = 0; i < PROMPT; i++) tokens[i] = (int32_t)((i * 31 + (uint32_t)(run + 1) * 7 + 300) % facts.vocab);
+        status = hyp_session_begin(session, tokens, PROMPT, NULL, NULL, 0);
+        for (uint32_t left = PROMPT; left && !status;) status = hyp_session_prefill(session, &left);
+        hyp_piece piece = {.finish = HYP_FINISH_NONE};
+        uint32_t made = 0;
+        for (; made < ANSWER && !status && !piece.finish; made++) status = hyp_session_next(session, &piece);
+        hyp_session_stats s = hyp_session_describe(session);
+        if (run >= 0) prompt[run] = s.prompt_tokens / ((double)s.prompt_ns / 1e9), decode[run] = s.answer_tokens / ((double)s.answer_ns / 1e9);
+        if (!o->quiet && !o->json) progress_bar("measuring", (uint64_t)run + 1, RUNS - 1);
+    }
+    if (status)
+        code = failed(&l, status);
+    else if (!(code = interrupted ? 130 : 0)) {
+        qsort(prompt, RUNS, sizeof *prompt, by_value), qsort(decode, RUNS, sizeof *decode, by_value);
+        hyp_session_stats s = hyp_session_describe(session);
+        hyp_memory m = hyp_engine_memory(l.engine);
+        if (o->json) {
+            printf("{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,\"kernels\":\"%s\",\"operationMs\":{", prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine));
+            for (uint32_t i = 0; hyp_op_name(i); i++) printf("%s\"%s\":%.1f", i ? "," : "", hyp_op_name(i), (double)s.op_ns[i] / 1e6);
+            printf("}}\n");
+        } else {
+            printf("prompt  %8.1f tokens/s  (%d tokens, median of %d)\nanswer  %8.1f tokens/s  (%d tokens)\nload    %8.2f s\nmemory  %8.1f MB at most\nkernels %8s\n\n", prompt[RUNS / 2], PROMPT, RUNS, decode[RUNS / 2], ANSWER, l.load_s, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l.engine));
+            double total = 0;
+            for (uint32_t i = 0; hyp_op_name(i); i++) total += (double)s.op_ns[i];
+            for (uint32_t i = 0; hyp_op_name(i); i++) printf("  %-10s %6.1f ms %5.1f%%\n", hyp_op_name(i), (double)s.op_ns[i] / 1e6, total > 0 ? (double)s.op_ns[i] * 100 / total : 0);
+        }
+    }
+    hyp_session_destroy(session);
+    return unload(&l, code);
+}
+
+typedef struct output {
+    FILE *file;
+    const options *o;
+} output;
+static bool write_out(void *context, const void *data, size_t count) { return fwrite(data, 1, count, ((output *)context)->file) == count; }
+static bool converting(void *context, uint64_t done, uint64_t total) {
+    if (!((output *)context)->o->quiet) progress_bar("converting", done, total);
+    return !interrupted;
+}
+
+static int verb_quantize(const options *o, int argc, char **argv) {
+    if (argc != 3) return usage_error("quantize takes an input, an output and a format", NULL);
+    loaded l = {0};
+    if (!open_sources(&l, argv[0])) return 1;
+    char partial[4096];
+    snprintf(partial, sizeof partial, "%s.partial", argv[1]); // the name appears only when the file is whole
+    output out = {fopen(partial, "wb"), o};
+    if (!out.file) return fprintf(stderr, "hyperion: can not write %s: %s\n", partial, strerror(errno)), unload(&l, 1);
+    l.engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = o->memory});
+    hyp_status status = hyp_engine_quantize(l.engine, l.sources, l.shards, argv[2], &(hyp_sink){write_out, converting, &out});
+    long size = ftell(out.file);
+    bool closed = fclose(out.file) == 0;
+    int code = status ? failed(&l, status) : 0;
+    if (!code && (!closed || rename(partial, argv[1]))) {
+        fprintf(stderr, "hyperion: can not write %s: %s\n", argv[1], strerror(errno));
+        code = 1;
+    }
+    if (code) remove(partial);
+    if (!code && o->json)
+        printf("{\"bytes\":%ld}\n", size);
+    else if (!code && !o->quiet)
+        printf("%s: %.2f MB\n", argv[1], (double)size / 1e6);
+    return unload(&l, code);
+}
+
+typedef struct score {
+    const int32_t *tokens;
+    uint32_t count, counted;
+    double sum; // of -log p
+} score;
+static void count_score(void *context, uint32_t position, const float *log_probabilities) {
+    score *s = context;
+    if (position + 1 >= s->count) return;
+    s->sum -= (double)log_probabilities[s->tokens[position + 1]];
+    s->counted++;
+}
+
+static int verb_perplexity(const options *o, int argc, char **argv) {
+    if (argc != 2) return usage_error("perplexity takes a model and a text file", NULL);
+    loaded l;
+    hyp_session *session = NULL;
+    int code = load(&l, o, argv[0]);
+    if (code) return unload(&l, code);
+    if (strcmp(argv[1], "-") != 0 && !freopen(argv[1], "rb", stdin)) return fprintf(stderr, "hyperion: can not open %s: %s\n", argv[1], strerror(errno)), unload(&l, 1);
+    size_t bytes;
+    char *text = text_argument(NULL, &bytes);
+    hyp_status status = new_session(&l, o, &session);
+    uint32_t context = status ? 0 : hyp_session_describe(session).context;
+    score s = {0};
+    for (size_t at = 0, next; at < bytes && !status && !interrupted; at = next) {
+        const char *end = o->lines ? memchr(text + at, '\n', bytes - at) : NULL;
+        next = end ? (size_t)(end - text) + 1 : bytes;
+        size_t length = end ? next - at - 1 : bytes - at;
+        if (length == 0) continue;
+        const int32_t *found;
+        uint32_t count;
+        status = hyp_model_tokenize(l.model, text + at, length, HYP_TEXT_EDGES, &found, &count);
+        int32_t *tokens = malloc((count + 1) * sizeof *tokens);
+        memcpy(tokens, found, count * sizeof *tokens);
+        for (uint32_t from = 0; from < count && !status && !interrupted; from += context) { // windows of a whole context, each from an empty cache
+            s.tokens = tokens + from;
+            s.count = count - from < context ? count - from : context;
+            status = hyp_session_score(session, s.tokens, s.count, count_score, &s);
+            if (!o->quiet) progress_bar("scoring", at + length * (from + s.count) / count, bytes);
+        }
+        free(tokens);
+    }
+    if (status)
+        code = failed(&l, status);
+    else if (s.counted == 0) {
+        fputs("hyperion: the text has no token to score\n", stderr);
+        code = 1;
+    } else if (o->json)
+        printf("{\"perplexity\":%.6f,\"tokens\":%u}\n", exp(s.sum / s.counted), s.counted);
+    else
+        printf("perplexity %.4f over %u tokens\n", exp(s.sum / s.counted), s.counted);
+    free(text);
+    hyp_session_destroy(session);
+    return unload(&l, interrupted ? 130 : code);
+}
+
+static bool parse_size(const char *text, size_t *out) {
+    char *end;
+    double v = strtod(text, &end);
+    double unit = *end == 'K' || *end == 'k' ? 1e3 : *end == 'M' || *end == 'm' ? 1e6 : *end == 'G' || *end == 'g' ? 1e9 : 1;
+    *out = (size_t)(v * unit);
+    return end != text && v >= 0 && v * unit < 1e15;
+}
+
+static bool parse_count(const char *text, uint32_t *out) {
+    char *end;
+    errno = 0;
+    unsigned long v = strtoul(text, &end, 10);
+    *out = (uint32_t)v;
+    return end != text && !*end && !errno && v <= UINT32_MAX && *text != '-';
+}
+
+static bool parse_real(const char *text, float *out) {
+    char *end;
+    *out = strtof(text, &end);
+    return end != text && !*end;
+}
+
+int main(int argc, char **argv) {
+    enum { MIN_P = 256, TYPICAL, REPEAT, FREQUENCY, PRESENCE, MIROSTAT, STOP, MEMORY, CACHE, SYSTEM, LINES, SPECIALS, JSON, VERSION };
+    static const struct option longs[] = {
+        {"max-tokens", 1, 0, 'n'}, {"temperature", 1, 0, 't'}, {"top-k", 1, 0, 'k'}, {"top-p", 1, 0, 'p'}, {"min-p", 1, 0, MIN_P}, {"typical-p", 1, 0, TYPICAL}, {"repeat-penalty", 1, 0, REPEAT},
+        {"frequency-penalty", 1, 0, FREQUENCY}, {"presence-penalty", 1, 0, PRESENCE}, {"mirostat", 1, 0, MIROSTAT}, {"seed", 1, 0, 's'}, {"stop", 1, 0, STOP}, {"context", 1, 0, 'c'}, {"memory", 1, 0, MEMORY},
+        {"cache", 1, 0, CACHE}, {"system", 1, 0, SYSTEM}, {"lines", 0, 0, LINES}, {"specials", 0, 0, SPECIALS}, {"json", 0, 0, JSON}, {"quiet", 0, 0, 'q'}, {"help", 0, 0, 'h'}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
+    options o = {.max_tokens = 256, .sampling.temperature = 0.7f};
+    for (int c; (c = getopt_long(argc, argv, "n:t:k:p:s:c:qh", longs, NULL)) != -1;) {
+        bool ok = true;
+        char *end;
+        switch (c) {
+        case 'n': ok = parse_count(optarg, &o.max_tokens); break;
+        case 't': ok = parse_real(optarg, &o.sampling.temperature); break;
+        case 'k': ok = parse_count(optarg, &o.sampling.top_k); break;
+        case 'p': ok = parse_real(optarg, &o.sampling.top_p); break;
+        case MIN_P: ok = parse_real(optarg, &o.sampling.min_p); break;
+        case TYPICAL: ok = parse_real(optarg, &o.sampling.typical_p); break;
+        case REPEAT: ok = parse_real(optarg, &o.sampling.repeat_penalty); break;
+        case FREQUENCY: ok = parse_real(optarg, &o.sampling.frequency_penalty); break;
+        case PRESENCE: ok = parse_real(optarg, &o.sampling.presence_penalty); break;
+        case MIROSTAT: ok = parse_real(optarg, &o.sampling.mirostat_tau); break;
+        case 's': o.sampling.seed = strtoull(optarg, &end, 10), ok = end != optarg && !*end; break;
+        case STOP:
+            if (o.stop_count == MAX_STOPS) return usage_error("too many --stop", NULL);
+            o.stops[o.stop_count++] = optarg;
+            break;
+        case 'c': ok = parse_count(optarg, &o.context); break;
+        case MEMORY: ok = parse_size(optarg, &o.memory); break;
+        case CACHE:
+            ok = !strcmp(optarg, "f16") || !strcmp(optarg, "q8_0");
+            o.cache = !strcmp(optarg, "q8_0") ? HYP_CACHE_Q8_0 : HYP_CACHE_F16;
+            break;
+        case SYSTEM: o.system = optarg; break;
+        case LINES: o.lines = true; break;
+        case SPECIALS: o.specials = true; break;
+        case JSON: o.json = true; break;
+        case 'q': o.quiet = true; break;
+        case 'h': return fputs(help, stdout), 0;
+        case VERSION: return puts("hyperion " HYPERION_VERSION), 0;
+        default: return EXIT_USAGE;
+        }
+        if (!ok) return usage_error("not a possible value:", optarg);
+    }
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    static const struct {
+        const char *name;
+        int (*run)(const options *, int, char **);
+    } verbs[] = {{"run", verb_run}, {"chat", verb_chat}, {"tokenize", verb_tokenize}, {"info", verb_info}, {"bench", verb_bench}, {"quantize", verb_quantize}, {"perplexity", verb_perplexity}};
+    if (optind == argc) return fputs(help, stderr), EXIT_USAGE;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (!strcmp(argv[optind], verbs[i].name)) return verbs[i].run(&o, argc - optind - 1, argv + optind + 1);
+    return usage_error("unknown command", argv[optind]);
+}

@@ -1,0 +1,87 @@
+// port.h for Linux and macOS.
+#include "port_posix.h"
+
+#include "../src/kernels/kernels.h"
+#include "../src/port.h"
+#include "kernels_native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_FILES = 1024 };
+static int files[MAX_FILES]; // descriptor + 1; 0: free
+
+const hyp_caps *hyp_port_caps(void) {
+    static hyp_caps caps;
+    if (!caps.page_bytes) {
+        caps = (hyp_caps){.page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
+#ifdef __x86_64__
+        __builtin_cpu_init();
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) caps.isa |= HYP_ISA_AVX2;
+#endif
+    }
+    return &caps;
+}
+
+void *hyp_port_map(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void hyp_port_unmap(void *memory, size_t bytes) { munmap(memory, bytes); }
+
+hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes) {
+    if (handle >= MAX_FILES || !files[handle]) return HYP_E_IO;
+    while (bytes > 0) {
+        ssize_t n = pread(files[handle] - 1, dst, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return HYP_E_IO;
+        dst = (char *)dst + n;
+        offset += (uint64_t)n;
+        bytes -= (size_t)n;
+    }
+    return HYP_OK;
+}
+
+uint64_t hyp_port_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {
+    uint32_t isa = hyp_port_caps()->isa & isa_mask;
+#ifdef __x86_64__
+    if (isa & HYP_ISA_AVX2) hyp_kernels_avx2(table);
+#else
+    (void)table;
+#endif
+    return isa;
+}
+
+bool hyp_posix_open(const char *path, hyp_source *source) {
+    uint32_t handle = 0;
+    while (handle < MAX_FILES && files[handle]) handle++;
+    if (handle == MAX_FILES) return errno = EMFILE, false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    struct stat info;
+    if (fstat(fd, &info) || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return errno = EINVAL, false;
+    }
+    files[handle] = fd + 1;
+    *source = (hyp_source){.bytes = (uint64_t)info.st_size, .handle = handle};
+    return true;
+}
+
+void hyp_posix_close(const hyp_source *source) {
+    if (source->handle < MAX_FILES && files[source->handle]) {
+        close(files[source->handle] - 1);
+        files[source->handle] = 0;
+    }
+}

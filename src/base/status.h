@@ -1,0 +1,24 @@
+// Outcomes of every call that can fail, and the text that explains the last failure.
+#ifndef HYP_BASE_STATUS_H
+#define HYP_BASE_STATUS_H
+
+#define HYP_MUST_USE __attribute__((warn_unused_result))
+
+typedef enum hyp_status {
+#define HYP_STATUS(name, value, message) HYP_##name = (value),
+#include "status.def"
+#undef HYP_STATUS
+} hyp_status;
+
+const char *hyp_status_name(hyp_status status);    // "HYP_E_IO"; "HYP_E_UNKNOWN" for a value that is none
+const char *hyp_status_message(hyp_status status); // one clause, lower case
+
+// What went wrong, for a human. All-zero is empty.
+typedef struct hyp_fault {
+    char text[320];
+} hyp_fault;
+
+// Writes the formatted message into `fault` (NULL: dropped) and returns `status`, so that a caller can `return hyp_fail(...)`.
+HYP_MUST_USE hyp_status hyp_fail(hyp_fault *fault, hyp_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

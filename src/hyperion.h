@@ -1,0 +1,150 @@
+// Hyperion: quantized language models in C17, natively and in WebAssembly. The one public C interface.
+//
+//   hyp_engine  memory under a budget, and the kernels of this machine
+//   hyp_model   weights and tokenizer; immutable, shared by its sessions
+//   hyp_session one running text: KV cache, sampler, stop strings
+//
+// Handles are opaque. Config structs are plain and mean their defaults when all-zero. A call that fails returns a negative status,
+// changes nothing that the caller can see, and leaves an explanation in hyp_engine_error. One engine belongs to one thread.
+#ifndef HYPERION_H
+#define HYPERION_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HYPERION_VERSION "0.1.0"
+
+typedef struct hyp_engine hyp_engine;
+typedef struct hyp_model hyp_model;
+typedef struct hyp_session hyp_session;
+struct hyp_source;
+
+// ---- Engine
+
+typedef struct hyp_engine_config {
+    size_t memory_bytes; // limit for everything the engine holds; 0: none
+    uint32_t isa_mask;   // HYP_ISA_* that kernels may use; 0: all
+} hyp_engine_config;
+
+// NULL: not even the engine itself fits. `config` may be NULL. Destroy models before their engine.
+hyp_engine *hyp_engine_create(const hyp_engine_config *config);
+void hyp_engine_destroy(hyp_engine *engine);
+// Why the last call on this engine or anything of it failed; one sentence. Valid until the next call.
+const char *hyp_engine_error(const hyp_engine *engine);
+
+typedef struct hyp_memory {
+    size_t used_bytes, peak_bytes, limit_bytes;
+} hyp_memory;
+hyp_memory hyp_engine_memory(const hyp_engine *engine);
+const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx2"
+
+// ---- Model
+
+typedef struct hyp_model_config {
+    uint32_t context; // longest text that sessions will ask for, where the model has variants; 0: the model's own
+    // Called while weights arrive; false cancels. May be NULL.
+    bool (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes);
+    void *progress_context;
+} hyp_model_config;
+
+// Loads a GGUF model from its files in order (one for an unsplit model). `sources` is needed only during the call. May suspend.
+HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config, hyp_model **model);
+void hyp_model_close(hyp_model *model); // after its sessions
+
+typedef struct hyp_model_facts {
+    const char *architecture;
+    uint32_t context, dim, layers, heads, kv_heads, vocab;
+    uint64_t parameters, weight_bytes;
+    int32_t bos, eos; // -1: none
+    bool adds_bos;
+} hyp_model_facts;
+hyp_model_facts hyp_model_describe(const hyp_model *model);
+
+// A metadata string of the file ("tokenizer.chat_template"), not terminated; NULL when absent.
+const char *hyp_model_metadata(const hyp_model *model, const char *key, size_t *bytes);
+
+enum { HYP_TEXT_EDGES = 1, HYP_TEXT_SPECIALS = 2 };
+
+// Tokens of `text`. HYP_TEXT_EDGES adds what the model expects around a text, HYP_TEXT_SPECIALS reads special tokens in it.
+// *tokens lives until the next call on this model.
+HYP_MUST_USE hyp_status hyp_model_tokenize(hyp_model *model, const char *text, size_t bytes, int flags, const int32_t **tokens, uint32_t *count);
+// Text of `tokens`, as above; HYP_TEXT_SPECIALS shows special tokens. Not terminated; may end within a character.
+HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *tokens, uint32_t count, int flags, const char **text, size_t *bytes);
+
+// ---- Session
+
+typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
+
+typedef struct hyp_session_config {
+    uint32_t context; // tokens of prompt and answer together; 0: the model's, at most 2048
+    uint32_t batch;   // prompt tokens computed at once; 0: 64
+    hyp_cache cache;
+    bool profile;     // time each kind of operation
+} hyp_session_config;
+
+typedef struct hyp_logit_bias {
+    int32_t token;
+    float bias;
+} hyp_logit_bias;
+
+typedef struct hyp_sampling {
+    float temperature; // 0: greedy
+    uint32_t top_k;    // 0: all
+    float top_p;       // 0 and 1: off
+    float min_p;       // 0: off
+    float typical_p;   // 0 and 1: off
+    float repeat_penalty; // 0 and 1: off
+    float frequency_penalty, presence_penalty;
+    uint32_t penalty_last; // tokens that the penalties look back; 0: 64
+    float mirostat_tau;    // bits; 0: off. Takes the place of typical_p, top_p and min_p
+    float mirostat_eta;    // 0: 0.1
+    uint64_t seed;
+    const hyp_logit_bias *bias; // bias_count entries, copied
+    uint32_t bias_count;
+} hyp_sampling;
+
+HYP_MUST_USE hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config, hyp_session **session);
+void hyp_session_destroy(hyp_session *session);
+
+// Begins an answer to `tokens`, the whole text so far. What the cache already holds of its start is kept.
+// `stops`: texts that end the answer and are not part of it; copied. HYP_E_CONTEXT: the prompt leaves no room for an answer.
+HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count);
+// Computes a further part of the prompt, a batch at most; *left says how many tokens of it remain. For callers that must stay responsive.
+HYP_MUST_USE hyp_status hyp_session_prefill(hyp_session *session, uint32_t *left);
+
+typedef enum hyp_finish { HYP_FINISH_NONE, HYP_FINISH_END, HYP_FINISH_STOP, HYP_FINISH_CONTEXT } hyp_finish;
+
+typedef struct hyp_piece {
+    int32_t token;     // -1 when the step ended the answer without one
+    const char *text;  // whole characters, may be empty; valid until the next call
+    size_t bytes;
+    hyp_finish finish; // anything but NONE: this was the last piece
+} hyp_piece;
+
+// One more token, with the text that has become certain: no half characters, nothing that may yet turn out to be a stop text.
+// Finishes the prompt first where hyp_session_prefill has not.
+HYP_MUST_USE hyp_status hyp_session_next(hyp_session *session, hyp_piece *piece);
+// The text still held back, when the caller ends the answer early. Valid until the next call.
+void hyp_session_flush(hyp_session *session, const char **text, size_t *bytes);
+
+typedef enum hyp_pooling { HYP_POOL_MEAN, HYP_POOL_CLS, HYP_POOL_LAST } hyp_pooling;
+// The pooled final hidden state of `tokens`, scaled to length 1: `dim` floats, valid until the next call. Drops the session's text.
+HYP_MUST_USE hyp_status hyp_session_embed(hyp_session *session, const int32_t *tokens, uint32_t count, hyp_pooling pooling, const float **vector);
+
+// Log-probabilities: calls `visit` after each of `tokens` with the natural logarithms (vocab) of the next token's distribution. Drops the session's text.
+HYP_MUST_USE hyp_status hyp_session_score(hyp_session *session, const int32_t *tokens, uint32_t count, void (*visit)(void *context, uint32_t position, const float *log_probabilities), void *context);
+
+typedef struct hyp_session_stats {
+    uint32_t context, used;           // tokens
+    uint32_t prompt_tokens, reused;   // of the last begin: computed, and taken from the cache
+    uint32_t answer_tokens;
+    uint64_t prompt_ns, answer_ns;
+    uint64_t op_ns[16];               // with `profile`: per kind of operation, by hyp_op_name
+} hyp_session_stats;
+hyp_session_stats hyp_session_describe(const hyp_session *session);
+const char *hyp_op_name(uint32_t kind); // NULL past the last
+
+#endif

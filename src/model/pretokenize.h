@@ -1,0 +1,16 @@
+// Cutting text into the words that byte-level BPE works on. The rules are the regular expressions that the models were trained
+// with, written as code; each function quotes its own.
+#ifndef HYP_MODEL_PRETOKENIZE_H
+#define HYP_MODEL_PRETOKENIZE_H
+
+#include <stddef.h>
+
+typedef enum hyp_pretokenizer { HYP_PRE_GPT2, HYP_PRE_LLAMA3, HYP_PRE_QWEN2, HYP_PRE_SMOLLM, HYP_PRE_TEKKEN, HYP_PRE_DEEPSEEK_LLM, HYP_PRE_COUNT } hyp_pretokenizer;
+
+// The pre-tokenizer of a `tokenizer.ggml.pre` value (not terminated), HYP_PRE_COUNT when it is none of ours.
+hyp_pretokenizer hyp_pretokenizer_named(const char *name, size_t bytes);
+
+// Length in bytes of the word that `text` (bytes > 0, whole code points) starts with; at least 1.
+size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes);
+
+#endif

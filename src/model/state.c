@@ -1,0 +1,196 @@
+// Running a transformer: the operations of a step over a batch of tokens, and attention over the KV cache.
+#include "../base/bytes.h"
+#include "../base/fmath.h"
+#include "../port.h"
+#include "transformer.h"
+
+static size_t kv_row(const hyp_shape *s, hyp_kv_format kv) { return hyp_kv_bytes(kv, s->head); }
+
+static size_t act_row(const hyp_transformer *model) {
+    const hyp_shape *s = &model->shape;
+    return hyp_act_bytes(model->kernels, hyp_max_u32(hyp_max_u32(s->dim, s->ffn), s->heads * s->head) / 32 * 32 + 32);
+}
+
+// What a state takes, in the order in which hyp_state_init takes it.
+typedef struct needs {
+    uint64_t cache, slot[HYP_SLOT_COUNT], acts, angles, frequencies, scores, logits;
+} needs;
+
+static needs needs_of(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv) {
+    const hyp_shape *s = &model->shape;
+    needs n = {.cache = (uint64_t)s->layers * s->kv_heads * context * kv_row(s, kv),
+               .acts = (uint64_t)batch * act_row(model),
+               .angles = (uint64_t)batch * s->rope_dims * sizeof(float),
+               .frequencies = s->rope_dims / 2 * sizeof(double),
+               .scores = ((uint64_t)context + 8) * sizeof(float),
+               .logits = ((uint64_t)s->vocab + HYP_GROUP) * sizeof(float)};
+    // A product writes whole groups of rows: each row of a slot ends with room for one.
+    for (int i = 0; i < HYP_SLOT_COUNT; i++) n.slot[i] = (uint64_t)batch * hyp_round_up(model->slot_floats[i] + HYP_GROUP, 16) * sizeof(float);
+    return n;
+}
+
+uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv) {
+    needs n = needs_of(model, context, batch, kv);
+    uint64_t sum = 2 * n.cache + n.acts + 2 * (n.angles + n.frequencies) + n.scores + n.logits;
+    for (int i = 0; i < HYP_SLOT_COUNT; i++) sum += n.slot[i];
+    return sum;
+}
+
+hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv, hyp_fault *fault) {
+    const hyp_shape *s = &model->shape;
+    if (context == 0 || batch == 0) return hyp_fail(fault, HYP_E_ARGUMENT, "a context and a batch of at least one token are needed");
+    if (kv == HYP_KV_Q8_0 && s->head % 32) return hyp_fail(fault, HYP_E_UNSUPPORTED, "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16", s->head);
+    *state = (hyp_state){.model = model, .context = context, .batch = batch, .kv = kv};
+    needs n = needs_of(model, context, batch, kv);
+    bool ok = n.cache < SIZE_MAX / 4; // 32-bit address spaces
+    if (ok) {
+        state->keys = hyp_arena_alloc(arena, (size_t)n.cache);
+        state->values = hyp_arena_alloc(arena, (size_t)n.cache);
+        state->acts = hyp_arena_alloc(arena, (size_t)n.acts);
+        state->scores = hyp_arena_alloc(arena, (size_t)n.scores);
+        state->logits = hyp_arena_alloc(arena, (size_t)n.logits);
+        ok = state->keys && state->values && state->acts && state->scores && state->logits;
+        for (int i = 0; i < HYP_SLOT_COUNT; i++) {
+            state->slots[i] = hyp_arena_alloc(arena, (size_t)n.slot[i]);
+            state->slot_stride[i] = (size_t)n.slot[i] / batch / sizeof(float);
+            ok = ok && state->slots[i];
+        }
+        for (int w = 0; w < 2; w++) {
+            state->angles[w] = hyp_arena_alloc(arena, (size_t)n.angles);
+            state->frequencies[w] = hyp_arena_alloc(arena, (size_t)n.frequencies);
+            ok = ok && state->angles[w] && state->frequencies[w];
+        }
+    }
+    if (!ok) return hyp_fail(fault, HYP_E_NOMEM, "a context of %u tokens takes %llu MB and does not fit the memory limit: ask for a shorter context or a Q8_0 cache", context, (unsigned long long)(hyp_state_bytes(model, context, batch, kv) >> 20) + 1);
+    for (uint32_t i = 0; i < s->rope_dims / 2; i++) {
+        double exponent = -2.0 * i / s->rope_dims, factor = model->rope_factors ? (double)model->rope_factors[i] : 1.0;
+        state->frequencies[0][i] = hyp_pow((double)s->rope_base, exponent) / (factor * (double)s->rope_scale);
+        state->frequencies[1][i] = model->arch->window_base > 0 ? hyp_pow((double)model->arch->window_base, exponent) : state->frequencies[0][i];
+    }
+    return HYP_OK;
+}
+
+static float *row(const hyp_state *state, hyp_slot slot, uint32_t token) { return state->slots[slot] + token * state->slot_stride[slot]; }
+
+static void embed(hyp_state *state, const int32_t *tokens, uint32_t count) {
+    const hyp_transformer *m = state->model;
+    const hyp_matrix *e = m->embd;
+    size_t group_bytes = hyp_group_bytes(e->format, e->cols);
+    for (uint32_t t = 0; t < count; t++) {
+        float *x = row(state, HYP_SLOT_X, t);
+        uint32_t id = (uint32_t)tokens[t];
+        m->kernels->weights[e->format].unpack(x, e->data + id / HYP_GROUP * group_bytes, id % HYP_GROUP, e->cols);
+        if (m->shape.embd_scale != 1)
+            for (uint32_t i = 0; i < e->cols; i++) x[i] *= m->shape.embd_scale;
+    }
+}
+
+// y (tokens, rows) = x (tokens, cols) W^T; quantizes x first where W is in blocks and x is `fresh`.
+static void matmul(hyp_state *state, const hyp_matrix *w, float *y, size_t y_stride, const float *x, size_t x_stride, uint32_t tokens, bool fresh) {
+    const hyp_kernels *k = state->model->kernels;
+    if (hyp_format_is_float(w->format)) {
+        k->weights[w->format].matmul(y, y_stride, w->data, w->groups, w->cols, x, x_stride * sizeof(float), tokens);
+        return;
+    }
+    size_t stride = hyp_act_bytes(k, w->cols);
+    if (fresh)
+        for (uint32_t t = 0; t < tokens; t++) k->quantize(state->acts + t * stride, x + t * x_stride, w->cols);
+    k->weights[w->format].matmul(y, y_stride, w->data, w->groups, w->cols, state->acts, stride, tokens);
+}
+
+static void fill_angles(hyp_state *state, uint32_t count) {
+    const hyp_shape *s = &state->model->shape;
+    for (int w = 0; w < (state->model->arch->window_period ? 2 : 1); w++)
+        for (uint32_t t = 0; t < count; t++)
+            for (uint32_t i = 0; i < s->rope_dims / 2; i++) {
+                double sine, cosine;
+                hyp_sincos((double)(state->past + t) * state->frequencies[w][i], &sine, &cosine);
+                float *cs = state->angles[w] + ((size_t)t * s->rope_dims / 2 + i) * 2;
+                cs[0] = (float)cosine * s->rope_attention;
+                cs[1] = (float)sine * s->rope_attention;
+            }
+}
+
+// Stores the batch's keys and values, then attends token by token: a row of scores over what the token may see, softmax, mixture.
+static void attend(hyp_state *state, const hyp_op *o, uint32_t count) {
+    const hyp_shape *s = &state->model->shape;
+    const hyp_kernels *k = state->model->kernels;
+    uint32_t shared = s->heads / s->kv_heads, q_floats = s->heads * s->head, kv_floats = s->kv_heads * s->head;
+    size_t row_bytes = kv_row(s, state->kv), head_bytes = row_bytes * state->context;
+    uint8_t *keys = state->keys + o->layer * s->kv_heads * head_bytes, *values = state->values + o->layer * s->kv_heads * head_bytes;
+    for (uint32_t t = 0; t < count; t++) {
+        const float *in = row(state, HYP_SLOT_QKV, t) + q_floats;
+        for (uint32_t h = 0; h < s->kv_heads; h++) {
+            size_t place = h * head_bytes + (state->past + t) * row_bytes;
+            k->kv[state->kv].store(keys + place, in + h * s->head, s->head);
+            k->kv[state->kv].store(values + place, in + kv_floats + h * s->head, s->head);
+        }
+    }
+    for (uint32_t h = 0; h < s->heads; h++) {
+        const uint8_t *head_keys = keys + h / shared * head_bytes, *head_values = values + h / shared * head_bytes;
+        for (uint32_t t = 0; t < count; t++) {
+            uint32_t end = state->past + t + 1, start = o->windowed && s->window && end > s->window ? end - s->window : 0, n = end - start;
+            k->kv[state->kv].scores(state->scores, row(state, HYP_SLOT_QKV, t) + h * s->head, head_keys + start * row_bytes, row_bytes, n, s->head, s->score_scale);
+            if (s->attention_cap > 0) k->softcap(state->scores, n, s->attention_cap);
+            k->softmax(state->scores, n);
+            k->kv[state->kv].mix(row(state, HYP_SLOT_ATT, t) + h * s->head, state->scores, head_values + start * row_bytes, row_bytes, n, s->head);
+        }
+    }
+}
+
+static void run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32_t count) {
+    const hyp_transformer *m = state->model;
+    const hyp_shape *s = &m->shape;
+    const hyp_kernels *k = m->kernels;
+    switch (o->kind) {
+    case HYP_OP_EMBED: embed(state, tokens, count); break;
+    case HYP_OP_MATMUL: matmul(state, o->matrix, row(state, o->dst, 0) + o->dst_at, state->slot_stride[o->dst], row(state, o->src, 0), state->slot_stride[o->src], count, o->fresh); break;
+    case HYP_OP_ATTENTION: attend(state, o, count); break;
+    default:
+        for (uint32_t t = 0; t < count; t++) {
+            float *dst = row(state, o->dst, t) + o->dst_at;
+            const float *src = row(state, o->src, t);
+            switch (o->kind) {
+            case HYP_OP_NORM: k->rms_norm(dst, src, o->vector, s->dim, s->eps); break;
+            case HYP_OP_BIAS: k->add(dst, o->vector, o->count); break;
+            case HYP_OP_ADD: k->add(dst, src, o->count); break;
+            case HYP_OP_GLU: (m->arch->gelu ? k->gelu_mul : k->silu_mul)(dst, dst, dst + o->count, o->count); break;
+            case HYP_OP_HEAD_NORM:
+                for (uint32_t h = 0; h < o->count; h++) k->rms_norm(dst + h * s->head, dst + h * s->head, o->vector, s->head, s->eps);
+                break;
+            default: // HYP_OP_ROPE
+                for (uint32_t h = 0; h < o->count; h++) k->rope(dst + h * s->head, state->angles[o->windowed] + (size_t)t * s->rope_dims, s->rope_dims / 2, m->arch->neox);
+            }
+        }
+    }
+}
+
+hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
+    const hyp_transformer *m = state->model;
+    if (count == 0 || count > state->batch) return HYP_E_ARGUMENT;
+    if (count > state->context - state->past) return HYP_E_CONTEXT;
+    for (uint32_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= m->shape.vocab) return HYP_E_ARGUMENT;
+    fill_angles(state, count);
+    uint64_t then = state->profile ? hyp_port_now_ns() : 0;
+    for (uint32_t i = 0; i < m->op_count; i++) {
+        run(state, &m->ops[i], tokens, count);
+        if (state->profile) {
+            uint64_t now = hyp_port_now_ns();
+            state->op_ns[m->ops[i].kind] += now - then;
+            then = now;
+        }
+    }
+    state->past += count;
+    state->last = count;
+    return HYP_OK;
+}
+
+const float *hyp_state_hidden(const hyp_state *state, uint32_t index) { return row(state, HYP_SLOT_H, index); }
+
+float *hyp_state_logits(hyp_state *state, uint32_t index) {
+    const hyp_transformer *m = state->model;
+    matmul(state, m->output, state->logits, 0, row(state, HYP_SLOT_H, index), 0, 1, true);
+    if (m->shape.logit_cap > 0) m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
+    return state->logits;
+}

@@ -1,0 +1,320 @@
+// Loading: shape from the metadata, one operation list from the architecture's facts, weights in file order.
+#include "transformer.h"
+
+#include "../base/bytes.h"
+#include "../base/fmath.h"
+
+#include <stdio.h>
+
+enum { STAGING_BYTES = 256 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
+
+typedef struct job { // one tensor to read: either a matrix or a vector of floats
+    const hyp_gguf_tensor *tensor;
+    hyp_matrix *matrix;
+    float *vector;
+} job;
+
+typedef struct loader {
+    hyp_transformer *model;
+    const hyp_gguf *gguf;
+    hyp_arena *arena;
+    hyp_fault *fault;
+    job *jobs;
+    uint32_t job_count, layer;
+    hyp_status status; // the first failure; later steps do nothing
+} loader;
+
+static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint32_t context);
+static void build(loader *l);
+static hyp_status read_weights(loader *l, hyp_progress progress);
+
+hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena, uint32_t context, hyp_progress progress) {
+    *model = (hyp_transformer){.kernels = kernels};
+    hyp_text name = hyp_gguf_string(gguf, "general.architecture");
+    if (!name.data) return hyp_fail(gguf->fault, HYP_E_FORMAT, "the file does not name its architecture ('general.architecture')");
+    model->arch = hyp_arch_named(name.data, name.bytes);
+    if (!model->arch) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "architecture '%.*s' is not supported (llama, qwen2, qwen3, gemma, gemma2, gemma3 and phi3 are)", name.bytes < 60 ? (int)name.bytes : 60, name.data);
+    hyp_status status = read_shape(model, gguf, context);
+    if (status) return status;
+
+    uint32_t layers = model->shape.layers;
+    loader l = {.model = model, .gguf = gguf, .arena = arena, .fault = gguf->fault};
+    model->ops = hyp_arena_alloc(arena, (size_t)(layers + 1) * OPS_PER_LAYER * sizeof *model->ops);
+    model->matrices = hyp_arena_alloc(arena, ((size_t)layers * MATRICES_PER_LAYER + 2) * sizeof *model->matrices);
+    hyp_buffer jobs = {.budget = arena->budget};
+    if (!model->ops || !model->matrices || !hyp_buffer_reserve(&jobs, hyp_gguf_tensor_count(gguf) * sizeof(job)))
+        status = hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for the model's graph");
+    else {
+        l.jobs = (job *)(void *)jobs.data;
+        build(&l);
+        status = l.status ? l.status : read_weights(&l, progress);
+    }
+    hyp_buffer_deinit(&jobs);
+    return status;
+}
+
+// ---- Shape
+
+typedef struct keys {
+    const hyp_gguf *gguf;
+    const char *arch;
+    hyp_status status;
+    char text[96];
+} keys;
+
+static const char *key(keys *k, const char *name) {
+    snprintf(k->text, sizeof k->text, "%s.%s", k->arch, name);
+    return k->text;
+}
+static uint32_t whole(keys *k, const char *name, uint32_t otherwise) {
+    uint32_t v = otherwise;
+    if (!k->status) k->status = hyp_gguf_u32(k->gguf, key(k, name), otherwise, &v);
+    return v;
+}
+static float real(keys *k, const char *name, float otherwise) {
+    float v = otherwise;
+    if (!k->status) k->status = hyp_gguf_f32(k->gguf, key(k, name), otherwise, &v);
+    return v;
+}
+
+static hyp_status bad_shape(const hyp_gguf *gguf, const char *what, uint32_t value) {
+    return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model's %s of %u is not possible", what, value);
+}
+
+static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint32_t context) {
+    const hyp_arch *arch = model->arch;
+    hyp_shape *s = &model->shape;
+    keys k = {.gguf = gguf, .arch = arch->name};
+    s->layers = whole(&k, "block_count", 0);
+    s->dim = whole(&k, "embedding_length", 0);
+    s->heads = whole(&k, "attention.head_count", 0);
+    s->kv_heads = whole(&k, "attention.head_count_kv", s->heads);
+    s->ffn = whole(&k, "feed_forward_length", 0);
+    s->context = whole(&k, "context_length", 2048);
+    uint32_t experts = whole(&k, "expert_count", 0);
+    if (k.status) return k.status;
+    if (experts) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "mixtures of experts are not supported (this model has %u)", experts);
+    if (s->layers == 0 || s->layers > MAX_LAYERS) return bad_shape(gguf, "layer count", s->layers);
+    if (s->dim == 0 || s->dim > 1 << 17 || s->dim % 8) return bad_shape(gguf, "embedding length", s->dim);
+    if (s->heads == 0 || s->heads > 1024 || (s->dim % s->heads && !hyp_gguf_find(gguf, key(&k, "attention.key_length")))) return bad_shape(gguf, "head count", s->heads);
+    if (s->kv_heads == 0 || s->heads % s->kv_heads) return bad_shape(gguf, "key-value head count", s->kv_heads);
+    if (s->ffn == 0 || s->ffn > 1 << 20 || s->ffn % 8) return bad_shape(gguf, "feed-forward length", s->ffn);
+    if (s->context == 0 || s->context > 1 << 24) return bad_shape(gguf, "context length", s->context);
+    s->head = whole(&k, "attention.key_length", s->dim / s->heads);
+    uint32_t value = whole(&k, "attention.value_length", s->head);
+    s->rope_dims = whole(&k, "rope.dimension_count", s->head);
+    s->eps = real(&k, "attention.layer_norm_rms_epsilon", 1e-5f);
+    s->rope_base = real(&k, "rope.freq_base", 10000);
+    s->window = arch->window_period ? whole(&k, "attention.sliding_window", 4096) : 0;
+    s->attention_cap = real(&k, "attn_logit_softcapping", 0);
+    s->logit_cap = real(&k, "final_logit_softcapping", 0);
+    s->rope_attention = real(&k, "rope.scaling.attn_factor", 1);
+    s->rope_scale = real(&k, "rope.scaling.factor", real(&k, "rope.scale_linear", 1));
+    if (k.status) return k.status;
+    if (s->head == 0 || s->head > 1024 || s->head % 8 || value != s->head) return bad_shape(gguf, "head size", s->head);
+    if (s->rope_dims == 0 || s->rope_dims > s->head || s->rope_dims % 2) return bad_shape(gguf, "rotary dimension", s->rope_dims);
+    if (!(s->eps > 0) || !(s->rope_base > 1) || !(s->rope_scale > 0)) return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model's norm epsilon, RoPE base or RoPE scale is not positive");
+    hyp_text scaling = hyp_gguf_string(gguf, key(&k, "rope.scaling.type"));
+    if (scaling.bytes == 4 && memcmp(scaling.data, "yarn", 4) == 0) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "RoPE scaling 'yarn' is not supported");
+    if (scaling.bytes == 4 && memcmp(scaling.data, "none", 4) == 0) s->rope_scale = 1;
+    s->score_scale = 1.0f / hyp_sqrtf((float)(arch->wide_layers == s->layers ? s->dim / s->heads : s->head));
+    s->embd_scale = arch->embd_scale ? hyp_sqrtf((float)s->dim) : 1;
+    // LongRoPE has one set of factors for contexts up to the trained one and one for longer ones.
+    uint32_t trained = whole(&k, "rope.scaling.original_context_length", s->context);
+    s->extended = (context ? context : s->context) > trained;
+    return k.status;
+}
+
+// ---- Graph
+
+static const hyp_gguf_tensor *tensor(loader *l, const char *name, bool required) {
+    char text[96];
+    if (l->layer != UINT32_MAX)
+        snprintf(text, sizeof text, "blk.%u.%s", l->layer, name);
+    else
+        snprintf(text, sizeof text, "%s", name);
+    const hyp_gguf_tensor *t = l->status ? NULL : hyp_gguf_tensor_named(l->gguf, text);
+    if (!t && required && !l->status) l->status = hyp_fail(l->fault, HYP_E_FORMAT, "tensor '%s' is missing", text);
+    if (t && t->format == HYP_FORMATS) {
+        l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED, "tensor '%s' is stored as %s, which is not supported yet (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are)", text, hyp_format_name(t->type));
+        return NULL;
+    }
+    return t;
+}
+
+static bool expect(loader *l, const hyp_gguf_tensor *t, uint64_t rows, uint64_t cols) {
+    if (!t) return false;
+    if (t->dim[0] == cols && t->dim[1] == rows && t->dim[2] == 1 && t->dim[3] == 1) return true;
+    hyp_text name = hyp_gguf_tensor_name(l->gguf, t);
+    l->status = hyp_fail(l->fault, HYP_E_FORMAT, "tensor '%.*s' has the shape (%llu, %llu); (%llu, %llu) was expected", (int)name.bytes, name.data, (unsigned long long)t->dim[1], (unsigned long long)t->dim[0], (unsigned long long)rows, (unsigned long long)cols);
+    return false;
+}
+
+static const hyp_matrix *matrix(loader *l, const char *name, uint64_t rows, uint64_t cols, bool required) {
+    const hyp_gguf_tensor *t = tensor(l, name, required);
+    if (!expect(l, t, rows, cols)) return NULL;
+    hyp_matrix *m = &l->model->matrices[l->model->matrix_count++];
+    *m = (hyp_matrix){t->format, (uint32_t)rows, (uint32_t)cols, (uint32_t)((rows + HYP_GROUP - 1) / HYP_GROUP), NULL};
+    l->jobs[l->job_count++] = (job){.tensor = t, .matrix = m};
+    return m;
+}
+
+static const float *vector(loader *l, const char *name, uint64_t count, bool required) {
+    const hyp_gguf_tensor *t = tensor(l, name, required);
+    if (!expect(l, t, 1, count)) return NULL;
+    if (!hyp_format_is_float(t->format)) {
+        l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED, "tensor '%s' of layer %u is stored as %s; a float format was expected", name, l->layer, hyp_formats[t->format].name);
+        return NULL;
+    }
+    float *v = hyp_arena_alloc(l->arena, count * sizeof *v);
+    if (!v) l->status = hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory for the model's norms");
+    l->jobs[l->job_count++] = (job){.tensor = t, .vector = v};
+    return v;
+}
+
+static void op(loader *l, hyp_op o) {
+    o.layer = (uint16_t)l->layer;
+    l->model->ops[l->model->op_count++] = o;
+}
+
+static void norm(loader *l, hyp_slot dst, hyp_slot src, const char *name) { op(l, (hyp_op){.kind = HYP_OP_NORM, .dst = dst, .src = src, .vector = vector(l, name, l->model->shape.dim, true)}); }
+
+// dst[at ..] = W src (+ bias, where the file has one)
+static void product(loader *l, hyp_slot dst, uint32_t at, hyp_slot src, bool fresh, const char *name, uint32_t rows, uint32_t cols) {
+    char text[48];
+    snprintf(text, sizeof text, "%s.weight", name);
+    op(l, (hyp_op){.kind = HYP_OP_MATMUL, .dst = dst, .dst_at = at, .src = src, .fresh = fresh, .matrix = matrix(l, text, rows, cols, true)});
+    snprintf(text, sizeof text, "%s.bias", name);
+    const float *bias = vector(l, text, rows, false);
+    if (bias) op(l, (hyp_op){.kind = HYP_OP_BIAS, .dst = dst, .dst_at = at, .count = rows, .vector = bias});
+}
+
+static void layer(loader *l) {
+    const hyp_arch *arch = l->model->arch;
+    const hyp_shape *s = &l->model->shape;
+    uint32_t q = s->heads * s->head, kv = s->kv_heads * s->head;
+    bool windowed = arch->window_period && l->layer % arch->window_period != arch->window_period - 1;
+
+    norm(l, HYP_SLOT_H, HYP_SLOT_X, "attn_norm.weight");
+    if (arch->fused)
+        product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_qkv", q + 2 * kv, s->dim);
+    else {
+        product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_q", q, s->dim);
+        product(l, HYP_SLOT_QKV, q, HYP_SLOT_H, false, "attn_k", kv, s->dim);
+        product(l, HYP_SLOT_QKV, q + kv, HYP_SLOT_H, false, "attn_v", kv, s->dim);
+    }
+    if (arch->qk_norm) {
+        op(l, (hyp_op){.kind = HYP_OP_HEAD_NORM, .dst = HYP_SLOT_QKV, .count = s->heads, .vector = vector(l, "attn_q_norm.weight", s->head, true)});
+        op(l, (hyp_op){.kind = HYP_OP_HEAD_NORM, .dst = HYP_SLOT_QKV, .dst_at = q, .count = s->kv_heads, .vector = vector(l, "attn_k_norm.weight", s->head, true)});
+    }
+    op(l, (hyp_op){.kind = HYP_OP_ROPE, .dst = HYP_SLOT_QKV, .count = s->heads + s->kv_heads, .windowed = windowed});
+    op(l, (hyp_op){.kind = HYP_OP_ATTENTION, .dst = HYP_SLOT_ATT, .src = HYP_SLOT_QKV, .windowed = windowed});
+    product(l, HYP_SLOT_H, 0, HYP_SLOT_ATT, true, "attn_output", s->dim, q);
+    if (arch->post_norms) norm(l, HYP_SLOT_H, HYP_SLOT_H, "post_attention_norm.weight");
+    op(l, (hyp_op){.kind = HYP_OP_ADD, .dst = HYP_SLOT_X, .src = HYP_SLOT_H, .count = s->dim});
+
+    norm(l, HYP_SLOT_H, HYP_SLOT_X, "ffn_norm.weight");
+    if (arch->fused)
+        product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_up", 2 * s->ffn, s->dim);
+    else {
+        product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_gate", s->ffn, s->dim);
+        product(l, HYP_SLOT_FFN, s->ffn, HYP_SLOT_H, false, "ffn_up", s->ffn, s->dim);
+    }
+    op(l, (hyp_op){.kind = HYP_OP_GLU, .dst = HYP_SLOT_FFN, .count = s->ffn});
+    product(l, HYP_SLOT_H, 0, HYP_SLOT_FFN, true, "ffn_down", s->dim, s->ffn);
+    if (arch->post_norms) norm(l, HYP_SLOT_H, HYP_SLOT_H, "post_ffw_norm.weight");
+    op(l, (hyp_op){.kind = HYP_OP_ADD, .dst = HYP_SLOT_X, .src = HYP_SLOT_H, .count = s->dim});
+}
+
+static void build(loader *l) {
+    hyp_transformer *m = l->model;
+    hyp_shape *s = &m->shape;
+    uint32_t q = s->heads * s->head, kv = s->kv_heads * s->head;
+    m->slot_floats[HYP_SLOT_X] = m->slot_floats[HYP_SLOT_H] = s->dim;
+    m->slot_floats[HYP_SLOT_QKV] = q + 2 * kv;
+    m->slot_floats[HYP_SLOT_ATT] = q;
+    m->slot_floats[HYP_SLOT_FFN] = 2 * s->ffn;
+
+    l->layer = UINT32_MAX;
+    const hyp_gguf_tensor *embd = tensor(l, "token_embd.weight", true);
+    if (!embd) return;
+    if (embd->dim[1] == 0 || embd->dim[1] > 1 << 24) {
+        l->status = hyp_fail(l->fault, HYP_E_FORMAT, "a vocabulary of %llu tokens is not possible", (unsigned long long)embd->dim[1]);
+        return;
+    }
+    s->vocab = (uint32_t)embd->dim[1];
+    m->embd = matrix(l, "token_embd.weight", s->vocab, s->dim, true);
+    m->output = tensor(l, "output.weight", false) ? matrix(l, "output.weight", s->vocab, s->dim, true) : m->embd;
+    // Llama 3 divides each frequency by a factor; Phi-3 has two sets, for the trained context and beyond.
+    static const char *const factors[] = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"};
+    for (size_t i = 0; i < 3 && !m->rope_factors; i++)
+        if (!(i > 0 && (i == 1) != s->extended)) m->rope_factors = vector(l, factors[i], s->rope_dims / 2, false);
+    op(l, (hyp_op){.kind = HYP_OP_EMBED, .dst = HYP_SLOT_X});
+    for (l->layer = 0; l->layer < s->layers && !l->status; l->layer++) layer(l);
+    l->layer = UINT32_MAX;
+    norm(l, HYP_SLOT_H, HYP_SLOT_X, "output_norm.weight");
+}
+
+// ---- Weights
+
+static int64_t order(const job *a, const job *b) {
+    if (a->tensor->shard != b->tensor->shard) return (int64_t)a->tensor->shard - b->tensor->shard;
+    return a->tensor->offset < b->tensor->offset ? -1 : a->tensor->offset > b->tensor->offset;
+}
+
+static hyp_status read_matrix(loader *l, const job *j, uint8_t *staging, size_t staging_bytes, uint64_t *done, uint64_t total, hyp_progress progress) {
+    hyp_matrix *m = j->matrix;
+    size_t row_bytes = hyp_format_row_bytes(m->format, m->cols), group_bytes = hyp_group_bytes(m->format, m->cols);
+    uint32_t step = (uint32_t)(staging_bytes / row_bytes) / HYP_GROUP * HYP_GROUP;
+    for (uint32_t row = 0; row < m->rows; row += step) {
+        uint32_t rows = hyp_min_u32(step, m->rows - row);
+        hyp_status status = hyp_gguf_read(l->gguf, j->tensor, row * row_bytes, staging, rows * row_bytes);
+        if (status) return status;
+        for (uint32_t r = 0; r < rows; r += HYP_GROUP)
+            l->model->kernels->weights[m->format].pack(m->data + (row + r) / HYP_GROUP * group_bytes, staging + r * row_bytes, hyp_min_u32(HYP_GROUP, rows - r), m->cols);
+        *done += rows * row_bytes;
+        if (progress.report && !progress.report(progress.context, *done, total)) return hyp_fail(l->fault, HYP_E_CANCELLED, "loading was stopped");
+    }
+    return HYP_OK;
+}
+
+static hyp_status read_weights(loader *l, hyp_progress progress) {
+    uint64_t total = 0, done = 0;
+    size_t staging_bytes = STAGING_BYTES;
+    for (uint32_t i = 0; i < l->job_count; i++) {
+        const job *j = &l->jobs[i];
+        size_t row = hyp_format_row_bytes(j->tensor->format, j->tensor->dim[0]);
+        total += j->tensor->bytes;
+        size_t least = j->matrix ? row * HYP_GROUP : row;
+        if (least > staging_bytes) staging_bytes = least;
+    }
+    // By place in the file, so that a stream is read once from front to back.
+    for (uint32_t gap = l->job_count / 2; gap > 0; gap /= 2)
+        for (uint32_t i = gap; i < l->job_count; i++) {
+            job j = l->jobs[i];
+            uint32_t k = i;
+            for (; k >= gap && order(&j, &l->jobs[k - gap]) < 0; k -= gap) l->jobs[k] = l->jobs[k - gap];
+            l->jobs[k] = j;
+        }
+    uint8_t *staging = hyp_budget_map(l->arena->budget, staging_bytes);
+    hyp_status status = staging ? HYP_OK : hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory to read the model's weights");
+    for (uint32_t i = 0; i < l->job_count && !status; i++) {
+        const job *j = &l->jobs[i];
+        if (j->matrix) {
+            size_t bytes = j->matrix->groups * hyp_group_bytes(j->matrix->format, j->matrix->cols);
+            j->matrix->data = hyp_arena_alloc(l->arena, bytes);
+            l->model->weight_bytes += bytes;
+            if (!j->matrix->data) {
+                size_t limit = l->arena->budget->limit_bytes;
+                status = hyp_fail(l->fault, HYP_E_NOMEM, "the model's weights take %llu MB and do not fit %s of %zu MB: use a smaller or more strongly quantized model, or raise the memory limit",
+                                  (unsigned long long)(total >> 20) + 1, limit ? "the memory limit" : "the memory at hand,", (limit ? limit : l->arena->budget->used_bytes) >> 20);
+            } else
+                status = read_matrix(l, j, staging, staging_bytes, &done, total, progress);
+        } else if (!(status = hyp_gguf_read(l->gguf, j->tensor, 0, staging, (size_t)j->tensor->bytes))) {
+            hyp_formats[j->tensor->format].dequantize(j->vector, staging, (uint32_t)j->tensor->dim[0]);
+            done += j->tensor->bytes;
+        }
+    }
+    hyp_budget_unmap(l->arena->budget, staging, staging_bytes);
+    return status;
+}

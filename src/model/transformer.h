@@ -1,0 +1,94 @@
+// A decoder-only transformer: its weights, packed for the kernels, and the list of operations that a step runs.
+// Immutable after load; any number of states may run over one transformer.
+#ifndef HYP_MODEL_TRANSFORMER_H
+#define HYP_MODEL_TRANSFORMER_H
+
+#include "../kernels/kernels.h"
+#include "arch.h"
+#include "gguf.h"
+
+typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
+    hyp_format format;
+    uint32_t rows, cols, groups;
+    uint8_t *data;
+} hyp_matrix;
+
+typedef struct hyp_shape {
+    uint32_t layers, dim, heads, kv_heads, head, ffn, vocab, context;
+    uint32_t rope_dims, window; // window: 0 for none
+    float eps, rope_base, rope_scale, rope_attention; // rope_scale divides positions; rope_attention scales cosines and sines
+    float attention_cap, logit_cap;                   // 0: none
+    float score_scale, embd_scale;
+    bool extended; // the context is longer than the one that LongRoPE's short factors are for
+} hyp_shape;
+
+// An operation reads and writes floats of one row per token in the step's buffers.
+typedef enum hyp_op_kind { HYP_OP_EMBED, HYP_OP_NORM, HYP_OP_MATMUL, HYP_OP_BIAS, HYP_OP_HEAD_NORM, HYP_OP_ROPE, HYP_OP_ATTENTION, HYP_OP_GLU, HYP_OP_ADD, HYP_OP_KINDS } hyp_op_kind;
+typedef enum hyp_slot { HYP_SLOT_X, HYP_SLOT_H, HYP_SLOT_QKV, HYP_SLOT_ATT, HYP_SLOT_FFN, HYP_SLOT_COUNT } hyp_slot;
+
+typedef struct hyp_op {
+    hyp_op_kind kind;
+    hyp_slot dst, src;
+    bool fresh;             // matmul: `src` has changed since it was last quantized
+    bool windowed;          // rope, attention
+    uint16_t layer;
+    uint32_t dst_at, count; // first element within dst; elements (bias, add), heads (head norm, rope)
+    const hyp_matrix *matrix;
+    const float *vector;
+} hyp_op;
+
+typedef struct hyp_transformer {
+    const hyp_arch *arch;
+    const hyp_kernels *kernels; // borrowed
+    hyp_shape shape;
+    hyp_op *ops;
+    uint32_t op_count;
+    hyp_matrix *matrices;
+    uint32_t matrix_count;
+    const hyp_matrix *embd, *output;
+    const float *rope_factors; // rope_dims / 2 divisors of the frequencies, or NULL
+    uint32_t slot_floats[HYP_SLOT_COUNT];
+    uint64_t weight_bytes;
+} hyp_transformer;
+
+typedef struct hyp_progress {
+    // Called between reads with bytes done and in all; false stops the load with HYP_E_CANCELLED. May be NULL.
+    bool (*report)(void *context, uint64_t done, uint64_t total);
+    void *context;
+} hyp_progress;
+
+// Reads, packs and checks every weight in file order. `context`: tokens that RoPE is to be prepared for (0: the model's own).
+// `arena` owns what is made. May suspend.
+HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena, uint32_t context, hyp_progress progress);
+
+// ---- A running context: KV cache and step buffers
+
+typedef struct hyp_state {
+    const hyp_transformer *model; // borrowed
+    uint32_t context, batch;      // tokens the cache holds; tokens per step at most
+    uint32_t past;                // tokens in the cache
+    uint32_t last;                // tokens of the last step, whose final hidden rows are in slot H
+    hyp_kv_format kv;
+    uint8_t *keys, *values; // (layers, kv_heads, context, head)
+    float *slots[HYP_SLOT_COUNT];
+    size_t slot_stride[HYP_SLOT_COUNT]; // floats
+    uint8_t *acts;                      // quantized rows of a step
+    float *angles[2];                   // (batch, rope_dims / 2, cosine and sine): everywhere, windowed
+    double *frequencies[2];
+    float *scores, *logits;
+    uint64_t op_ns[HYP_OP_KINDS]; // time spent, when `profile` is set
+    bool profile;
+} hyp_state;
+
+// HYP_E_NOMEM leaves nothing behind but what `arena` frees. `fault` may be NULL.
+HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv, hyp_fault *fault);
+// Bytes that hyp_state_init will take from the arena.
+uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv);
+// Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. HYP_E_CONTEXT: they do not fit.
+HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);
+// The final hidden row (dim floats) of token `index` of the last step.
+const float *hyp_state_hidden(const hyp_state *state, uint32_t index);
+// The logits (vocab floats) after token `index` of the last step; valid until the next call.
+float *hyp_state_logits(hyp_state *state, uint32_t index);
+
+#endif

@@ -1,0 +1,45 @@
+// The inside of the handles in hyperion.h, shared by the files of this floor.
+#ifndef HYP_RUNTIME_ENGINE_H
+#define HYP_RUNTIME_ENGINE_H
+
+#include "../hyperion.h"
+#include "../model/sampler.h"
+#include "../model/tokenizer.h"
+#include "../model/transformer.h"
+
+struct hyp_engine {
+    hyp_budget budget;
+    hyp_kernels kernels;
+    uint32_t isa;
+    hyp_fault fault;
+    hyp_buffer text; // the result of the last inspect
+};
+
+struct hyp_model {
+    hyp_engine *engine;
+    hyp_arena arena;
+    hyp_gguf gguf; // the metadata stays readable
+    hyp_tokenizer tokenizer;
+    hyp_transformer transformer;
+    hyp_buffer tokens, text; // results of tokenize, detokenize
+};
+
+struct hyp_session {
+    hyp_model *model;
+    hyp_arena arena;  // state, history
+    hyp_arena answer; // sampler and stop texts of the answer under way
+    hyp_state state;
+    hyp_sampler sampler;
+    int32_t *history; // the text's tokens; the first state.past of them are in the cache
+    uint32_t count;   // tokens of the text
+    bool ready;       // begin has been called
+    hyp_finish finish;
+    hyp_text *stops;
+    uint32_t stop_count;
+    hyp_buffer held; // text not yet given out; its first `given` bytes were given out by the last call
+    size_t given;
+    float *vector; // result of embed
+    hyp_session_stats stats;
+};
+
+#endif

@@ -1,0 +1,64 @@
+#include "json.h"
+
+#include "../model/unicode.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void put(hyp_json *j, const char *text, size_t bytes) { j->failed = j->failed || !hyp_buffer_append(&j->out, text, bytes); }
+
+static void quote(hyp_json *j, const char *text, size_t bytes) {
+    put(j, "\"", 1);
+    for (size_t at = 0; at < bytes;) {
+        uint32_t length, rune = hyp_rune_decode(text + at, bytes - at, &length);
+        char escape[12], utf8[4];
+        if (rune == '"' || rune == '\\') {
+            escape[0] = '\\', escape[1] = (char)rune;
+            put(j, escape, 2);
+        } else if (rune < 0x20) {
+            put(j, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", rune));
+        } else {
+            uint32_t n = hyp_rune_encode(rune, utf8);
+            put(j, utf8, n);
+        }
+        at += length;
+    }
+    put(j, "\"", 1);
+}
+
+static void lead(hyp_json *j, const char *key) {
+    if (j->comma) put(j, ",", 1);
+    j->comma = true;
+    if (!key) return;
+    quote(j, key, strlen(key));
+    put(j, ":", 1);
+}
+
+void hyp_json_open(hyp_json *j, const char *key, char bracket) {
+    lead(j, key);
+    put(j, &bracket, 1);
+    j->comma = false;
+}
+
+void hyp_json_close(hyp_json *j, char bracket) {
+    put(j, &bracket, 1);
+    j->comma = true;
+}
+
+void hyp_json_text(hyp_json *j, const char *key, const char *text, size_t bytes) {
+    lead(j, key);
+    quote(j, text, bytes);
+}
+
+void hyp_json_number(hyp_json *j, const char *key, double value) {
+    char text[40];
+    lead(j, key);
+    if (!(value - value == 0)) return put(j, "null", 4);
+    bool integer = value >= -9007199254740992.0 && value <= 9007199254740992.0 && value == (double)(int64_t)value;
+    put(j, text, (size_t)(integer ? snprintf(text, sizeof text, "%lld", (long long)value) : snprintf(text, sizeof text, "%.9g", value)));
+}
+
+void hyp_json_bool(hyp_json *j, const char *key, bool value) {
+    lead(j, key);
+    put(j, value ? "true" : "false", value ? 4 : 5);
+}

@@ -1,0 +1,262 @@
+#include "engine.h"
+
+#include "../base/bytes.h"
+#include "../base/fmath.h"
+#include "../port.h"
+#include "../model/unicode.h"
+
+enum { DEFAULT_CONTEXT = 2048, DEFAULT_BATCH = 64, MAX_STOPS = 16, MAX_STOP_BYTES = 256 };
+
+static hyp_fault *fault(const hyp_session *s) { return &s->model->engine->fault; }
+
+hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config, hyp_session **out) {
+    static const hyp_session_config defaults;
+    if (!config) config = &defaults;
+    *out = NULL;
+    hyp_arena arena;
+    hyp_arena_init(&arena, &model->engine->budget);
+    hyp_session *s = hyp_arena_alloc(&arena, sizeof *s);
+    if (!s) return hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
+    uint32_t context = config->context ? config->context : hyp_min_u32(model->transformer.shape.context, DEFAULT_CONTEXT);
+    *s = (hyp_session){.model = model, .arena = arena, .held.budget = &model->engine->budget};
+    hyp_arena_init(&s->answer, &model->engine->budget);
+    hyp_status status = hyp_state_init(&s->state, &model->transformer, &s->arena, context, config->batch ? config->batch : hyp_min_u32(DEFAULT_BATCH, context), config->cache == HYP_CACHE_Q8_0 ? HYP_KV_Q8_0 : HYP_KV_F16, &model->engine->fault);
+    if (!status) {
+        s->history = hyp_arena_alloc(&s->arena, context * sizeof *s->history);
+        s->vector = hyp_arena_alloc(&s->arena, model->transformer.shape.dim * sizeof *s->vector);
+        if (!s->history || !s->vector) status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
+    }
+    if (status) {
+        hyp_session_destroy(s);
+        return status;
+    }
+    s->state.profile = config->profile;
+    *out = s;
+    return HYP_OK;
+}
+
+void hyp_session_destroy(hyp_session *s) {
+    if (!s) return;
+    hyp_buffer_deinit(&s->held);
+    hyp_arena_deinit(&s->answer);
+    hyp_arena arena = s->arena; // the session itself lives in it
+    hyp_arena_deinit(&arena);
+}
+
+static hyp_status check_tokens(const hyp_session *s, const int32_t *tokens, uint32_t count) {
+    uint32_t vocab = s->model->transformer.shape.vocab;
+    if (count == 0) return hyp_fail(fault(s), HYP_E_ARGUMENT, "the text has no tokens: give at least one (a model without a BOS token has nothing to start from)");
+    for (uint32_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab) return hyp_fail(fault(s), HYP_E_ARGUMENT, "token %d is not in the vocabulary of %u", tokens[i], vocab);
+    return HYP_OK;
+}
+
+hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count) {
+    static const hyp_sampling greedy;
+    s->ready = false;
+    hyp_status status = check_tokens(s, tokens, count);
+    if (status) return status;
+    if (count >= s->state.context) return hyp_fail(fault(s), HYP_E_CONTEXT, "a prompt of %u tokens leaves no room in a context of %u: shorten it or ask for a longer context", count, s->state.context);
+    if (stop_count > MAX_STOPS) return hyp_fail(fault(s), HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_count, MAX_STOPS);
+    hyp_arena_deinit(&s->answer);
+    status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, s->model->transformer.shape.vocab, &s->answer, fault(s));
+    if (status) return status;
+    s->stops = hyp_arena_alloc(&s->answer, stop_count * sizeof *s->stops);
+    s->stop_count = 0;
+    for (uint32_t i = 0; i < stop_count && s->stops; i++) {
+        size_t bytes = strlen(stops[i]);
+        if (bytes == 0 || bytes > MAX_STOP_BYTES) return hyp_fail(fault(s), HYP_E_ARGUMENT, "a stop text must have 1 to %d bytes", MAX_STOP_BYTES);
+        char *copy = hyp_arena_alloc(&s->answer, bytes);
+        if (!copy) break;
+        memcpy(copy, stops[i], bytes);
+        s->stops[s->stop_count++] = (hyp_text){copy, bytes};
+    }
+    if (s->stop_count != stop_count) return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the stop texts");
+
+    // The last token is always computed: its logits begin the answer.
+    uint32_t shared = 0, most = hyp_min_u32(s->state.past, count - 1);
+    while (shared < most && s->history[shared] == tokens[shared]) shared++;
+    s->state.past = shared;
+    memcpy(s->history, tokens, count * sizeof *tokens);
+    s->count = count;
+    for (uint32_t i = 0; i < count; i++) hyp_sampler_accept(&s->sampler, tokens[i]);
+    s->held.bytes = s->given = 0;
+    s->finish = HYP_FINISH_NONE;
+    s->stats = (hyp_session_stats){.reused = shared};
+    s->ready = true;
+    return HYP_OK;
+}
+
+// One batch of what the cache still lacks of the text.
+static hyp_status catch_up(hyp_session *s) {
+    uint64_t start = hyp_port_now_ns();
+    uint32_t step = hyp_min_u32(s->count - s->state.past, s->state.batch);
+    hyp_status status = hyp_state_step(&s->state, s->history + s->state.past, step);
+    if (status) return hyp_fail(fault(s), status, "computing %u tokens failed: %s", step, hyp_status_message(status));
+    uint64_t spent = hyp_port_now_ns() - start;
+    if (s->stats.answer_tokens)
+        s->stats.answer_ns += spent;
+    else
+        s->stats.prompt_ns += spent, s->stats.prompt_tokens += step;
+    return HYP_OK;
+}
+
+hyp_status hyp_session_prefill(hyp_session *s, uint32_t *left) {
+    if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
+    hyp_status status = s->state.past < s->count ? catch_up(s) : HYP_OK;
+    *left = s->count - s->state.past;
+    return status;
+}
+
+// How much of the held text is certain: `*stop` says that it ends at a stop text. Else what could begin one, or is half a character, is kept back.
+static size_t certain(const hyp_session *s, bool *stop) {
+    const char *text = (const char *)s->held.data;
+    size_t bytes = s->held.bytes, keep = hyp_rune_unfinished(text, bytes);
+    *stop = false;
+    for (size_t at = 0; at < bytes; at++)
+        for (uint32_t i = 0; i < s->stop_count; i++) {
+            size_t n = s->stops[i].bytes < bytes - at ? s->stops[i].bytes : bytes - at;
+            if (memcmp(text + at, s->stops[i].data, n)) continue;
+            if (n == s->stops[i].bytes) {
+                *stop = true;
+                return at;
+            }
+            if (bytes - at > keep) keep = bytes - at;
+        }
+    return bytes - keep;
+}
+
+static void drop_given(hyp_session *s) {
+    if (!s->given) return;
+    memmove(s->held.data, s->held.data + s->given, s->held.bytes - s->given);
+    s->held.bytes -= s->given;
+    s->given = 0;
+}
+
+hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
+    *piece = (hyp_piece){.token = -1, .text = "", .finish = s->finish};
+    if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
+    if (s->finish) return hyp_fail(fault(s), HYP_E_STATE, "the answer has ended: begin another");
+    drop_given(s);
+    if (s->count == s->state.context)
+        s->finish = HYP_FINISH_CONTEXT;
+    else {
+        while (s->state.past < s->count) {
+            hyp_status status = catch_up(s);
+            if (status) return status;
+        }
+        uint64_t start = hyp_port_now_ns();
+        piece->token = hyp_sampler_choose(&s->sampler, hyp_state_logits(&s->state, s->state.last - 1));
+        s->stats.answer_ns += hyp_port_now_ns() - start;
+        s->stats.answer_tokens++;
+        if (hyp_tokenizer_ends(&s->model->tokenizer, piece->token))
+            s->finish = HYP_FINISH_END;
+        else {
+            hyp_text text = hyp_tokenizer_piece(&s->model->tokenizer, piece->token, false);
+            if (!hyp_buffer_append(&s->held, text.data, text.bytes)) return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the answer's text");
+            hyp_sampler_accept(&s->sampler, piece->token);
+            s->history[s->count++] = piece->token;
+        }
+    }
+    bool stop;
+    size_t ready = certain(s, &stop);
+    if (stop) {
+        s->finish = HYP_FINISH_STOP;
+        s->held.bytes = ready;
+    } else if (s->finish)
+        ready = s->held.bytes;
+    if (ready) piece->text = (const char *)s->held.data;
+    piece->bytes = s->given = ready;
+    piece->finish = s->finish;
+    return HYP_OK;
+}
+
+void hyp_session_flush(hyp_session *s, const char **text, size_t *bytes) {
+    drop_given(s);
+    *text = s->held.bytes ? (const char *)s->held.data : "";
+    *bytes = s->given = s->held.bytes;
+}
+
+// Runs a whole text from an empty cache, handing each batch to `visit`.
+static hyp_status run_all(hyp_session *s, const int32_t *tokens, uint32_t count, void (*visit)(hyp_session *, uint32_t from, uint32_t n, void *), void *context) {
+    hyp_status status = check_tokens(s, tokens, count);
+    if (status) return status;
+    if (count > s->state.context) return hyp_fail(fault(s), HYP_E_CONTEXT, "a text of %u tokens does not fit a context of %u", count, s->state.context);
+    s->ready = false;
+    s->state.past = s->count = 0;
+    for (uint32_t at = 0, n; at < count; at += n) {
+        n = hyp_min_u32(count - at, s->state.batch);
+        if ((status = hyp_state_step(&s->state, tokens + at, n))) return hyp_fail(fault(s), status, "computing %u tokens failed: %s", n, hyp_status_message(status));
+        visit(s, at, n, context);
+    }
+    s->state.past = 0;
+    return HYP_OK;
+}
+
+typedef struct pool {
+    hyp_pooling kind;
+    uint32_t count;
+} pool;
+
+static void pool_batch(hyp_session *s, uint32_t from, uint32_t n, void *context) {
+    const pool *p = context;
+    uint32_t dim = s->model->transformer.shape.dim;
+    for (uint32_t t = 0; t < n; t++) {
+        const float *h = hyp_state_hidden(&s->state, t);
+        if (p->kind == HYP_POOL_MEAN)
+            for (uint32_t i = 0; i < dim; i++) s->vector[i] += h[i];
+        else if (from + t == (p->kind == HYP_POOL_CLS ? 0 : p->count - 1))
+            memcpy(s->vector, h, dim * sizeof *h);
+    }
+}
+
+hyp_status hyp_session_embed(hyp_session *s, const int32_t *tokens, uint32_t count, hyp_pooling pooling, const float **vector) {
+    uint32_t dim = s->model->transformer.shape.dim;
+    memset(s->vector, 0, dim * sizeof *s->vector);
+    pool p = {pooling, count};
+    hyp_status status = run_all(s, tokens, count, pool_batch, &p);
+    if (status) return status;
+    float square = 0;
+    for (uint32_t i = 0; i < dim; i++) square += s->vector[i] * s->vector[i];
+    float scale = square > 0 ? 1.0f / hyp_sqrtf(square) : 0;
+    for (uint32_t i = 0; i < dim; i++) s->vector[i] *= scale;
+    *vector = s->vector;
+    return HYP_OK;
+}
+
+typedef struct scorer {
+    void (*visit)(void *, uint32_t, const float *);
+    void *context;
+} scorer;
+
+static void score_batch(hyp_session *s, uint32_t from, uint32_t n, void *context) {
+    const scorer *c = context;
+    uint32_t vocab = s->model->transformer.shape.vocab;
+    for (uint32_t t = 0; t < n; t++) {
+        float *l = hyp_state_logits(&s->state, t), top = l[0];
+        double sum = 0;
+        for (uint32_t i = 1; i < vocab; i++) top = l[i] > top ? l[i] : top;
+        for (uint32_t i = 0; i < vocab; i++) sum += (double)hyp_expf(l[i] - top);
+        float shift = top + (float)hyp_log(sum);
+        for (uint32_t i = 0; i < vocab; i++) l[i] -= shift;
+        c->visit(c->context, from + t, l);
+    }
+}
+
+hyp_status hyp_session_score(hyp_session *s, const int32_t *tokens, uint32_t count, void (*visit)(void *, uint32_t, const float *), void *context) {
+    scorer c = {visit, context};
+    return run_all(s, tokens, count, score_batch, &c);
+}
+
+hyp_session_stats hyp_session_describe(const hyp_session *s) {
+    hyp_session_stats stats = s->stats;
+    stats.context = s->state.context;
+    stats.used = s->count;
+    for (int i = 0; i < HYP_OP_KINDS; i++) stats.op_ns[i] = s->state.op_ns[i];
+    return stats;
+}
+
+const char *hyp_op_name(uint32_t kind) {
+    static const char *const names[] = {"embed", "norm", "matmul", "bias", "head_norm", "rope", "attention", "glu", "add"};
+    return kind < HYP_OP_KINDS ? names[kind] : NULL;
+}

@@ -1,0 +1,223 @@
+// What the module shows to JavaScript: scalars in, a status out. Texts and vectors come back through result_data / result_bytes,
+// records as JSON, so that the glue knows no struct layout. Calls that read a source are marked; they may suspend by Asyncify.
+#include "../src/port.h"
+#include "../src/runtime/engine.h"
+#include "../src/runtime/inspect.h"
+#include "../src/runtime/json.h"
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+
+__attribute__((import_module("hyp"), import_name("progress"))) int32_t host_progress(double done, double total);
+__attribute__((import_module("hyp"), import_name("write"))) int32_t host_write(const void *data, size_t bytes);
+__attribute__((import_module("hyp"), import_name("scored"))) void host_scored(uint32_t position, const float *log_probabilities);
+
+enum { MAX_STOPS = 16, UNWIND_BYTES = 16 << 10 };
+
+static const void *result;
+static size_t result_size;
+static hyp_budget scratch_budget;
+static hyp_buffer input = {.budget = &scratch_budget}; // what JavaScript hands in
+static hyp_json json = {.out.budget = &scratch_budget};
+static hyp_source sources[HYP_GGUF_SHARDS];
+static uint32_t source_count;
+static hyp_sampling sampling;
+static hyp_logit_bias biases[256];
+static const char *stops[MAX_STOPS];
+static uint32_t stop_count;
+
+// Asyncify's record: where it writes, and where that ends.
+static char unwind_stack[UNWIND_BYTES];
+static struct {
+    void *at, *end;
+} unwind;
+
+EXPORT(unwind_buffer) void *unwind_buffer(void) {
+    unwind.at = unwind_stack;
+    unwind.end = unwind_stack + sizeof unwind_stack;
+    return &unwind;
+}
+
+EXPORT(result_data) const void *result_data(void) { return result; }
+EXPORT(result_bytes) size_t result_bytes(void) { return result_size; }
+
+static hyp_status give(hyp_status status, const void *data, size_t bytes) {
+    result = data;
+    result_size = bytes;
+    return status;
+}
+static hyp_status give_json(void) { return give(json.failed ? HYP_E_NOMEM : HYP_OK, json.out.data, json.out.bytes); }
+static void begin_json(void) {
+    json.out.bytes = 0;
+    json.failed = json.comma = false;
+    hyp_json_open(&json, NULL, '{');
+}
+
+// Room for `bytes` that the next call takes its text or tokens from; NULL when there is none.
+EXPORT(input_reserve) void *input_reserve(size_t bytes) {
+    input.bytes = 0;
+    return hyp_buffer_reserve(&input, bytes + 1) ? input.data : NULL;
+}
+
+EXPORT(version) const char *version(void) { return HYPERION_VERSION; }
+EXPORT(status_name) const char *status_name(int32_t status) { return hyp_status_name((hyp_status)status); }
+EXPORT(status_message) const char *status_message(int32_t status) { return hyp_status_message((hyp_status)status); }
+
+EXPORT(engine_create) hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask) { return hyp_engine_create(&(hyp_engine_config){.memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask}); }
+EXPORT(engine_destroy) void engine_destroy(hyp_engine *engine) { hyp_engine_destroy(engine); }
+EXPORT(engine_error) const char *engine_error(const hyp_engine *engine) { return hyp_engine_error(engine); }
+EXPORT(engine_stats) hyp_status engine_stats(const hyp_engine *engine) {
+    hyp_memory m = hyp_engine_memory(engine);
+    begin_json();
+    hyp_json_number(&json, "usedBytes", (double)m.used_bytes);
+    hyp_json_number(&json, "peakBytes", (double)m.peak_bytes);
+    hyp_json_number(&json, "limitBytes", (double)m.limit_bytes);
+    hyp_json_number(&json, "linearMemoryBytes", (double)__builtin_wasm_memory_size(0) * 65536);
+    const char *kernels = hyp_engine_kernels(engine);
+    hyp_json_text(&json, "kernels", kernels, strlen(kernels));
+    hyp_json_close(&json, '}');
+    return give_json();
+}
+
+EXPORT(sources_clear) void sources_clear(void) { source_count = 0; }
+EXPORT(sources_add) hyp_status sources_add(uint32_t handle, double bytes) {
+    if (source_count == HYP_GGUF_SHARDS) return HYP_E_ARGUMENT;
+    sources[source_count++] = (hyp_source){.bytes = (uint64_t)bytes, .handle = handle};
+    return HYP_OK;
+}
+
+static bool progress(void *context, uint64_t done, uint64_t total) {
+    (void)context;
+    return host_progress((double)done, (double)total);
+}
+static bool sink_write(void *context, const void *data, size_t bytes) {
+    (void)context;
+    return host_write(data, bytes);
+}
+
+// May suspend. The model's address is the result's data.
+EXPORT(model_open) hyp_status model_open(hyp_engine *engine, uint32_t context) {
+    hyp_model *model = NULL;
+    hyp_status status = hyp_model_open(engine, sources, source_count, &(hyp_model_config){.context = context, .progress = progress}, &model);
+    return give(status, model, 0);
+}
+EXPORT(model_close) void model_close(hyp_model *model) { hyp_model_close(model); }
+EXPORT(model_facts) hyp_status model_facts(const hyp_model *model) {
+    hyp_model_facts f = hyp_model_describe(model);
+    begin_json();
+    hyp_json_text(&json, "architecture", f.architecture, strlen(f.architecture));
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"context", f.context}, {"dim", f.dim}, {"layers", f.layers}, {"heads", f.heads}, {"kvHeads", f.kv_heads}, {"vocab", f.vocab}, {"parameters", (double)f.parameters}, {"weightBytes", (double)f.weight_bytes}, {"bos", f.bos}, {"eos", f.eos}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
+    hyp_json_bool(&json, "addsBos", f.adds_bos);
+    static const struct {
+        const char *key, *name;
+    } texts[] = {{"general.name", "name"}, {"tokenizer.chat_template", "chatTemplate"}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size_t bytes;
+        const char *text = hyp_model_metadata(model, texts[i].key, &bytes);
+        if (text) hyp_json_text(&json, texts[i].name, text, bytes);
+    }
+    hyp_json_close(&json, '}');
+    return give_json();
+}
+// From the input's first `bytes`; the result is int32.
+EXPORT(model_tokenize) hyp_status model_tokenize(hyp_model *model, size_t bytes, int32_t flags) {
+    const int32_t *tokens = NULL;
+    uint32_t count = 0;
+    hyp_status status = hyp_model_tokenize(model, (const char *)input.data, bytes, flags, &tokens, &count);
+    return give(status, tokens, count * sizeof *tokens);
+}
+EXPORT(model_detokenize) hyp_status model_detokenize(hyp_model *model, uint32_t count, int32_t flags) {
+    const char *text = NULL;
+    size_t bytes = 0;
+    hyp_status status = hyp_model_detokenize(model, (const int32_t *)(const void *)input.data, count, flags, &text, &bytes);
+    return give(status, text, bytes);
+}
+
+// May suspend.
+EXPORT(inspect) hyp_status inspect(hyp_engine *engine) {
+    const char *text = NULL;
+    size_t bytes = 0;
+    hyp_status status = hyp_engine_inspect(engine, sources, source_count, &text, &bytes);
+    return give(status, text, bytes);
+}
+// May suspend. The input holds the format's name, terminated.
+EXPORT(quantize) hyp_status quantize(hyp_engine *engine) {
+    char format[16] = "";
+    for (size_t i = 0; i + 1 < sizeof format && input.data[i]; i++) format[i] = (char)input.data[i];
+    return hyp_engine_quantize(engine, sources, source_count, format, &(hyp_sink){.write = sink_write, .progress = progress});
+}
+
+EXPORT(session_create) hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile) {
+    hyp_session *session = NULL;
+    hyp_status status = hyp_session_create(model, &(hyp_session_config){.context = context, .batch = batch, .cache = (hyp_cache)cache, .profile = profile}, &session);
+    return give(status, session, 0);
+}
+EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
+
+EXPORT(sampling_set) void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p, float repeat_penalty, float frequency_penalty, float presence_penalty, uint32_t penalty_last, float mirostat_tau, float mirostat_eta, double seed) {
+    sampling = (hyp_sampling){.temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p, .typical_p = typical_p, .repeat_penalty = repeat_penalty, .frequency_penalty = frequency_penalty, .presence_penalty = presence_penalty,
+                              .penalty_last = penalty_last, .mirostat_tau = mirostat_tau, .mirostat_eta = mirostat_eta, .seed = (uint64_t)seed, .bias = biases};
+    stop_count = 0;
+}
+EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
+    if (sampling.bias_count == sizeof biases / sizeof *biases) return HYP_E_ARGUMENT;
+    biases[sampling.bias_count++] = (hyp_logit_bias){token, bias};
+    return HYP_OK;
+}
+// Input: `count` int32 tokens, then `stop_texts` terminated texts.
+EXPORT(session_begin) hyp_status session_begin(hyp_session *session, uint32_t count, uint32_t stop_texts) {
+    if (stop_texts > MAX_STOPS) return hyp_fail(&session->model->engine->fault, HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_texts, MAX_STOPS);
+    const char *text = (const char *)input.data + count * sizeof(int32_t);
+    for (uint32_t i = 0; i < stop_texts; i++) {
+        stops[i] = text;
+        text += strlen(text) + 1;
+    }
+    return hyp_session_begin(session, (const int32_t *)(const void *)input.data, count, &sampling, stops, stop_texts);
+}
+// Returns the prompt tokens left, or a status below zero.
+EXPORT(session_prefill) int32_t session_prefill(hyp_session *session) {
+    uint32_t left = 0;
+    hyp_status status = hyp_session_prefill(session, &left);
+    return status ? (int32_t)status : (int32_t)left;
+}
+static hyp_piece piece;
+// The result is the piece's text.
+EXPORT(session_next) hyp_status session_next(hyp_session *session) {
+    hyp_status status = hyp_session_next(session, &piece);
+    return give(status, piece.text, piece.bytes);
+}
+EXPORT(piece_token) int32_t piece_token(void) { return piece.token; }
+EXPORT(piece_finish) int32_t piece_finish(void) { return piece.finish; }
+EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
+    const char *text;
+    size_t bytes;
+    hyp_session_flush(session, &text, &bytes);
+    return give(HYP_OK, text, bytes);
+}
+EXPORT(session_embed) hyp_status session_embed(hyp_session *session, uint32_t count, uint32_t pooling) {
+    const float *vector = NULL;
+    hyp_status status = hyp_session_embed(session, (const int32_t *)(const void *)input.data, count, (hyp_pooling)pooling, &vector);
+    return give(status, vector, session->model->transformer.shape.dim * sizeof *vector);
+}
+static void scored(void *context, uint32_t position, const float *log_probabilities) {
+    (void)context;
+    host_scored(position, log_probabilities);
+}
+EXPORT(session_score) hyp_status session_score(hyp_session *session, uint32_t count) { return hyp_session_score(session, (const int32_t *)(const void *)input.data, count, scored, NULL); }
+EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
+    hyp_session_stats s = hyp_session_describe(session);
+    begin_json();
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"context", s.context}, {"used", s.used}, {"promptTokens", s.prompt_tokens}, {"reusedTokens", s.reused}, {"answerTokens", s.answer_tokens}, {"promptMs", (double)s.prompt_ns / 1e6}, {"answerMs", (double)s.answer_ns / 1e6}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
+    hyp_json_open(&json, "operationMs", '{');
+    for (uint32_t i = 0; hyp_op_name(i); i++) hyp_json_number(&json, hyp_op_name(i), (double)s.op_ns[i] / 1e6);
+    hyp_json_close(&json, '}');
+    hyp_json_close(&json, '}');
+    return give_json();
+}
