@@ -5,6 +5,8 @@
 #include "../src/runtime/inspect.h"
 #include "../src/runtime/json.h"
 
+#include <string.h>
+
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 __attribute__((import_module("hyp"), import_name("progress"))) int32_t host_progress(double done, double total);
@@ -190,7 +192,7 @@ EXPORT(session_next) hyp_status session_next(hyp_session *session) {
     return give(status, piece.text, piece.bytes);
 }
 EXPORT(piece_token) int32_t piece_token(void) { return piece.token; }
-EXPORT(piece_finish) int32_t piece_finish(void) { return piece.finish; }
+EXPORT(piece_finish) int32_t piece_finish(void) { return (int32_t)piece.finish; }
 EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
     const char *text;
     size_t bytes;

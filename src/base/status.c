@@ -1,7 +1,6 @@
 #include "status.h"
 
-#include <stdarg.h>
-#include <stdio.h>
+#include "text.h"
 
 static const struct {
     hyp_status status;
@@ -28,7 +27,7 @@ hyp_status hyp_fail(hyp_fault *fault, hyp_status status, const char *format, ...
     if (fault) {
         va_list args;
         va_start(args, format);
-        vsnprintf(fault->text, sizeof fault->text, format, args);
+        hyp_vformat(fault->text, sizeof fault->text, format, args);
         va_end(args);
     }
     return status;

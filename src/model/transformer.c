@@ -3,8 +3,7 @@
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"
-
-#include <stdio.h>
+#include "../base/text.h"
 
 enum { STAGING_BYTES = 256 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
 
@@ -63,7 +62,7 @@ typedef struct keys {
 } keys;
 
 static const char *key(keys *k, const char *name) {
-    snprintf(k->text, sizeof k->text, "%s.%s", k->arch, name);
+    hyp_format_text(k->text, sizeof k->text, "%s.%s", k->arch, name);
     return k->text;
 }
 static uint32_t whole(keys *k, const char *name, uint32_t otherwise) {
@@ -130,9 +129,9 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
 static const hyp_gguf_tensor *tensor(loader *l, const char *name, bool required) {
     char text[96];
     if (l->layer != UINT32_MAX)
-        snprintf(text, sizeof text, "blk.%u.%s", l->layer, name);
+        hyp_format_text(text, sizeof text, "blk.%u.%s", l->layer, name);
     else
-        snprintf(text, sizeof text, "%s", name);
+        hyp_format_text(text, sizeof text, "%s", name);
     const hyp_gguf_tensor *t = l->status ? NULL : hyp_gguf_tensor_named(l->gguf, text);
     if (!t && required && !l->status) l->status = hyp_fail(l->fault, HYP_E_FORMAT, "tensor '%s' is missing", text);
     if (t && t->format == HYP_FORMATS) {
@@ -166,7 +165,7 @@ static const float *vector(loader *l, const char *name, uint64_t count, bool req
         l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED, "tensor '%s' of layer %u is stored as %s; a float format was expected", name, l->layer, hyp_formats[t->format].name);
         return NULL;
     }
-    float *v = hyp_arena_alloc(l->arena, count * sizeof *v);
+    float *v = hyp_arena_alloc(l->arena, (size_t)count * sizeof *v);
     if (!v) l->status = hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory for the model's norms");
     l->jobs[l->job_count++] = (job){.tensor = t, .vector = v};
     return v;
@@ -182,9 +181,9 @@ static void norm(loader *l, hyp_slot dst, hyp_slot src, const char *name) { op(l
 // dst[at ..] = W src (+ bias, where the file has one)
 static void product(loader *l, hyp_slot dst, uint32_t at, hyp_slot src, bool fresh, const char *name, uint32_t rows, uint32_t cols) {
     char text[48];
-    snprintf(text, sizeof text, "%s.weight", name);
+    hyp_format_text(text, sizeof text, "%s.weight", name);
     op(l, (hyp_op){.kind = HYP_OP_MATMUL, .dst = dst, .dst_at = at, .src = src, .fresh = fresh, .matrix = matrix(l, text, rows, cols, true)});
-    snprintf(text, sizeof text, "%s.bias", name);
+    hyp_format_text(text, sizeof text, "%s.bias", name);
     const float *bias = vector(l, text, rows, false);
     if (bias) op(l, (hyp_op){.kind = HYP_OP_BIAS, .dst = dst, .dst_at = at, .count = rows, .vector = bias});
 }

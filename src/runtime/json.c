@@ -1,8 +1,8 @@
 #include "json.h"
 
+#include "../base/text.h"
 #include "../model/unicode.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static void put(hyp_json *j, const char *text, size_t bytes) { j->failed = j->failed || !hyp_buffer_append(&j->out, text, bytes); }
@@ -16,7 +16,7 @@ static void quote(hyp_json *j, const char *text, size_t bytes) {
             escape[0] = '\\', escape[1] = (char)rune;
             put(j, escape, 2);
         } else if (rune < 0x20) {
-            put(j, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", rune));
+            put(j, escape, hyp_format_text(escape, sizeof escape, "\\u%04x", rune));
         } else {
             uint32_t n = hyp_rune_encode(rune, utf8);
             put(j, utf8, n);
@@ -55,7 +55,7 @@ void hyp_json_number(hyp_json *j, const char *key, double value) {
     lead(j, key);
     if (!(value - value == 0)) return put(j, "null", 4);
     bool integer = value >= -9007199254740992.0 && value <= 9007199254740992.0 && value == (double)(int64_t)value;
-    put(j, text, (size_t)(integer ? snprintf(text, sizeof text, "%lld", (long long)value) : snprintf(text, sizeof text, "%.9g", value)));
+    put(j, text, integer ? hyp_format_text(text, sizeof text, "%lld", (long long)value) : hyp_format_real(text, value));
 }
 
 void hyp_json_bool(hyp_json *j, const char *key, bool value) {

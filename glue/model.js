@@ -1,0 +1,332 @@
+// A model in this thread: the C core's handles as objects. The worker and the page's proxy speak the same interface.
+import { Core } from './core.js';
+import { HyperionError } from './errors.js';
+import { openSource, shardsOf } from './sources.js';
+
+/** @typedef {import('./sources.js').Source} Source */
+/** @typedef {import('./chat.js').Message} Message */
+
+/**
+ * @typedef {object} OpenOptions
+ * @property {number | string} [memory] limit for weights, caches and buffers: bytes, or as '96MB'
+ * @property {number} [context] tokens of prompt and answer together; the model's own, at most 2048, when left out
+ * @property {'f16' | 'q8_0'} [cache] format of the KV cache
+ * @property {number} [batch] prompt tokens computed at once
+ * @property {boolean} [profile] time each kind of operation
+ * @property {'auto' | import('./detect.js').Artefact} [artefact]
+ * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or compile it
+ * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
+ * @property {(progress: {loaded: number, total: number}) => void} [onProgress]
+ * @property {AbortSignal} [signal] stops the loading
+ */
+
+/**
+ * @typedef {object} GenerateOptions
+ * @property {number} [maxTokens] 256 when left out
+ * @property {number} [temperature] 0.7 when left out; 0 always takes the likeliest token
+ * @property {number} [topK]
+ * @property {number} [topP]
+ * @property {number} [minP]
+ * @property {number} [typicalP]
+ * @property {number} [repeatPenalty]
+ * @property {number} [frequencyPenalty]
+ * @property {number} [presencePenalty]
+ * @property {number} [penaltyLast] tokens that the penalties look back; 64 when left out
+ * @property {number} [mirostat] target surprise in bits
+ * @property {number} [mirostatEta]
+ * @property {Record<number, number>} [logitBias] by token
+ * @property {number} [seed] the same seed gives the same text on every platform; random when left out
+ * @property {string[]} [stop] texts that end the answer and are not part of it
+ * @property {boolean} [specials] read special tokens in the prompt
+ * @property {AbortSignal} [signal]
+ */
+
+/** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
+/** @typedef {{text: string, token: number, finish: Finish}} Piece `finish` is set on the last one */
+/** @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim: number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number, weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts */
+/** @typedef {{artefact: string, kernels: string, memory: {usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number}, promptTokens: number, reusedTokens: number, answerTokens: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
+
+const EDGES = 1;
+const SPECIALS = 2;
+/** @type {Finish[]} */
+const FINISH = ['', 'end', 'stop', 'context'];
+const POOLING = { mean: 0, cls: 1, last: 2 };
+const BREATH_MS = 12; // how long the event loop may wait for the engine
+
+/** @param {number | string | undefined} memory */
+function memoryBytes(memory) {
+  if (memory === undefined || memory === 0) return 0;
+  if (typeof memory === 'number' && memory > 0) return memory;
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmg]?)i?b?\s*$/i.exec(String(memory));
+  if (!match) throw new HyperionError('HYP_E_ARGUMENT', `'${memory}' is no amount of memory: write 96MB or 2GB`);
+  return Math.floor(Number(match[1]) * { '': 1, k: 1e3, m: 1e6, g: 1e9 }[/** @type {'' | 'k' | 'm' | 'g'} */ (match[2].toLowerCase())]);
+}
+
+/** Lets the host run its other tasks. @returns {Promise<void>} */
+const breathe = () =>
+  new Promise(resolve => {
+    if (typeof setImmediate === 'function') return setImmediate(resolve);
+    if (typeof MessageChannel !== 'function') return setTimeout(resolve, 0);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => (port1.close(), resolve());
+    port2.postMessage(0);
+  });
+
+/** @param {AbortSignal | undefined} signal */
+const throwIfAborted = signal => {
+  if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
+};
+
+/** @param {Source | Source[]} source @param {AbortSignal} [signal] */
+async function openAll(source, signal) {
+  const sources = [];
+  for (const one of shardsOf(source)) sources.push(await openSource(one, signal));
+  return sources;
+}
+
+/**
+ * Opens a model in this thread.
+ * @param {Source | Source[]} source the file, or the parts of a split model in order
+ * @param {OpenOptions} [options]
+ */
+export async function openModel(source, options = {}) {
+  const { onProgress, signal } = options;
+  throwIfAborted(signal);
+  const core = await Core.create({ memoryBytes: memoryBytes(options.memory), artefact: options.artefact, wasm: options.wasm });
+  core.onProgress = (loaded, total) => (onProgress?.({ loaded, total }), !signal?.aborted);
+  let sources;
+  try {
+    sources = await openAll(source, signal);
+    await core.runReading('model_open', sources, options.context ?? 0);
+    return new Model(core, core.resultPointer, options);
+  } catch (error) {
+    if (signal?.aborted) throwIfAborted(signal);
+    throw error;
+  } finally {
+    core.onProgress = null;
+    for (const one of sources ?? []) await one.close?.();
+  }
+}
+
+/**
+ * Metadata and tensors of a GGUF file.
+ * @param {Source | Source[]} source @param {OpenOptions} [options]
+ */
+export async function inspect(source, options = {}) {
+  const core = await Core.create(options);
+  const sources = await openAll(source, options.signal);
+  try {
+    await core.runReading('inspect', sources);
+    return core.resultJson();
+  } finally {
+    for (const one of sources) await one.close?.();
+    core.close();
+  }
+}
+
+/**
+ * Writes a model with its float matrices in another format.
+ * @param {Source | Source[]} source @param {'q4_0' | 'q8_0' | 'f16' | 'f32'} format
+ * @param {(bytes: Uint8Array) => void} write takes the new file from front to back
+ * @param {OpenOptions} [options]
+ */
+export async function quantize(source, format, write, options = {}) {
+  const core = await Core.create(options);
+  const sources = await openAll(source, options.signal);
+  core.onProgress = (loaded, total) => (options.onProgress?.({ loaded, total }), !options.signal?.aborted);
+  core.onWrite = bytes => (write(bytes), true);
+  try {
+    core.inputText(format);
+    await core.runReading('quantize', sources);
+  } finally {
+    for (const one of sources) await one.close?.();
+    core.close();
+  }
+}
+
+export class Model {
+  #core;
+  #model;
+  #options;
+  /** @type {{pointer: number, busy: boolean}[]} */
+  #sessions = [];
+  #last = 0; // the session that stats speak of
+  #closed = false;
+  /** @type {Facts} */
+  facts;
+
+  /** @param {Core} core @param {number} model @param {OpenOptions} options */
+  constructor(core, model, options) {
+    this.#core = core;
+    this.#model = model;
+    this.#options = options;
+    core.run('model_facts', model);
+    this.facts = core.resultJson();
+    core.vocab = this.facts.vocab;
+  }
+
+  #open() {
+    if (this.#closed) throw new HyperionError('HYP_E_STATE', 'the model is closed');
+    return this.#core;
+  }
+
+  /** A session that nobody uses; concurrent answers get one each. */
+  #session() {
+    const core = this.#open();
+    let session = this.#sessions.find(s => !s.busy);
+    if (!session) {
+      const { context = 0, batch = 0, cache = 'f16', profile = false } = this.#options;
+      if (cache !== 'f16' && cache !== 'q8_0') throw new HyperionError('HYP_E_ARGUMENT', `'${cache}' is no cache format: f16 or q8_0`);
+      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0);
+      session = { pointer: core.resultPointer, busy: false };
+      this.#sessions.push(session);
+    }
+    session.busy = true;
+    this.#last = session.pointer;
+    return session;
+  }
+
+  /**
+   * @param {string} text
+   * @param {{edges?: boolean, specials?: boolean}} [options] edges (default true): with the tokens the model expects around a text
+   * @returns {Promise<number[]>}
+   */
+  async tokenize(text, options) {
+    return this.#tokenize(text, options);
+  }
+
+  /** @param {string} text @param {{edges?: boolean, specials?: boolean}} [options] */
+  #tokenize(text, { edges = true, specials = false } = {}) {
+    const core = this.#open();
+    core.run('model_tokenize', this.#model, core.inputText(text), (edges ? EDGES : 0) | (specials ? SPECIALS : 0));
+    return core.resultTokens();
+  }
+
+  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean}} [options] @returns {Promise<string>} */
+  async detokenize(tokens, options) {
+    return this.#detokenize(tokens, options);
+  }
+
+  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean}} [options] */
+  #detokenize(tokens, { specials = false } = {}) {
+    const core = this.#open();
+    core.run('model_detokenize', this.#model, core.inputTokens(tokens), specials ? SPECIALS : 0);
+    return core.resultText();
+  }
+
+  /**
+   * Continues a text (or tokens), piece by piece.
+   * @param {string | ArrayLike<number>} prompt
+   * @param {GenerateOptions} [options]
+   * @returns {AsyncGenerator<Piece, void, void>}
+   */
+  async *generate(prompt, options = {}) {
+    const { maxTokens = 256, signal, stop = [] } = options;
+    throwIfAborted(signal);
+    const core = this.#open();
+    const tokens = typeof prompt === 'string' ? this.#tokenize(prompt, { specials: options.specials }) : prompt;
+    const session = this.#session();
+    try {
+      const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+      core.call('sampling_set', options.temperature ?? 0.7, options.topK ?? 0, options.topP ?? 0, options.minP ?? 0, options.typicalP ?? 0, options.repeatPenalty ?? 0, options.frequencyPenalty ?? 0,
+        options.presencePenalty ?? 0, options.penaltyLast ?? 0, options.mirostat ?? 0, options.mirostatEta ?? 0, seed);
+      for (const [token, bias] of Object.entries(options.logitBias ?? {})) core.run('sampling_bias', Number(token), bias);
+      core.run('session_begin', session.pointer, core.inputTokens(tokens, stop), stop.length);
+      let breath = performance.now();
+      const rest = async () => {
+        if (performance.now() - breath > BREATH_MS) {
+          await breathe();
+          breath = performance.now();
+        }
+        throwIfAborted(signal);
+      };
+      while (core.run('session_prefill', session.pointer) > 0) await rest();
+      for (let made = 0; made < maxTokens; made++) {
+        core.run('session_next', session.pointer);
+        const piece = { text: core.resultText(), token: core.call('piece_token'), finish: FINISH[core.call('piece_finish')] };
+        if (!piece.finish && made + 1 === maxTokens) {
+          core.run('session_flush', session.pointer);
+          piece.text += core.resultText();
+          piece.finish = 'length';
+        }
+        this.#last = session.pointer;
+        yield piece;
+        if (piece.finish) return;
+        await rest();
+      }
+    } finally {
+      session.busy = false;
+    }
+  }
+
+  /**
+   * Answers a conversation, rendered by the model's own chat template.
+   * @param {Message[]} messages
+   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further ones for the template
+   * @returns {AsyncGenerator<Piece, void, void>}
+   */
+  async *chat(messages, options = {}) {
+    const { renderChat } = await import('./chat.js');
+    const { bos, eos, addsBos, chatTemplate } = this.facts;
+    const bosToken = bos >= 0 ? this.#detokenize([bos], { specials: true }) : '';
+    const text = renderChat(chatTemplate, messages, { bosToken, eosToken: eos >= 0 ? this.#detokenize([eos], { specials: true }) : '', variables: options.variables });
+    const edges = addsBos && !(bosToken && text.startsWith(bosToken));
+    yield* this.generate(this.#tokenize(text, { edges, specials: true }), options);
+  }
+
+  /**
+   * The pooled final hidden state of a text, of length 1.
+   * @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last'}} [options]
+   * @returns {Promise<Float32Array>}
+   */
+  async embed(text, { pooling = 'mean' } = {}) {
+    if (!(pooling in POOLING)) throw new HyperionError('HYP_E_ARGUMENT', `'${pooling}' is no pooling: mean, cls or last`);
+    const core = this.#open();
+    const tokens = this.#tokenize(text);
+    const session = this.#session();
+    try {
+      core.run('session_embed', session.pointer, core.inputTokens(tokens), POOLING[pooling]);
+      return core.resultFloats();
+    } finally {
+      session.busy = false;
+    }
+  }
+
+  /**
+   * Log-probabilities of a text: `visit` gets, after each token, those of every next one (a view, valid during the call).
+   * @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit
+   * @returns {Promise<void>}
+   */
+  async score(tokens, visit) {
+    const core = this.#open();
+    const session = this.#session();
+    core.onScored = visit;
+    try {
+      core.run('session_score', session.pointer, core.inputTokens(tokens));
+    } finally {
+      core.onScored = null;
+      session.busy = false;
+    }
+  }
+
+  /** Speed of the last answer, memory, artefact. @returns {Promise<Stats>} */
+  async stats() {
+    const core = this.#open();
+    const { kernels, ...memory } = core.stats();
+    /** @type {any} */
+    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, operationMs: {} };
+    if (this.#last) {
+      core.run('session_stats', this.#last);
+      s = core.resultJson();
+    }
+    const { promptMs, answerMs, ...rest } = s;
+    const rate = (/** @type {number} */ tokens, /** @type {number} */ ms) => (ms > 0 ? (tokens * 1000) / ms : 0);
+    return { artefact: core.artefact, kernels, memory, ...rest, promptTokensPerSecond: rate(s.promptTokens, promptMs), answerTokensPerSecond: rate(s.answerTokens, answerMs) };
+  }
+
+  /** Gives all memory back. Answers under way end with an error. @returns {Promise<void>} */
+  async close() {
+    this.#closed = true;
+    this.#core.close();
+  }
+}

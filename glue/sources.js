@@ -1,0 +1,146 @@
+// Byte sources: what `open` accepts, made into exact ranges of bytes.
+import { HyperionError } from './errors.js';
+
+/**
+ * @typedef {object} ByteSource
+ * @property {number} size bytes in all
+ * @property {(offset: number, count: number) => Uint8Array | Promise<Uint8Array>} read exactly `count` bytes
+ * @property {() => void | Promise<void>} [close]
+ */
+
+/** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView | ReadableStream<Uint8Array> | Response | ByteSource} Source */
+
+/** @param {ArrayBuffer | ArrayBufferView} data @returns {ByteSource} */
+function ofMemory(data) {
+  const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return { size: bytes.length, read: (offset, count) => bytes.subarray(offset, offset + count) };
+}
+
+/** @param {Blob} blob @returns {ByteSource} */
+function ofBlob(blob) {
+  return { size: blob.size, read: async (offset, count) => new Uint8Array(await blob.slice(offset, offset + count).arrayBuffer()) };
+}
+
+/**
+ * A stream that is read once from front to back. What the reader may still come back for is kept: its last 4 MiB.
+ * @param {ReadableStream<Uint8Array>} stream @param {number} size @returns {ByteSource}
+ */
+function ofStream(stream, size) {
+  const KEPT = 4 << 20;
+  const reader = stream.getReader();
+  /** @type {Uint8Array[]} */
+  let chunks = [];
+  let start = 0; // offset of the first chunk
+  let end = 0;
+  return {
+    size,
+    async read(offset, count) {
+      while (end < offset + count) {
+        const { value, done } = await reader.read();
+        if (done) throw new Error(`the stream ended after ${end} of ${size} bytes`);
+        chunks.push(value);
+        end += value.length;
+        while (chunks.length > 1 && start + chunks[0].length <= Math.min(offset, end - KEPT)) start += /** @type {Uint8Array} */ (chunks.shift()).length;
+      }
+      if (offset < start) throw new Error('a stream can not be read backwards: give a file, a blob or a URL');
+      const out = new Uint8Array(count);
+      let at = start;
+      for (const chunk of chunks) {
+        const from = Math.max(offset, at);
+        const to = Math.min(offset + count, at + chunk.length);
+        if (from < to) out.set(chunk.subarray(from - at, to - at), from - offset);
+        at += chunk.length;
+      }
+      return out;
+    },
+    close: () => reader.cancel().catch(() => {}),
+  };
+}
+
+/** @param {Response} response @param {string} name */
+async function ofResponse(response, name) {
+  if (!response.ok) throw new HyperionError('HYP_E_IO', `${name} answered ${response.status} ${response.statusText}`.trim());
+  const encoded = response.headers.get('content-encoding');
+  const length = Number(response.headers.get('content-length'));
+  // Without a size, or with one of the encoded bytes, the whole has to arrive first.
+  if (!length || (encoded && encoded !== 'identity') || !response.body) return ofMemory(await response.arrayBuffer());
+  return ofStream(response.body, length);
+}
+
+/** @param {URL} url @returns {Promise<ByteSource>} */
+async function ofFile(url) {
+  const fs = await import('node:fs');
+  let file;
+  try {
+    file = fs.openSync(url, 'r');
+  } catch (cause) {
+    throw new HyperionError('HYP_E_IO', `can not open ${decodeURIComponent(url.pathname)}: ${/** @type {Error} */ (cause).message}`, { cause });
+  }
+  const { size } = fs.fstatSync(file);
+  return {
+    size,
+    read(offset, count) {
+      const out = new Uint8Array(count);
+      let got = 0;
+      while (got < count) {
+        const n = fs.readSync(file, out, got, count - got, offset + got);
+        if (n === 0) throw new Error(`the file ended after ${offset + got} bytes`);
+        got += n;
+      }
+      return out;
+    },
+    close: () => fs.closeSync(file),
+  };
+}
+
+/** Where a relative text leads: the page's address, or the working directory. @param {string | URL} place */
+async function resolve(place) {
+  if (place instanceof URL) return place;
+  if (/^[a-z][a-z0-9+.-]+:/i.test(place)) return new URL(place);
+  if (typeof location === 'object' && location?.href) return new URL(place, location.href);
+  if (typeof process !== 'object') throw new HyperionError('HYP_E_ARGUMENT', `'${place}' is relative, and this host has no address to resolve it by`);
+  const { pathToFileURL } = await import('node:url');
+  return pathToFileURL(place);
+}
+
+/**
+ * @param {Source} source
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<ByteSource>}
+ */
+export async function openSource(source, signal) {
+  if (typeof source === 'string' || source instanceof URL) {
+    const url = await resolve(source);
+    if (url.protocol === 'file:') return ofFile(url);
+    let response;
+    try {
+      response = await fetch(url, { signal });
+    } catch (cause) {
+      if (/** @type {Error} */ (cause).name === 'AbortError') throw cause;
+      throw new HyperionError('HYP_E_IO', `${url} could not be fetched: ${/** @type {Error} */ (cause).message}`, { cause });
+    }
+    return ofResponse(response, String(url));
+  }
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return ofMemory(source);
+  if (typeof Blob === 'function' && source instanceof Blob) return ofBlob(source);
+  if (typeof Response === 'function' && source instanceof Response) return ofResponse(source, source.url || 'the response');
+  if (typeof ReadableStream === 'function' && source instanceof ReadableStream) return ofMemory(await new Response(source).arrayBuffer());
+  const own = /** @type {ByteSource} */ (source);
+  if (own && typeof own.read === 'function' && Number.isSafeInteger(own.size)) return own;
+  throw new HyperionError('HYP_E_ARGUMENT', 'a model is a URL, a path, a Blob, an ArrayBuffer, a ReadableStream, a Response or {size, read}');
+}
+
+/**
+ * The files of a split model when `source` names its first part (-00001-of-0000N.gguf); else just it.
+ * @param {Source | Source[]} source @returns {Source[]}
+ */
+export function shardsOf(source) {
+  if (Array.isArray(source)) return source;
+  const name = source instanceof URL ? source.href : source;
+  const match = typeof name === 'string' && /^(.*)-00001-of-(\d{5})\.gguf$/.exec(name);
+  if (!match) return [source];
+  return Array.from({ length: Number(match[2]) }, (_, i) => {
+    const part = `${match[1]}-${String(i + 1).padStart(5, '0')}-of-${match[2]}.gguf`;
+    return source instanceof URL ? new URL(part) : part;
+  });
+}

@@ -1,0 +1,52 @@
+// The worker's side of remote.js: one model, calls by name, pieces as events.
+import { openModel } from './model.js';
+
+/** @type {import('./model.js').Model | null} */
+let model = null;
+/** @type {Map<number, AbortController>} */
+const running = new Map();
+
+const threads = typeof self === 'object' && typeof (/** @type {any} */ (self).postMessage) === 'function' ? null : await import('node:worker_threads');
+const port = /** @type {any} */ (threads ? threads.parentPort : self);
+
+/** @type {Record<string, (id: number, signal: AbortSignal, ...args: any[]) => Promise<unknown>>} */
+const methods = {
+  async open(id, signal, source, options) {
+    model = await openModel(source, { ...options, signal, onProgress: event => port.postMessage({ id, event }) });
+    return model.facts;
+  },
+  async generate(id, signal, prompt, options) {
+    for await (const event of opened().generate(prompt, { ...options, signal })) port.postMessage({ id, event });
+  },
+  async chat(id, signal, messages, options) {
+    for await (const event of opened().chat(messages, { ...options, signal })) port.postMessage({ id, event });
+  },
+  score: (id, _, tokens) => opened().score(tokens, (position, values) => port.postMessage({ id, event: { position, values: values.slice() } })),
+  tokenize: (_, __, text, options) => opened().tokenize(text, options),
+  detokenize: (_, __, tokens, options) => opened().detokenize(tokens, options),
+  embed: (_, __, text, options) => opened().embed(text, options),
+  stats: () => opened().stats(),
+};
+
+function opened() {
+  if (!model) throw new Error('no model is open');
+  return model;
+}
+
+/** @param {{id: number, cancel?: boolean, method: string, args: unknown[]}} message */
+async function take({ id, cancel, method, args }) {
+  if (cancel) return running.get(id)?.abort();
+  const controller = new AbortController();
+  running.set(id, controller);
+  try {
+    port.postMessage({ id, value: await methods[method](id, controller.signal, ...args) });
+  } catch (error) {
+    const { code = 'HYP_E_HOST', message } = /** @type {any} */ (error);
+    port.postMessage({ id, error: { code, message } });
+  } finally {
+    running.delete(id);
+  }
+}
+
+if (threads) port.on('message', take);
+else port.onmessage = (/** @type {MessageEvent} */ event) => take(event.data);
