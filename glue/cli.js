@@ -1,0 +1,283 @@
+#!/usr/bin/env node
+// hyperion: the command line over the WebAssembly core. The same verbs and options as the native one in native/cli.c.
+import { readFileSync, renameSync, rmSync, writeSync, openSync, closeSync } from 'node:fs';
+import { createInterface } from 'node:readline/promises';
+import { parseArgs } from 'node:util';
+import { fileURLToPath } from 'node:url';
+import { HyperionError, inspect, open, quantize } from './index.js';
+
+const HELP = `hyperion: run quantized language models
+
+usage:
+  hyperion run [MODEL] [PROMPT]      continue a text (PROMPT '-': read it from standard input)
+  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without MESSAGE, turn by turn
+  hyperion tokenize MODEL [TEXT]     show the tokens of a text
+  hyperion info MODEL                show metadata and tensors
+  hyperion bench MODEL               measure prompt and answer speed
+  hyperion quantize IN OUT FORMAT    write the model in q4_0, q8_0 or f16
+  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines
+
+MODEL is a GGUF file or URL; of a split model, its first part. 'story' is the small model that comes with Hyperion.
+
+sampling:
+  -n, --max-tokens N        stop after N tokens (default 256)
+  -t, --temperature X       0 always takes the likeliest token (default 0.7)
+  -k, --top-k N             choose among the N likeliest
+  -p, --top-p X             choose among the likeliest that make up X of the probability
+      --min-p X             drop tokens below X times the likeliest one's probability
+      --typical-p X         locally typical sampling
+      --repeat-penalty X    discourage tokens of the last 64 (1: off)
+      --frequency-penalty X, --presence-penalty X
+      --mirostat TAU        mirostat 2 with that target surprise in bits
+  -s, --seed N              same seed, same text, on every platform (default 0)
+      --stop TEXT           end the answer before TEXT; may be repeated
+
+engine:
+  -c, --context N           tokens of prompt and answer together
+      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB
+      --cache f16|q8_0      format of the KV cache (default f16)
+      --artefact simd|relaxed  which build of the engine (default: the best that this host compiles)
+      --system TEXT         chat: the system message
+      --lines               perplexity: every line is a text of its own
+      --specials            tokenize: read special tokens in the text
+      --json                one JSON object instead of text for people
+  -q, --quiet               no progress and no figures
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
+`;
+
+/** @type {any} */
+const OPTIONS = {
+  'max-tokens': { type: 'string', short: 'n' }, temperature: { type: 'string', short: 't' }, 'top-k': { type: 'string', short: 'k' }, 'top-p': { type: 'string', short: 'p' }, 'min-p': { type: 'string' },
+  'typical-p': { type: 'string' }, 'repeat-penalty': { type: 'string' }, 'frequency-penalty': { type: 'string' }, 'presence-penalty': { type: 'string' }, mirostat: { type: 'string' }, seed: { type: 'string', short: 's' },
+  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' },
+  lines: { type: 'boolean' }, specials: { type: 'boolean' }, json: { type: 'boolean' }, quiet: { type: 'boolean', short: 'q' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' },
+};
+
+class UsageError extends Error {}
+
+const interrupt = new AbortController();
+process.once('SIGINT', () => interrupt.abort());
+process.stdout.on('error', error => process.exit(/** @type {any} */ (error).code === 'EPIPE' ? 0 : 1));
+
+let lastShown = 0;
+function progressBar(/** @type {string} */ what, /** @type {number} */ done, /** @type {number} */ total) {
+  const now = performance.now();
+  if (!process.stderr.isTTY || (done < total && now - lastShown < 50)) return;
+  lastShown = now;
+  const share = total ? done / total : 1;
+  writeSync(2, `\r${what} [${'#'.repeat(Math.floor(share * 32)).padEnd(32)}] ${String(Math.floor(share * 100)).padStart(3)}%${done === total ? '\r\x1b[K' : ''}`);
+}
+
+const dim = (/** @type {string} */ text) => (process.stderr.isTTY && !process.env.NO_COLOR ? `\x1b[2m${text}\x1b[0m` : text);
+
+/** @param {any} o @param {string} name @param {boolean} [whole] */
+function number(o, name, whole) {
+  if (o[name] === undefined) return undefined;
+  const v = Number(o[name]);
+  if (!(whole ? Number.isSafeInteger(v) && v >= 0 : Number.isFinite(v)) || String(o[name]).trim() === '') throw new UsageError(`not a possible value for --${name}: ${o[name]}`);
+  return v;
+}
+
+/** @param {any} o */
+const sampling = o => ({
+  maxTokens: number(o, 'max-tokens', true) ?? 256, temperature: number(o, 'temperature') ?? 0.7, topK: number(o, 'top-k', true), topP: number(o, 'top-p'), minP: number(o, 'min-p'), typicalP: number(o, 'typical-p'),
+  repeatPenalty: number(o, 'repeat-penalty'), frequencyPenalty: number(o, 'frequency-penalty'), presencePenalty: number(o, 'presence-penalty'), mirostat: number(o, 'mirostat'), seed: number(o, 'seed', true) ?? 0,
+  stop: o.stop ?? [], signal: interrupt.signal,
+});
+
+/** @param {string} model */
+const place = model => (model === 'story' ? new URL('../models/story.gguf', import.meta.url) : model);
+
+/** @param {any} o @param {string} what */
+const engine = (o, what) => ({
+  memory: o.memory, context: number(o, 'context', true), cache: o.cache, artefact: o.artefact, signal: interrupt.signal,
+  onProgress: o.quiet ? undefined : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
+});
+
+/** The argument itself, or standard input for '-' and where nothing is given and something is piped in. @param {string | undefined} argument */
+function textArgument(argument) {
+  if (argument !== undefined && argument !== '-') return argument;
+  return argument === '-' || !process.stdin.isTTY ? readFileSync(0, 'utf8') : '';
+}
+
+/** @param {any} model @param {any} o @param {AsyncGenerator<any>} pieces @param {string} [prompt] */
+async function answer(model, o, pieces, prompt) {
+  if (!o.json && prompt) process.stdout.write(prompt);
+  let text = '';
+  let finish = '';
+  for await (const piece of pieces) {
+    text += piece.text;
+    finish = piece.finish;
+    if (!o.json) process.stdout.write(piece.text);
+  }
+  const s = await model.stats();
+  if (o.json) {
+    console.log(JSON.stringify({ text, finish, promptTokens: s.promptTokens, answerTokens: s.answerTokens, promptTokensPerSecond: s.promptTokensPerSecond, answerTokensPerSecond: s.answerTokensPerSecond,
+      memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact }));
+  } else {
+    process.stdout.write('\n');
+    if (!o.quiet) console.error(dim(`${s.promptTokens} prompt tokens at ${s.promptTokensPerSecond.toFixed(1)}/s, ${s.answerTokens} tokens at ${s.answerTokensPerSecond.toFixed(1)}/s, ${(s.memory.linearMemoryBytes / 1e6).toFixed(1)} MB of linear memory, ${s.kernels} kernels, artefact ${s.artefact}`));
+  }
+  return text;
+}
+
+/** @type {Record<string, (o: any, args: string[]) => Promise<void>>} */
+const verbs = {
+  async run(o, args) {
+    if (args.length > 2) throw new UsageError('run takes a model and a prompt');
+    const prompt = textArgument(args[1] ?? (args.length === 0 ? 'Once upon a time' : undefined));
+    const model = await open(place(args[0] ?? 'story'), engine(o, 'loading'));
+    await answer(model, o, model.generate(prompt, sampling(o)), prompt);
+    await model.close();
+  },
+
+  async chat(o, args) {
+    if (args.length < 1 || args.length > 2) throw new UsageError('chat takes a model and perhaps a message');
+    const model = await open(place(args[0]), engine(o, 'loading'));
+    const messages = o.system ? [{ role: 'system', content: o.system }] : [];
+    const turn = async (/** @type {string} */ content) => {
+      messages.push({ role: 'user', content });
+      messages.push({ role: 'assistant', content: await answer(model, o, model.chat(messages, sampling(o))) });
+    };
+    if (args[1] !== undefined) await turn(args[1]);
+    else {
+      const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: process.stdin.isTTY ? '> ' : '' });
+      lines.prompt();
+      for await (const line of lines) {
+        await turn(line);
+        lines.prompt();
+      }
+    }
+    await model.close();
+  },
+
+  async tokenize(o, args) {
+    if (args.length < 1 || args.length > 2) throw new UsageError('tokenize takes a model and a text');
+    const model = await open(place(args[0]), engine(o, 'loading'));
+    const tokens = await model.tokenize(textArgument(args[1]), { specials: o.specials });
+    if (o.json) console.log(JSON.stringify({ tokens }));
+    else for (const token of tokens) console.log(`${String(token).padStart(8)}  ${JSON.stringify(await model.detokenize([token], { specials: true }))}`);
+    await model.close();
+  },
+
+  async info(o, args) {
+    if (args.length !== 1) throw new UsageError('info takes a model');
+    const info = await inspect(place(args[0]));
+    if (o.json) return console.log(JSON.stringify(info));
+    console.log(`GGUF version ${info.version}\n\nmetadata`);
+    for (const [key, value] of Object.entries(info.metadata)) {
+      const text = value && typeof value === 'object' ? `[${value.count} ${typeof value.first[0] === 'string' ? 'texts' : 'numbers'}]` : typeof value === 'string' && value.length > 60 ? `${JSON.stringify(value.slice(0, 60))} ...` : JSON.stringify(value);
+      console.log(`  ${key.padEnd(44)} ${text}`);
+    }
+    console.log(`\ntensors\n  ${'name'.padEnd(32)} ${'type'.padEnd(6)} ${'shape'.padStart(22)} ${'bytes'.padStart(12)}`);
+    for (const t of info.tensors) console.log(`  ${t.name.padEnd(32)} ${t.type.padEnd(6)} ${t.shape.join(' x ').padStart(22)} ${String(t.bytes).padStart(12)}`);
+    console.log(`\n${info.tensors.length} tensors, ${(info.parameters / 1e6).toFixed(2)} M parameters, ${(info.bytes / 1e6).toFixed(2)} MB${info.parameters ? `, ${((info.bytes * 8) / info.parameters).toFixed(2)} bits per weight` : ''}`);
+  },
+
+  async bench(o, args) {
+    if (args.length !== 1) throw new UsageError('bench takes a model');
+    const PROMPT = 126;
+    const ANSWER = 64;
+    const RUNS = 5;
+    const start = performance.now();
+    const model = await open(place(args[0]), { ...engine(o, 'loading'), context: 512, profile: true });
+    const loadSeconds = (performance.now() - start) / 1000;
+    const prompt = [];
+    const decode = [];
+    for (let run = -1; run < RUNS; run++) {
+      const tokens = Array.from({ length: PROMPT }, (_, i) => (i * 31 + (run + 1) * 7 + 300) % model.facts.vocab);
+      for await (const piece of model.generate(tokens, { maxTokens: ANSWER, temperature: 0, signal: interrupt.signal })) void piece;
+      const s = await model.stats();
+      if (run >= 0) prompt.push(s.promptTokensPerSecond), decode.push(s.answerTokensPerSecond);
+      if (!o.quiet && !o.json) progressBar('measuring', run + 1, RUNS - 1);
+    }
+    const middle = (/** @type {number[]} */ values) => values.sort((a, b) => a - b)[values.length >> 1];
+    const s = await model.stats();
+    const figures = { promptTokensPerSecond: middle(prompt), answerTokensPerSecond: middle(decode), loadSeconds, memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact, operationMs: s.operationMs };
+    if (o.json) console.log(JSON.stringify(figures));
+    else {
+      console.log(`prompt  ${figures.promptTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${PROMPT} tokens, median of ${RUNS})\nanswer  ${figures.answerTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${ANSWER} tokens)\nload    ${loadSeconds.toFixed(2).padStart(8)} s\nmemory  ${(s.memory.linearMemoryBytes / 1e6).toFixed(1).padStart(8)} MB of linear memory\nkernels ${s.kernels.padStart(8)}\n`);
+      const total = Object.values(s.operationMs).reduce((a, b) => a + b, 0);
+      for (const [name, ms] of Object.entries(s.operationMs)) console.log(`  ${name.padEnd(10)} ${ms.toFixed(1).padStart(6)} ms ${((ms * 100) / (total || 1)).toFixed(1).padStart(5)}%`);
+    }
+    await model.close();
+  },
+
+  async quantize(o, args) {
+    if (args.length !== 3) throw new UsageError('quantize takes an input, an output and a format');
+    const partial = `${args[1]}.partial`; // the name appears only when the file is whole
+    const file = openSync(partial, 'w');
+    let bytes = 0;
+    try {
+      await quantize(place(args[0]), /** @type {any} */ (args[2]), data => (bytes += writeSync(file, data)), engine(o, 'converting'));
+      closeSync(file);
+      renameSync(partial, args[1]);
+    } catch (error) {
+      rmSync(partial, { force: true });
+      throw error;
+    }
+    if (o.json) console.log(JSON.stringify({ bytes }));
+    else if (!o.quiet) console.log(`${args[1]}: ${(bytes / 1e6).toFixed(2)} MB`);
+  },
+
+  async perplexity(o, args) {
+    if (args.length !== 2) throw new UsageError('perplexity takes a model and a text file');
+    const model = await open(place(args[0]), engine(o, 'loading'));
+    const text = args[1] === '-' ? readFileSync(0, 'utf8') : readFileSync(args[1], 'utf8');
+    const context = number(o, 'context', true) ?? Math.min(model.facts.context, 2048);
+    let sum = 0;
+    let counted = 0;
+    const texts = o.lines ? text.split('\n').filter(Boolean) : [text];
+    for (const [index, one] of texts.entries()) {
+      const tokens = await model.tokenize(one);
+      for (let from = 0; from < tokens.length; from += context) {
+        const part = tokens.slice(from, from + context); // windows of a whole context, each from an empty cache
+        await model.score(part, (position, logProbabilities) => {
+          if (position + 1 >= part.length) return;
+          sum -= logProbabilities[part[position + 1]];
+          counted++;
+        });
+        interrupt.signal.throwIfAborted();
+      }
+      if (!o.quiet) progressBar('scoring', index + 1, texts.length);
+    }
+    if (!counted) throw new Error('the text has no token to score');
+    if (o.json) console.log(JSON.stringify({ perplexity: Math.exp(sum / counted), tokens: counted }));
+    else console.log(`perplexity ${Math.exp(sum / counted).toFixed(4)} over ${counted} tokens`);
+    await model.close();
+  },
+};
+
+async function main() {
+  let parsed;
+  try {
+    parsed = parseArgs({ options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    throw new UsageError(/** @type {Error} */ (error).message);
+  }
+  const { values, positionals } = /** @type {any} */ (parsed);
+  if (values.help) return void process.stdout.write(HELP);
+  if (values.version) return console.log(`hyperion ${JSON.parse(readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8')).version}`);
+  const verb = positionals.shift();
+  if (!verb) {
+    process.stderr.write(HELP);
+    process.exitCode = 2;
+    return;
+  }
+  if (!Object.hasOwn(verbs, verb)) throw new UsageError(`unknown command ${verb}`);
+  await verbs[verb](values, positionals);
+}
+
+main().catch(error => {
+  if (error instanceof UsageError) {
+    console.error(`hyperion: ${error.message}\ntry 'hyperion --help'`);
+    process.exitCode = 2;
+  } else if (interrupt.signal.aborted) {
+    process.stdout.write('\n');
+    process.exitCode = 130;
+  } else {
+    console.error(`hyperion: ${error.message}${error instanceof HyperionError ? ` (${error.code})` : ''}`);
+    process.exitCode = 1;
+  }
+});
