@@ -34,7 +34,7 @@ static bool dropped(const hyp_gguf *gguf, const hyp_gguf_kv *kv) {
 }
 
 static hyp_format target(const hyp_gguf_tensor *t, hyp_format format) {
-    return hyp_format_is_float(t->format) && t->dims == 2 && t->dim[1] > 1 && t->dim[0] % hyp_formats[format].block_elems == 0 ? format : t->format;
+    return (hyp_format_is_float(t->format) || hyp_format_is_float(format)) && t->dims == 2 && t->dim[1] > 1 && t->dim[0] % hyp_formats[format].block_elems == 0 ? format : t->format;
 }
 
 static uint64_t elements(const hyp_gguf_tensor *t) { return t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3]; }

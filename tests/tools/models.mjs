@@ -1,0 +1,158 @@
+#!/usr/bin/env node
+// Small random models of every architecture, for the oracle tests; and the published shapes that benchmarks use.
+// usage: models.mjs DIR            every test model into DIR
+//        models.mjs SHAPE TYPE OUT one benchmark model: smol135m or stories15m, in q4_0, q8_0 or f16
+import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { encode, half, random, tensorBytes, TYPES, writeGguf } from './gguf_writer.mjs';
+
+/** Pieces of an SPM vocabulary: three specials, the bytes, then letters and letter groups with and without a space. */
+function vocabulary(count) {
+  const tokens = ['<unk>', '<s>', '</s>', ...Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`)];
+  const seen = new Set(tokens);
+  for (let i = 0; tokens.length < count; i++) {
+    let word = '';
+    for (let n = i; ; n = Math.floor(n / 26) - 1) {
+      word = String.fromCharCode(97 + (n % 26)) + word;
+      if (n < 26) break;
+    }
+    for (const text of [word, `\u2581${word}`]) if (tokens.length < count && !seen.has(text)) seen.add(text), tokens.push(text);
+  }
+  return [
+    ['tokenizer.ggml.model', 'str', 'llama'],
+    ['tokenizer.ggml.tokens', 'strs', tokens],
+    ['tokenizer.ggml.scores', 'f32s', tokens.map((_, i) => (i < 259 ? 0 : 258 - i))],
+    ['tokenizer.ggml.token_type', 'i32s', tokens.map((_, i) => (i === 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1))],
+    ['tokenizer.ggml.bos_token_id', 'u32', 1],
+    ['tokenizer.ggml.eos_token_id', 'u32', 2],
+    ['tokenizer.ggml.unknown_token_id', 'u32', 0],
+    ['tokenizer.ggml.add_bos_token', 'bool', true],
+  ];
+}
+
+/** Metadata and tensors of a transformer. `matrix`: the matrices' type. */
+function transformer({ arch, name, layers, dim, heads, kvHeads, head, ffn, vocab, context, tied, extra = [], vectors = [] }, matrix) {
+  const fileType = { f32: 0, f16: 1, q4_0: 2, q4_1: 3, q8_0: 7, bf16: 32 }[matrix];
+  const key = (k, kind, v) => [`${arch}.${k}`, kind, v];
+  const metadata = [
+    ['general.architecture', 'str', arch], ['general.name', 'str', 'test'], ['general.file_type', 'u32', fileType],
+    key('context_length', 'u32', context), key('embedding_length', 'u32', dim), key('block_count', 'u32', layers), key('feed_forward_length', 'u32', ffn),
+    key('attention.head_count', 'u32', heads), key('attention.head_count_kv', 'u32', kvHeads), key('attention.key_length', 'u32', head), key('attention.value_length', 'u32', head),
+    key('attention.layer_norm_rms_epsilon', 'f32', 1e-5), key('rope.dimension_count', 'u32', head), ...(extra.some(([k]) => k === 'rope.freq_base') ? [] : [key('rope.freq_base', 'f32', 10000)]), key('vocab_size', 'u32', vocab),
+    ...extra.map(([k, kind, v]) => key(k, kind, v)), ...vocabulary(vocab),
+  ];
+  const q = heads * head;
+  const kv = kvHeads * head;
+  const mat = (n, cols, rows) => ({ name: n, shape: [cols, rows], type: matrix });
+  const vec = (n, count, kind = 'norm') => ({ name: n, shape: [count], type: 'f32', kind });
+  const tensors = [mat('token_embd.weight', dim, vocab), vec('output_norm.weight', dim), ...vectors];
+  if (!tied) tensors.push(mat('output.weight', dim, vocab));
+  const post = arch === 'gemma2' || arch === 'gemma3';
+  for (let i = 0; i < layers; i++) {
+    const p = `blk.${i}.`;
+    tensors.push(vec(`${p}attn_norm.weight`, dim), vec(`${p}ffn_norm.weight`, dim));
+    if (arch === 'phi3') tensors.push(mat(`${p}attn_qkv.weight`, dim, q + 2 * kv), mat(`${p}ffn_up.weight`, dim, 2 * ffn));
+    else tensors.push(mat(`${p}attn_q.weight`, dim, q), mat(`${p}attn_k.weight`, dim, kv), mat(`${p}attn_v.weight`, dim, kv), mat(`${p}ffn_gate.weight`, dim, ffn), mat(`${p}ffn_up.weight`, dim, ffn));
+    if (arch === 'qwen2') tensors.push(vec(`${p}attn_q.bias`, q, 'bias'), vec(`${p}attn_k.bias`, kv, 'bias'), vec(`${p}attn_v.bias`, kv, 'bias'));
+    if (arch === 'qwen3' || arch === 'gemma3') tensors.push(vec(`${p}attn_q_norm.weight`, head), vec(`${p}attn_k_norm.weight`, head));
+    if (post) tensors.push(vec(`${p}post_attention_norm.weight`, dim), vec(`${p}post_ffw_norm.weight`, dim));
+    tensors.push(mat(`${p}attn_output.weight`, q, dim), mat(`${p}ffn_down.weight`, ffn, dim));
+  }
+  return { metadata, tensors };
+}
+
+const SMALL = { layers: 3, dim: 128, heads: 4, kvHeads: 2, head: 32, ffn: 96, vocab: 512, context: 128, tied: false };
+const factors = (name, count, of) => ({ name, shape: [count], type: 'f32', kind: 'factor', of });
+
+/** The oracle's models. `types`: what their matrices are stored in. */
+export const ORACLE = [
+  { ...SMALL, arch: 'llama', name: 'llama', types: ['f16', 'q8_0', 'q4_0', 'q4_1', 'bf16'] },
+  { ...SMALL, arch: 'llama', name: 'llama-freqs', types: ['q8_0'], extra: [['rope.freq_base', 'f32', 500000]], vectors: [factors('rope_freqs.weight', 16, i => (i < 6 ? 1 : i < 10 ? 2.5 : 8))] },
+  { ...SMALL, arch: 'llama', name: 'llama-linear', types: ['q8_0'], extra: [['rope.scaling.type', 'str', 'linear'], ['rope.scaling.factor', 'f32', 4]] },
+  { ...SMALL, arch: 'qwen2', name: 'qwen2', types: ['f16', 'q8_0'] },
+  { ...SMALL, arch: 'qwen3', name: 'qwen3', dim: 96, tied: true, types: ['f16', 'q8_0'] },
+  { ...SMALL, arch: 'gemma', name: 'gemma', dim: 96, tied: true, kvHeads: 1, types: ['f16', 'q8_0'] },
+  { ...SMALL, arch: 'gemma2', name: 'gemma2', dim: 96, tied: true, layers: 4, types: ['f16', 'q8_0'], extra: [['attention.sliding_window', 'u32', 16], ['attn_logit_softcapping', 'f32', 8], ['final_logit_softcapping', 'f32', 6]] },
+  { ...SMALL, arch: 'gemma3', name: 'gemma3', dim: 96, tied: true, layers: 7, types: ['f16', 'q8_0'], extra: [['attention.sliding_window', 'u32', 16], ['rope.freq_base', 'f32', 1000000], ['rope.scaling.type', 'str', 'linear'], ['rope.scaling.factor', 'f32', 8]] },
+  { ...SMALL, arch: 'phi3', name: 'phi3', types: ['f16', 'q8_0'] },
+  { ...SMALL, arch: 'phi3', name: 'phi3-longrope', types: ['q8_0'], context: 256,
+    extra: [['rope.scaling.original_context_length', 'u32', 64], ['rope.scaling.attn_factor', 'f32', 1.19]],
+    vectors: [factors('rope_factors_long.weight', 16, i => 1 + i / 4), factors('rope_factors_short.weight', 16, i => 1 + i / 16)] },
+];
+
+const SHAPES = {
+  stories15m: { arch: 'llama', layers: 6, dim: 288, heads: 6, kvHeads: 6, head: 48, ffn: 768, vocab: 32000, context: 1024, tied: true },
+  smol135m: { arch: 'llama', layers: 30, dim: 576, heads: 9, kvHeads: 3, head: 64, ffn: 1536, vocab: 49152, context: 2048, tied: true },
+};
+
+/** Sum of uniforms: near enough to a normal deviate, and the same bits everywhere. */
+const deviate = next => next() + next() + next() + next() + next() + next() + next() + next() + next() + next() + next() + next() - 6;
+
+// As in a trained network, each branch adds a fraction to the residual stream: at full size the last bit of a rounding would grow to the
+// whole of the quantization noise within three layers, between any two engines. And the final norm is small, so that the logits spread by
+// about 0.35: the noise of 8-bit activations (0.6 % of a logit's size, in either engine) stays under the bound, an error in the graph does not.
+const EMBED = 0.25;
+const BRANCH = 0.6 * EMBED;
+const FINAL = 0.12;
+
+function oracleData(tensor, seed) {
+  const count = tensor.shape.reduce((a, b) => a * b, 1);
+  let hash = seed;
+  for (const c of tensor.name) hash = (Math.imul(hash, 31) + c.charCodeAt(0)) | 0;
+  const next = random(hash);
+  const branch = /attn_output|ffn_down/.test(tensor.name);
+  const scale = /token_embd|^output\.weight/.test(tensor.name) ? EMBED : (branch ? BRANCH : 1.2) / Math.sqrt(tensor.shape[0]);
+  const floats = Float32Array.from({ length: count }, (_, i) => {
+    if (tensor.kind === 'factor') return tensor.of(i);
+    if (tensor.kind === 'norm') return (1 + 0.2 * deviate(next)) * (tensor.name.includes('post_') ? BRANCH : tensor.name === 'output_norm.weight' ? FINAL : 1);
+    return (tensor.kind === 'bias' ? 0.3 : scale) * deviate(next);
+  });
+  return encode(floats, tensor.type);
+}
+
+export const oracleFile = (dir, model, type) => join(dir, `${model.name}-${type}.gguf`);
+
+/** Writes the oracle's models that are not there yet. */
+export function makeOracleModels(dir) {
+  mkdirSync(dir, { recursive: true });
+  for (const model of ORACLE)
+    for (const type of model.types) {
+      const path = oracleFile(dir, model, type);
+      if (existsSync(path)) continue;
+      const { metadata, tensors } = transformer(model, type);
+      writeGguf(`${path}.partial`, metadata, tensors, t => oracleData(t, 7));
+      renameSync(`${path}.partial`, path);
+    }
+}
+
+/** A model of a published shape with random weights; only its speed means something. */
+export function makeShape(shape, type, path) {
+  if (existsSync(path)) return path;
+  const { metadata, tensors } = transformer({ name: `${shape}-random`, ...SHAPES[shape] }, type);
+  const next = random(1);
+  const noise = new Uint8Array(1 << 20);
+  for (let i = 0; i < noise.length; i++) noise[i] = next() * 256;
+  const { block, bytes } = TYPES[type];
+  writeGguf(`${path}.partial`, metadata, tensors, t => {
+    if (t.type === 'f32') return encode(new Float32Array(t.shape[0]).fill(1), 'f32');
+    const size = tensorBytes(t);
+    const out = Buffer.alloc(size);
+    if (type === 'f16') {
+      for (let i = 0; i < size; i += 2) out.writeUInt16LE(half((noise[(i * 7) % noise.length] - 127.5) / 3680), i);
+      return out;
+    }
+    for (let i = 0; i < size; i += noise.length) out.set(noise.subarray(0, Math.min(noise.length, size - i)), i);
+    const scale = half(0.02 / (type === 'q4_0' ? 4.6 : 73.9));
+    for (let i = 0; i < size; i += bytes) out.writeUInt16LE(scale, i);
+    return out;
+  });
+  renameSync(`${path}.partial`, path);
+  return path;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [a, b, c] = process.argv.slice(2);
+  if (c) makeShape(a, b, c);
+  else makeOracleModels(a ?? 'build/models');
+}
