@@ -286,7 +286,7 @@ static hyp_status read_shard(hyp_gguf *gguf, uint32_t shard) {
         const hyp_gguf_kv *kv = hyp_gguf_kv_at(gguf, i);
         if (same(hyp_gguf_key(gguf, kv), "general.alignment")) {
             double v = hyp_gguf_number(gguf, kv, 0);
-            if (kv->type != HYP_GGUF_U32 || !(v >= 1 && v <= (double)MAX_ALIGNMENT) || ((uint32_t)v & ((uint32_t)v - 1))) return hyp_fail(gguf->fault, HYP_E_FORMAT, "'general.alignment' is no power of two");
+            if (kv->type != HYP_GGUF_U32 || !(v >= 1 && v <= MAX_ALIGNMENT) || ((uint32_t)v & ((uint32_t)v - 1))) return hyp_fail(gguf->fault, HYP_E_FORMAT, "'general.alignment' is no power of two");
             alignment = (uint32_t)v;
         }
     }

@@ -90,8 +90,8 @@ static hyp_status read_tokens(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
         hyp_token *token = &t->tokens[i];
         *token = (hyp_token){.text = pool, .bytes = (uint32_t)text.bytes, .type = HYP_TOKEN_NORMAL};
         if (scores) token->score = (float)hyp_gguf_number(gguf, scores, i);
-        if (types) token->type = (uint8_t)hyp_gguf_number(gguf, types, i);
-        if (token->type > HYP_TOKEN_BYTE) token->type = HYP_TOKEN_NORMAL;
+        double type = types ? hyp_gguf_number(gguf, types, i) : HYP_TOKEN_NORMAL;
+        token->type = type >= HYP_TOKEN_UNDEFINED && type <= HYP_TOKEN_BYTE ? (uint8_t)type : HYP_TOKEN_NORMAL;
         int64_t mapped = -1;
         if (t->kind == HYP_TOKENIZER_BPE && token->type != HYP_TOKEN_CONTROL && token->type != HYP_TOKEN_USER && (mapped = bytes_of_characters(text.data, text.bytes, pool)) >= 0)
             token->bytes = (uint32_t)mapped;

@@ -2,7 +2,7 @@
 // Small random models of every architecture, for the oracle tests; and the published shapes that benchmarks use.
 // usage: models.mjs DIR            every test model into DIR
 //        models.mjs SHAPE TYPE OUT one benchmark model: smol135m or stories15m, in q4_0, q8_0 or f16
-import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encode, half, random, tensorBytes, TYPES, writeGguf } from './gguf_writer.mjs';
@@ -124,6 +124,7 @@ export function makeOracleModels(dir) {
       writeGguf(`${path}.partial`, metadata, tensors, t => oracleData(t, 7));
       renameSync(`${path}.partial`, path);
     }
+  writeFileSync(join(dir, 'INDEX'), ORACLE.flatMap(m => m.types.map(type => `${m.name}-${type} ${m.context}\n`)).join(''));
 }
 
 /** A model of a published shape with random weights; only its speed means something. */

@@ -1,0 +1,78 @@
+// Every architecture against llama.cpp's log-probabilities (tests/golden), on this platform's kernels.
+#include "../src/hyperion.h"
+#include "../src/base/bytes.h"
+#include "../src/stream/source.h"
+#include "harness.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct golden {
+    const uint8_t *rows; // (positions, top) of int32 token, float32 log-probability
+    uint32_t top, agreed;
+    float worst, bound;
+} golden;
+
+static void compare(void *context, uint32_t position, const float *log_probabilities) {
+    golden *g = context;
+    const uint8_t *row = g->rows + (size_t)position * g->top * 8;
+    for (uint32_t i = 0; i < g->top; i++) {
+        float want = hyp_bits_f32(hyp_load_u32(row + 8 * i + 4)), difference = fabsf(log_probabilities[hyp_load_u32(row + 8 * i)] - want);
+        if (!(difference <= g->worst)) g->worst = difference; // NaN too
+    }
+    // the oracle's best, or one that it can not tell from the best, is ours
+    float first = hyp_bits_f32(hyp_load_u32(row + 4)), mine = -INFINITY;
+    uint32_t best = 0;
+    for (uint32_t t = 0; t < 512; t++)
+        if (log_probabilities[t] > mine) mine = log_probabilities[t], best = t;
+    for (uint32_t i = 0; i < g->top; i++)
+        if (hyp_load_u32(row + 8 * i) == best && hyp_bits_f32(hyp_load_u32(row + 8 * i + 4)) >= first - g->bound) {
+            g->agreed++;
+            break;
+        }
+}
+
+static void one(const char *name, uint32_t context) {
+    char path[128];
+    size_t model_bytes, golden_bytes;
+    snprintf(path, sizeof path, "build/models/%s.gguf", name);
+    uint8_t *file = read_file(path, &model_bytes);
+    snprintf(path, sizeof path, "tests/golden/%s.bin", name);
+    uint8_t *answers = read_file(path, &golden_bytes);
+    uint32_t positions = hyp_load_u32(answers + 4);
+    golden g = {answers + 12 + positions * 4, hyp_load_u32(answers + 8), 0, 0, strstr(name, "q4_") ? 0.04f : 0.02f};
+    CHECK(golden_bytes == 12 + positions * 4 + (size_t)positions * g.top * 8);
+    hyp_engine *engine = hyp_engine_create(NULL);
+    hyp_model *model;
+    hyp_session *session;
+    hyp_source source = hyp_source_of_memory(file, model_bytes);
+    CHECK_MSG(hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = context}, &model) == HYP_OK, "%s: %s", name, hyp_engine_error(engine));
+    CHECK(hyp_session_create(model, &(hyp_session_config){.context = context, .batch = 19}, &session) == HYP_OK);
+    int32_t *tokens = malloc(positions * sizeof *tokens);
+    for (uint32_t i = 0; i < positions; i++) tokens[i] = (int32_t)hyp_load_u32(answers + 12 + 4 * i);
+    CHECK(hyp_session_score(session, tokens, positions, compare, &g) == HYP_OK);
+    CHECK_MSG(g.worst <= g.bound, "%s: log-probabilities differ by %g", name, (double)g.worst);
+    CHECK_MSG(g.agreed * 100 >= positions * 99, "%s: greedy tokens agree on %u of %u", name, g.agreed, positions);
+    hyp_session_destroy(session);
+    hyp_model_close(model);
+    hyp_engine_destroy(engine);
+    free(tokens), free(file), free(answers);
+}
+
+int main(void) {
+    size_t bytes;
+    char *index = (char *)read_file("build/models/INDEX", &bytes); // lines of: name context
+    char name[64];
+    unsigned context;
+    int used;
+    index = realloc(index, bytes + 1);
+    index[bytes] = 0;
+    for (char *line = index; sscanf(line, "%63s %u%n", name, &context, &used) == 2; line += used) {
+        run_case(name);
+        one(name, context);
+    }
+    free(index);
+    return finish();
+}

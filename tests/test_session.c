@@ -1,0 +1,403 @@
+// The public interface: answers, stop texts, whole characters, reuse of the cache, budgets, and the same bits on every platform.
+#include "../src/hyperion.h"
+#include "../src/base/bytes.h"
+#include "../src/stream/source.h"
+#include "harness.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint8_t *story;
+static size_t story_bytes;
+static bool slow; // under an emulator: fewer rounds of the same
+
+typedef struct fixture {
+    hyp_engine *engine;
+    hyp_model *model;
+    hyp_session *session;
+} fixture;
+
+static hyp_status open_with(fixture *f, const hyp_engine_config *engine, const hyp_session_config *session) {
+    *f = (fixture){.engine = hyp_engine_create(engine)};
+    if (!f->engine) return HYP_E_NOMEM;
+    hyp_source source = hyp_source_of_memory(story, story_bytes);
+    hyp_status status = hyp_model_open(f->engine, &source, 1, NULL, &f->model);
+    return status ? status : hyp_session_create(f->model, session, &f->session);
+}
+static void close_all(fixture *f) {
+    hyp_session_destroy(f->session);
+    hyp_model_close(f->model);
+    if (f->engine) CHECK_MSG(hyp_engine_memory(f->engine).used_bytes < 1 << 17, "%zu bytes leaked", hyp_engine_memory(f->engine).used_bytes);
+    hyp_engine_destroy(f->engine);
+}
+
+// Runs an answer to its end; appends the pieces to `out` (room for 4096) and returns how it finished.
+static hyp_finish answer(fixture *f, const char *prompt, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count, uint32_t most, char *out) {
+    const int32_t *tokens;
+    uint32_t count;
+    CHECK(hyp_model_tokenize(f->model, prompt, strlen(prompt), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
+    CHECK_MSG(hyp_session_begin(f->session, tokens, count, sampling, stops, stop_count) == HYP_OK, "%s", hyp_engine_error(f->engine));
+    size_t used = 0;
+    hyp_piece piece = {.finish = HYP_FINISH_NONE};
+    for (uint32_t made = 0; made < most && !piece.finish; made++) {
+        CHECK_MSG(hyp_session_next(f->session, &piece) == HYP_OK, "%s", hyp_engine_error(f->engine));
+        CHECK(used + piece.bytes < 4096);
+        memcpy(out + used, piece.text, piece.bytes);
+        used += piece.bytes;
+    }
+    out[used] = 0;
+    return piece.finish;
+}
+
+static void a_story_is_told(void) {
+    fixture f;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    hyp_model_facts facts = hyp_model_describe(f.model);
+    CHECK(facts.vocab == 2048 && facts.layers == 6 && facts.adds_bos && strcmp(facts.architecture, "llama") == 0);
+    static char text[4096], again[4096];
+    CHECK(answer(&f, "Once upon a time", NULL, NULL, 0, 400, text) == HYP_FINISH_END);
+    CHECK_MSG(strlen(text) > 300 && strstr(text, "."), "%s", text);
+    CHECK(answer(&f, "Once upon a time", NULL, NULL, 0, 400, again) == HYP_FINISH_END && strcmp(text, again) == 0);
+    hyp_session_stats stats = hyp_session_describe(f.session);
+    CHECK_MSG(stats.prompt_tokens == 1 && stats.reused == 4, "%u computed, %u reused", stats.prompt_tokens, stats.reused);
+    hyp_piece piece;
+    CHECK(hyp_session_next(f.session, &piece) == HYP_E_STATE); // the answer has ended
+    close_all(&f);
+}
+
+// The story's sampled text and its logits are the same bits in every tier on every platform: this number is of all of them.
+static uint64_t logits_hash;
+static void hash_logits(void *context, uint32_t position, const float *log_probabilities) {
+    (void)context, (void)position;
+    logits_hash = (logits_hash ^ hyp_hash(log_probabilities, 2048 * sizeof(float))) * 1099511628211u;
+}
+
+static void the_same_bits_everywhere(void) {
+    fixture f;
+    CHECK(open_with(&f, NULL, &(hyp_session_config){.batch = 7}) == HYP_OK);
+    hyp_sampling sampling = {.temperature = 0.9f, .top_k = 50, .top_p = 0.95f, .min_p = 0.01f, .repeat_penalty = 1.1f, .seed = 11};
+    static char text[4096];
+    answer(&f, "The little owl", &sampling, NULL, 0, 200, text);
+    const int32_t *tokens;
+    uint32_t count;
+    CHECK(hyp_model_tokenize(f.model, text, strlen(text), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
+    logits_hash = 14695981039346656037u;
+    CHECK(hyp_session_score(f.session, tokens, count, hash_logits, NULL) == HYP_OK);
+    uint64_t text_hash = hyp_hash(text, strlen(text));
+    const uint64_t want_text = 0x1bc41d4ba7aece19, want_logits = 0xd87a96a4a52c0eae;
+    CHECK_MSG(text_hash == want_text && logits_hash == want_logits, "text 0x%llx, logits 0x%llx: %s", (unsigned long long)text_hash, (unsigned long long)logits_hash, text);
+    close_all(&f);
+}
+
+typedef struct rows {
+    float *values;
+    uint32_t count;
+} rows;
+static void keep_row(void *context, uint32_t position, const float *log_probabilities) {
+    rows *r = context;
+    memcpy(r->values + (size_t)position * 2048, log_probabilities, 2048 * sizeof(float));
+    r->count = position + 1;
+}
+
+static void batches_do_not_matter(void) {
+    enum { N = 70 };
+    int32_t tokens[N] = {1};
+    for (int i = 1; i < N; i++) tokens[i] = 300 + (int32_t)(random_u32() % 1700);
+    rows one = {malloc(N * 2048 * sizeof(float)), 0}, many = {malloc(N * 2048 * sizeof(float)), 0};
+    for (uint32_t batch = 2; batch <= 70; batch += 17) {
+        fixture f;
+        CHECK(open_with(&f, NULL, &(hyp_session_config){.batch = 1}) == HYP_OK);
+        CHECK(hyp_session_score(f.session, tokens, N, keep_row, &one) == HYP_OK);
+        close_all(&f);
+        CHECK(open_with(&f, NULL, &(hyp_session_config){.batch = batch}) == HYP_OK);
+        CHECK(hyp_session_score(f.session, tokens, N, keep_row, &many) == HYP_OK);
+        close_all(&f);
+        CHECK(memcmp(one.values, many.values, N * 2048 * sizeof(float)) == 0); // prefill and decode: the same bits
+    }
+    fixture f;
+    CHECK(open_with(&f, NULL, &(hyp_session_config){.cache = HYP_CACHE_Q8_0}) == HYP_OK);
+    CHECK(hyp_session_score(f.session, tokens, N, keep_row, &many) == HYP_OK);
+    double divergence = 0; // of the 8-bit cache from the 16-bit one, per token
+    for (size_t i = 0; i < N * 2048; i++) divergence += exp((double)one.values[i]) * (double)(one.values[i] - many.values[i]);
+    CHECK_MSG(divergence / N > 0 && divergence / N < 0.01, "KL divergence %g", divergence / N);
+    close_all(&f);
+    free(one.values), free(many.values);
+}
+
+static void stop_texts(void) {
+    fixture f;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    static char whole[4096], text[4096];
+    answer(&f, "Once upon a time", NULL, NULL, 0, 60, whole);
+    for (int round = 0; round < (slow ? 5 : 40); round++) { // any piece of the text stops it just there, wherever tokens begin
+        char stop[8] = "";
+        size_t at = 5 + random_u32() % 100, n = 1 + random_u32() % 6;
+        memcpy(stop, whole + at, n);
+        const char *stops[] = {"never in it", stop};
+        hyp_finish finish = answer(&f, "Once upon a time", NULL, stops, 2, 60, text);
+        const char *found = strstr(whole, stop);
+        CHECK_MSG(finish == HYP_FINISH_STOP && strlen(text) == (size_t)(found - whole) && memcmp(text, whole, strlen(text)) == 0, "stop '%s': '%s'", stop, text);
+    }
+    const char *too_many[17] = {0}, *empty[] = {""};
+    int32_t token = 1;
+    CHECK(hyp_session_begin(f.session, &token, 1, NULL, too_many, 17) == HYP_E_ARGUMENT && hyp_session_begin(f.session, &token, 1, NULL, empty, 1) == HYP_E_ARGUMENT);
+    close_all(&f);
+}
+
+// A bias forces byte tokens, so that the model must write chosen UTF-8: pieces hold whole characters only.
+static void whole_characters(void) {
+    fixture f;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    const char *want = "\xE2\x82\xAC\xF0\x9F\x98\x80\xC3\xA9";
+    static char text[64];
+    size_t used = 0;
+    int32_t tokens[32] = {1};
+    uint32_t count = 1;
+    const int32_t *prompt = tokens;
+    for (size_t i = 0; i < strlen(want); i++) tokens[count++] = 3 + (uint8_t)want[i]; // <0x00> is token 3
+    const char *decoded;
+    size_t bytes;
+    CHECK(hyp_model_detokenize(f.model, tokens, count, 0, &decoded, &bytes) == HYP_OK && bytes == strlen(want) && memcmp(decoded, want, bytes) == 0);
+    // begin once, then bias each step towards the next byte by starting anew with a longer prompt of one token less
+    for (size_t i = 0; i < strlen(want); i++) {
+        hyp_logit_bias bias = {3 + (uint8_t)want[i], 1e6f};
+        hyp_sampling sampling = {.bias = &bias, .bias_count = 1};
+        CHECK(hyp_session_begin(f.session, prompt, 1 + (uint32_t)i, &sampling, NULL, 0) == HYP_OK);
+        hyp_piece piece;
+        CHECK(hyp_session_next(f.session, &piece) == HYP_OK && piece.token == bias.token);
+        bool lead_only = (uint8_t)want[i] >= 0xC0;
+        CHECK_MSG(!lead_only || piece.bytes == 0, "half a character was given out");
+        memcpy(text + used, piece.text, piece.bytes);
+        used += piece.bytes;
+    }
+    // in one answer: the same byte again and again is never valid, and comes out as single bytes once that is certain
+    hyp_logit_bias bias = {3 + 0xE2, 1e6f};
+    hyp_sampling sampling = {.bias = &bias, .bias_count = 1};
+    CHECK(hyp_session_begin(f.session, prompt, 1, &sampling, NULL, 0) == HYP_OK);
+    size_t given = 0;
+    for (int i = 0; i < 5; i++) {
+        hyp_piece piece;
+        CHECK(hyp_session_next(f.session, &piece) == HYP_OK);
+        given += piece.bytes;
+        CHECK(given == (size_t)i); // the last one is held back
+    }
+    const char *rest;
+    hyp_session_flush(f.session, &rest, &bytes);
+    CHECK(bytes == 1);
+    close_all(&f);
+}
+
+static void full_contexts_and_bad_arguments(void) {
+    fixture f;
+    CHECK(open_with(&f, NULL, &(hyp_session_config){.context = 12}) == HYP_OK);
+    static char text[4096];
+    CHECK(answer(&f, "Once upon a time", NULL, NULL, 0, 100, text) == HYP_FINISH_CONTEXT);
+    CHECK(hyp_session_describe(f.session).used == 12);
+    int32_t tokens[20] = {1, 500, 501};
+    CHECK(hyp_session_begin(f.session, tokens, 12, NULL, NULL, 0) == HYP_E_CONTEXT && strstr(hyp_engine_error(f.engine), "context"));
+    hyp_piece piece;
+    CHECK(hyp_session_next(f.session, &piece) == HYP_E_STATE);
+    CHECK(hyp_session_begin(f.session, tokens, 0, NULL, NULL, 0) == HYP_E_ARGUMENT);
+    tokens[2] = 2048;
+    CHECK(hyp_session_begin(f.session, tokens, 3, NULL, NULL, 0) == HYP_E_ARGUMENT && strstr(hyp_engine_error(f.engine), "2048"));
+    tokens[2] = -1;
+    CHECK(hyp_session_begin(f.session, tokens, 3, NULL, NULL, 0) == HYP_E_ARGUMENT);
+    tokens[2] = 5;
+    const hyp_sampling bad[] = {{.temperature = -1}, {.temperature = NAN}, {.top_p = 2}, {.min_p = 1}, {.typical_p = -1}, {.repeat_penalty = 100}, {.mirostat_tau = -1}, {.frequency_penalty = 11}, {.penalty_last = 1 << 20}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK_MSG(hyp_session_begin(f.session, tokens, 3, &bad[i], NULL, 0) == HYP_E_ARGUMENT, "case %zu", i);
+    const float *vector;
+    CHECK(hyp_session_embed(f.session, tokens, 13, HYP_POOL_MEAN, &vector) == HYP_E_CONTEXT);
+    close_all(&f);
+}
+
+static void embeddings(void) {
+    fixture f;
+    CHECK(open_with(&f, NULL, &(hyp_session_config){.batch = 3}) == HYP_OK);
+    static const char *const texts[] = {"The dog was happy and ran.", "The dog was happy and played.", "She broke the old lamp."};
+    float v[3][256];
+    for (int i = 0; i < 3; i++) {
+        const int32_t *tokens;
+        const float *vector;
+        uint32_t count;
+        CHECK(hyp_model_tokenize(f.model, texts[i], strlen(texts[i]), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
+        for (int pooling = HYP_POOL_MEAN; pooling <= HYP_POOL_LAST; pooling++) {
+            CHECK(hyp_session_embed(f.session, tokens, count, (hyp_pooling)pooling, &vector) == HYP_OK);
+            double length = 0;
+            for (int k = 0; k < 256; k++) length += (double)vector[k] * (double)vector[k];
+            CHECK(fabs(length - 1) < 1e-5);
+            if (pooling == HYP_POOL_MEAN) memcpy(v[i], vector, sizeof v[i]);
+        }
+    }
+    double near = 0, far = 0;
+    for (int k = 0; k < 256; k++) near += (double)(v[0][k] * v[1][k]), far += (double)(v[0][k] * v[2][k]);
+    CHECK_MSG(near > far, "%g, %g", near, far);
+    close_all(&f);
+}
+
+// Samplers by what they promise, over many draws.
+static void samplers(void) {
+    fixture f;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    const int32_t *tokens;
+    uint32_t count;
+    const char *prompt = "Once upon a time, there was a little";
+    CHECK(hyp_model_tokenize(f.model, prompt, strlen(prompt), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
+    rows r = {malloc(64 * 2048 * sizeof(float)), 0};
+    CHECK(hyp_session_score(f.session, tokens, count, keep_row, &r) == HYP_OK);
+    const float *log_p = r.values + (size_t)(count - 1) * 2048;
+    CHECK(hyp_model_tokenize(f.model, prompt, strlen(prompt), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
+    const uint32_t DRAWS = slow ? 300 : 3000;
+    const hyp_sampling kinds[] = {{.temperature = 1}, {.temperature = 1, .top_k = 5}, {.temperature = 1, .top_p = 0.5f}, {.temperature = 1, .min_p = 0.3f}, {.temperature = 0.5f}, {.temperature = 1, .typical_p = 0.6f}, {.temperature = 1, .mirostat_tau = 2}};
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
+        static uint32_t seen[2048];
+        memset(seen, 0, sizeof seen);
+        for (uint32_t i = 0; i < DRAWS; i++) {
+            hyp_sampling s = kinds[kind];
+            s.seed = i;
+            hyp_piece piece;
+            CHECK(hyp_session_begin(f.session, tokens, count, &s, NULL, 0) == HYP_OK && hyp_session_next(f.session, &piece) == HYP_OK);
+            CHECK(piece.token >= 0);
+            seen[piece.token]++;
+        }
+        uint32_t different = 0, best = 0;
+        double chi = 0, expected_kinds = 0;
+        for (uint32_t t = 0; t < 2048; t++) {
+            different += seen[t] > 0;
+            if (log_p[t] > log_p[best]) best = t;
+            double expected = DRAWS * exp((double)log_p[t]);
+            if (expected >= 5) chi += (seen[t] - expected) * (seen[t] - expected) / expected, expected_kinds++;
+        }
+        if (kind == 0) CHECK_MSG(chi < expected_kinds + 6 * sqrt(2 * expected_kinds), "chi square %g over %g", chi, expected_kinds);
+        if (kind == 1) CHECK(different <= 5 && different >= 2);
+        if (kind == 3)
+            for (uint32_t t = 0; t < 2048; t++) CHECK(!seen[t] || log_p[t] >= log_p[best] + logf(0.3f) - 1e-4f);
+        if (kind == 2) { // the smallest set of mass one half
+            double mass = 0;
+            for (uint32_t t = 0; t < 2048; t++)
+                if (seen[t]) mass += exp((double)log_p[t]);
+            CHECK_MSG(mass < 0.5 + exp((double)log_p[best]) + 0.01, "mass %g", mass);
+        }
+        if (kind == 4) CHECK(seen[best] > DRAWS * exp((double)log_p[best]));
+    }
+    // a presence penalty beyond all logits forbids what has been said
+    hyp_sampling s = {.temperature = 0, .presence_penalty = 10, .frequency_penalty = 10, .repeat_penalty = 10};
+    static char text[4096];
+    answer(&f, "Tom Tom Tom Tom", &s, NULL, 0, 8, text);
+    CHECK_MSG(!strstr(text, "Tom"), "%s", text);
+    free(r.values);
+    close_all(&f);
+}
+
+// Under every memory limit the engine either does the whole job or says that it can not; nothing leaks or breaks.
+static void every_budget(void) {
+    size_t step = slow ? 500 << 10 : 96 << 10;
+    bool done = false;
+    for (size_t limit = 4096; limit < 16 << 20; limit += step) {
+        fixture f;
+        hyp_status status = open_with(&f, &(hyp_engine_config){.memory_bytes = limit}, &(hyp_session_config){.context = 64});
+        if (!status) {
+            const int32_t *tokens;
+            uint32_t count;
+            hyp_piece piece;
+            status = hyp_model_tokenize(f.model, "Once upon a time", 16, HYP_TEXT_EDGES, &tokens, &count);
+            if (!status) status = hyp_session_begin(f.session, tokens, count, NULL, NULL, 0);
+            if (!status) status = hyp_session_next(f.session, &piece);
+        }
+        CHECK_MSG(status == HYP_OK || status == HYP_E_NOMEM, "limit %zu: %d", limit, status);
+        if (f.engine) {
+            CHECK(hyp_engine_memory(f.engine).peak_bytes <= limit);
+            CHECK(!status || strlen(hyp_engine_error(f.engine)) > 20);
+        }
+        CHECK(!(done && status)); // more memory never hurts
+        done = !status;
+        close_all(&f);
+    }
+    CHECK(done);
+}
+
+typedef struct counter {
+    uint64_t calls, stop_at;
+} counter;
+static hyp_status counted_read(void *context, uint64_t offset, void *dst, size_t count) {
+    counter *c = context;
+    if (++c->calls == c->stop_at) return HYP_E_IO;
+    memcpy(dst, story + offset, count);
+    return HYP_OK;
+}
+static bool cancel_at(void *context, uint64_t done, uint64_t total) {
+    CHECK(done <= total);
+    return --*(int *)context > 0;
+}
+
+static void failing_sources(void) {
+    counter c = {0, 0};
+    hyp_source source = {.bytes = story_bytes, .read = counted_read, .context = &c};
+    hyp_engine *engine = hyp_engine_create(NULL);
+    hyp_model *model;
+    CHECK(hyp_model_open(engine, &source, 1, NULL, &model) == HYP_OK);
+    hyp_model_close(model);
+    uint64_t reads = c.calls;
+    for (uint64_t at = 1; at <= reads; at += slow ? 9 : 1) {
+        c = (counter){0, at};
+        CHECK(hyp_model_open(engine, &source, 1, NULL, &model) == HYP_E_IO && !model);
+    }
+    c = (counter){0, 0};
+    for (int at = 1; at < 20; at++) {
+        int left = at;
+        CHECK(hyp_model_open(engine, &source, 1, &(hyp_model_config){.progress = cancel_at, .progress_context = &left}, &model) == HYP_E_CANCELLED && !model);
+    }
+    CHECK(hyp_engine_memory(engine).used_bytes < 1 << 16);
+    hyp_engine_destroy(engine);
+}
+
+// Any single changed byte of the header: a refusal with a message, or a model that still runs.
+static void damaged_models(void) {
+    uint8_t *copy = malloc(story_bytes);
+    memcpy(copy, story, story_bytes);
+    hyp_source source = hyp_source_of_memory(copy, story_bytes);
+    hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = 64 << 20});
+    int refused = 0;
+    for (int round = 0; round < (slow ? 40 : 300); round++) {
+        size_t at = random_u32() % (round % 2 ? 2000 : 60000);
+        uint8_t old = copy[at];
+        copy[at] = (uint8_t)random_u32();
+        hyp_model *model;
+        hyp_status status = hyp_model_open(engine, &source, 1, NULL, &model);
+        refused += status != HYP_OK;
+        if (status)
+            CHECK(strlen(hyp_engine_error(engine)) > 10);
+        else {
+            hyp_session *session;
+            hyp_piece piece;
+            int32_t token = 1;
+            if (hyp_session_create(model, &(hyp_session_config){.context = 8}, &session) == HYP_OK && hyp_session_begin(session, &token, 1, NULL, NULL, 0) == HYP_OK)
+                for (int i = 0; i < 4 && hyp_session_next(session, &piece) == HYP_OK && !piece.finish; i++) {}
+            hyp_session_destroy(session);
+        }
+        hyp_model_close(model);
+        copy[at] = old;
+    }
+    CHECK_MSG(refused > (slow ? 2 : 20), "%d", refused);
+    hyp_engine_destroy(engine);
+    free(copy);
+}
+
+int main(void) {
+    slow = getenv("HYP_SLOW");
+    story = read_file("models/story.gguf", &story_bytes);
+    RUN(a_story_is_told);
+    RUN(the_same_bits_everywhere);
+    RUN(batches_do_not_matter);
+    RUN(stop_texts);
+    RUN(whole_characters);
+    RUN(full_contexts_and_bad_arguments);
+    RUN(embeddings);
+    RUN(samplers);
+    RUN(every_budget);
+    RUN(failing_sources);
+    RUN(damaged_models);
+    free(story);
+    return finish();
+}

@@ -1,0 +1,10 @@
+// Runs a C test that was compiled to wasm. usage: run_wasi.mjs PROGRAM.wasm
+import { readFileSync } from 'node:fs';
+import { WASI } from 'node:wasi';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+const wasi = new WASI({ version: 'preview1', args: ['test'], env: { HYP_SEED: process.env.HYP_SEED ?? '20' }, preopens: { [root]: root }, returnOnExit: true });
+const module = await WebAssembly.compile(readFileSync(process.argv[2]));
+const instance = await WebAssembly.instantiate(module, { ...wasi.getImportObject(), hyp: { read: () => -2, now: () => performance.now() } });
+process.exit(wasi.start(instance));

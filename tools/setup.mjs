@@ -1,0 +1,115 @@
+#!/usr/bin/env node
+// Installs what is missing, builds what is old, and then does what the command asked for. Every npm script comes through here.
+// usage: setup.mjs [build | start | test | peers | bench | web] [arguments]
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const [task = 'build', ...args] = process.argv.slice(2);
+const say = text => console.error(`[setup] ${text}`);
+const fail = text => {
+  console.error(`[setup] ${text}`);
+  process.exit(1);
+};
+
+const onPath = name => process.env.PATH.split(delimiter).some(dir => existsSync(join(dir, name)));
+// Debian packages by what they are needed for, each with a sign that it is there.
+const PACKAGES = {
+  wasm: [['clang-19', () => onPath('clang-19')], ['lld-19', () => onPath('wasm-ld-19')], ['llvm-19', () => onPath('llvm-ar-19')], ['cmake', () => onPath('cmake')], ['ninja-build', () => onPath('ninja')],
+    ['wasi-libc', () => existsSync('/usr/include/wasm32-wasi/stdio.h')], ['libclang-rt-19-dev-wasm32', () => existsSync('/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a')]],
+  native: [['libc6-dev', () => existsSync('/usr/include/stdio.h')]],
+  tests: [['libclang-rt-19-dev', () => existsSync('/usr/lib/llvm-19/lib/clang/19/lib/linux') || existsSync('/usr/lib/llvm-19/lib/clang/19/lib/x86_64-pc-linux-gnu')], ['gcc-aarch64-linux-gnu', () => onPath('aarch64-linux-gnu-gcc')],
+    ['libc6-dev-arm64-cross', () => existsSync('/usr/aarch64-linux-gnu/include/stdio.h')], ['qemu-user', () => onPath('qemu-aarch64')], ['chromium', () => onPath('chromium')], ['firefox-esr', () => onPath('firefox-esr')],
+    ['git', () => onPath('git')]],
+};
+
+function run(command, argv, options = {}) {
+  const { status, error } = spawnSync(command, argv, { cwd: root, stdio: 'inherit', ...options });
+  if (error) fail(`${command} could not be started: ${error.message}`);
+  return status;
+}
+
+function installPackages(groups) {
+  const missing = groups.flatMap(g => PACKAGES[g]).filter(([, there]) => !there()).map(([name]) => name);
+  if (!missing.length) return;
+  const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
+  const isRoot = process.getuid?.() === 0;
+  const canSudo = !isRoot && onPath('sudo') && spawnSync('sudo', ['-n', 'true']).status === 0;
+  if (!onPath('apt-get') || !(isRoot || canSudo)) fail(`this machine lacks: ${missing.join(' ')}\n[setup] install them and try again; on Debian 12 or Ubuntu 24.10:\n    sudo ${command}\n[setup] or use the Containerfile, which has everything`);
+  say(`installing Debian packages: ${missing.join(' ')}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...argv) => (isRoot ? run('apt-get', argv, { env, stdio: ['ignore', 'ignore', 'inherit'] }) : run('sudo', ['-n', 'apt-get', ...argv], { env, stdio: ['ignore', 'ignore', 'inherit'] }));
+  const install = () => apt('install', '-y', '--no-install-recommends', ...missing);
+  if (install() !== 0 && (apt('update', '-qq') !== 0 || install() !== 0)) fail(`installing failed; by hand:\n    sudo apt-get update && sudo ${command}`);
+}
+
+/** npm's packages of `dir`, when its lock file has changed since they were installed. */
+function installModules(dir, what) {
+  const lock = readFileSync(join(dir, 'package-lock.json'));
+  const stamp = createHash('sha256').update(lock).digest('hex');
+  const mark = join(dir, 'node_modules/.hyperion-stamp');
+  if (existsSync(mark) && readFileSync(mark, 'utf8') === stamp) return;
+  say(`installing npm packages ${what}`);
+  if (run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) fail(`npm ci failed in ${dir}`);
+  writeFileSync(mark, stamp);
+}
+
+function build(preset) {
+  const dir = join(root, 'build', preset);
+  if (!existsSync(join(dir, 'build.ninja'))) {
+    say(`configuring ${preset}`);
+    if (run('cmake', ['--preset', preset], { stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) fail(`cmake --preset ${preset} failed`);
+  }
+  const pending = spawnSync('ninja', ['-C', dir, '-n'], { encoding: 'utf8' }).stdout ?? '';
+  if (pending.includes('no work to do')) return;
+  say(`building ${preset}`);
+  const { status, stdout, stderr } = spawnSync('cmake', ['--build', dir, '-j2'], { cwd: root, encoding: 'utf8' });
+  if (status !== 0) fail(`building ${preset} failed\n${stdout}${stderr}`);
+}
+
+function prepare(...groups) {
+  installPackages(groups);
+  installModules(root, 'for the build and the tests');
+  build('wasm');
+  if (groups.includes('native')) build('native');
+}
+
+const node = (file, ...argv) => run(process.execPath, [join(root, file), ...argv]);
+
+function peers() {
+  installModules(join(root, 'tests/peers'), 'of the peers (llama.cpp, wllama, tokenizers)');
+}
+
+switch (task) {
+  case 'build':
+    prepare('wasm');
+    break;
+  case 'start':
+    prepare('wasm');
+    process.exit(args.length ? node('glue/cli.js', ...args) : node('glue/cli.js', 'run', 'story', 'Once upon a time', '-s', '2', '-t', '0.7'));
+    break;
+  case 'web':
+    prepare('wasm');
+    process.exit(node('tools/serve.mjs', ...args));
+    break;
+  case 'test':
+    prepare('wasm', 'native', 'tests');
+    for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) build(preset);
+    process.exit(node('tests/run.mjs', ...args));
+    break;
+  case 'peers':
+    prepare('wasm', 'native');
+    peers();
+    process.exit(node('tests/peers/run.mjs', ...args));
+    break;
+  case 'bench':
+    prepare('wasm', 'native', 'tests');
+    peers();
+    process.exit(node('tests/bench/run.mjs', ...args));
+    break;
+  default:
+    fail(`unknown task ${task}: build, start, test, peers, bench or web`);
+}
