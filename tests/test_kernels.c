@@ -135,6 +135,7 @@ static void quantized_activations(void) {
         float x[256];
         fill(x, cols, round % 3 ? 1 : 1e-30f);
         if (round % 10 == 0) x[3] = -1e-44f, memset(x + 4, 0, 28 * sizeof *x);
+        if (round % 10 == 5) x[random_u32() % cols] = NAN, x[random_u32() % cols] = INFINITY;
         uint8_t *a = guarded(hyp_act_bytes(&scalar, cols)), *b = guarded(hyp_act_bytes(&tier, cols));
         scalar.quantize(a, x, cols), tier.quantize(b, x, cols);
         CHECK(memcmp(a, b, blocks * 8) == 0);

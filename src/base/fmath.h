@@ -14,6 +14,12 @@ void hyp_sincos(double angle, double *sine, double *cosine); // |angle| below 1e
 
 static inline float hyp_sqrtf(float x) { return __builtin_sqrtf(x); } // correctly rounded by IEEE 754
 
+// The nearest integer within low..high, ties to even; NaN gives `otherwise`. |low| and |high| below 2^22.
+static inline int hyp_round_within(float x, int low, int high, int otherwise) {
+    if (!(x == x)) return otherwise;
+    return x < (float)low ? low : x > (float)high ? high : (int)((x + 12582912.0f) - 12582912.0f);
+}
+
 // Rounds to the nearest integer, ties to even; |x| below 2^22.
 static inline float hyp_rintf(float x) { return (x + 12582912.0f) - 12582912.0f; }
 

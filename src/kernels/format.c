@@ -38,8 +38,7 @@ static void q8_0_write(void *dst, const float *src, uint32_t count) {
         float d = top / 127, inverse = d > 0 ? 1 / d : 0;
         hyp_store_u16(block, hyp_f32_to_f16(d));
         for (int i = 0; i < 32; i++) {
-            float q = hyp_rintf(src[i] * inverse);
-            block[2 + i] = (uint8_t)(int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
+            block[2 + i] = (uint8_t)(int8_t)hyp_round_within(src[i] * inverse, -127, 127, 0);
         }
     }
 }
@@ -54,6 +53,9 @@ static void q4_0_read(float *dst, const void *src, uint32_t count) {
         }
     }
 }
+// The level of a weight in units of d: -8 .. 7 as 0 .. 15, halves up; NaN is 0.
+static int q4_level(float x) { return x >= -8.5f ? x >= 7.5f ? 15 : (int)(x + 8.5f) : x == x ? 0 : 8; }
+
 static void q4_0_write(void *dst, const float *src, uint32_t count) {
     // The weight of largest magnitude becomes exactly -8: its sign keeps the ninth level.
     uint8_t *block = dst;
@@ -66,10 +68,7 @@ static void q4_0_write(void *dst, const float *src, uint32_t count) {
         float d = signed_top / -8, inverse = d != 0 ? 1 / d : 0;
         hyp_store_u16(block, hyp_f32_to_f16(d));
         for (int i = 0; i < 16; i++) {
-            int low = (int)(src[i] * inverse + 8.5f), high = (int)(src[i + 16] * inverse + 8.5f);
-            low = low < 0 ? 0 : low > 15 ? 15 : low;
-            high = high < 0 ? 0 : high > 15 ? 15 : high;
-            block[2 + i] = (uint8_t)(low | high << 4);
+            block[2 + i] = (uint8_t)(q4_level(src[i] * inverse) | q4_level(src[i + 16] * inverse) << 4);
         }
     }
 }

@@ -37,7 +37,7 @@ typedef struct hyp_kernels {
         hyp_matmul_fn *matmul;
     } weights[HYP_FORMATS];
 
-    // Activations to 8 bits: per 32 elements d = max |x| / 127 and q = x / d rounded to nearest even, with the sum of q.
+    // Activations to 8 bits: per 32 elements d = max |x| / 127 and q = x / d rounded to nearest even (NaN: 0), with the sum of q.
     // Layout of a row: float d[cols/32]; int32 sum[cols/32]; then q, act_elem_bytes each. cols is a multiple of 32.
     void (*quantize)(void *dst, const float *x, uint32_t cols);
     uint32_t act_elem_bytes; // 1 or 2, the tier's choice

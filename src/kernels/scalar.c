@@ -95,8 +95,7 @@ static void quantize(void *dst, const float *x, uint32_t cols) {
         float d = top / 127, inverse = d > 0 ? 1 / d : 0;
         int32_t sum = 0;
         for (uint32_t i = 0; i < 32; i++) {
-            int v = (int)hyp_rintf(x[b * 32 + i] * inverse);
-            v = v > 127 ? 127 : v < -127 ? -127 : v; // a subnormal maximum can round past the end
+            int v = hyp_round_within(x[b * 32 + i] * inverse, -127, 127, 0); // a subnormal maximum can round past the end
             q[b * 32 + i] = (int8_t)v;
             sum += v;
         }

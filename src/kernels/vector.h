@@ -126,6 +126,7 @@ static inline i8x quantize8(const float *x, float inverse) {
     f8 magic = f8_all(12582912.0f), r = (f8_load(x) * inverse + magic) - magic;
     r = f8_select(r > 127.0f, f8_all(127), r);
     r = f8_select(r < -127.0f, f8_all(-127), r);
+    r = f8_select(r == r, r, f8_all(0));
     return __builtin_convertvector(r, i8x);
 }
 

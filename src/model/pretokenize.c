@@ -146,38 +146,40 @@ static bool mark_ascii_or_wide(cursor c) { // [!-/:-~！-／：-～‘-‟　-�
 }
 static bool cjk(cursor c) { return (c.rune >= 0x4E00 && c.rune <= 0x9FA5) || (c.rune >= 0x0800 && c.rune <= 0x4E00) || (c.rune >= 0xAC00 && c.rune <= 0xD7FF); } // [一-龥ࠀ-一가-퟿]
 
-// Splits one after the other: [\r\n]; \s?(cased letter)+; \s?(punctuation)+; \s+$; [一-龥ࠀ-一가-퟿]+; \p{N}+. What no rule takes
-// stays together up to the next piece that one does. The rules are tried in that order on what the earlier ones left.
-static size_t deepseek_piece(cursor c) {
-    if (newline(c)) return c.length;
-    cursor w = space(c) ? after(c) : c;
-    if (!ended(w) && !newline(w)) {
-        if (cased(w)) return skip(w, cased).at - c.at;
-        if (mark_ascii_or_wide(w)) {
-            cursor end = w;
-            while (!ended(end) && mark_ascii_or_wide(end) && !cased(end)) end = after(end);
-            return end.at - c.at;
-        }
+// Six rules, each applied to every piece that the ones before it left, matched or not:
+//   [\r\n]   \s?(cased letter)+   \s?[!-/:-~！-／：-～‘-‟　-。]+   \s+$   [一-龥ࠀ-一가-퟿]+   \p{N}+
+// (the model's own file lists the cased letters of its day one by one; here they are Lu, Ll and Lt)
+// Bytes that rule 2 to 6 takes at the cursor; 0: it does not match there. A line end bounds every piece.
+static size_t deepseek_match(int rule, cursor c) {
+    cursor w = c;
+    switch (rule) {
+    case 2:
+    case 3: {
+        bool (*is)(cursor) = rule == 2 ? cased : mark_ascii_or_wide;
+        if (space(c)) w = after(c);
+        return ended(w) || !is(w) ? 0 : skip(w, is).at - c.at;
     }
-    if (space(c)) {
-        for (w = c; !ended(w) && space(w) && !newline(w);) w = after(w);
-        // \s+$ : only at the end of the piece, which is where a line end or the text ends
+    case 4:
+        while (!ended(w) && space(w) && !newline(w)) w = after(w);
         return ended(w) || newline(w) ? w.at - c.at : 0;
+    case 5: return skip(c, cjk).at - c.at;
+    default: return skip(c, number).at - c.at;
     }
-    if (cjk(c)) {
-        for (w = c; !ended(w) && cjk(w) && !cased(w) && !mark_ascii_or_wide(w);) w = after(w);
-        return w.at - c.at;
-    }
-    if (number(c)) return skip(c, number).at - c.at;
-    return 0;
 }
 
 static size_t deepseek_llm(cursor c) {
-    size_t n = deepseek_piece(c);
-    if (n) return n;
-    cursor w = after(c);
-    while (!ended(w) && !deepseek_piece(w)) w = after(w);
-    return w.at - c.at;
+    if (newline(c)) return c.length;
+    for (int rule = 2; rule <= 6; rule++) {
+        size_t n = deepseek_match(rule, c);
+        cursor w = c;
+        if (!n) { // up to where the rule first matches
+            w = rule == 4 && space(c) ? skip(c, space) : after(c); // no part of a run of spaces is at the end when the run is not
+            while (!ended(w) && !newline(w) && !deepseek_match(rule, w)) w = rule == 4 && space(w) ? skip(w, space) : after(w);
+            n = w.at - c.at;
+        }
+        c = at(c.text, c.at + n, c.at);
+    }
+    return c.bytes - c.at;
 }
 
 size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes) {

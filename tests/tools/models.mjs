@@ -113,6 +113,20 @@ function oracleData(tensor, seed) {
 
 export const oracleFile = (dir, model, type) => join(dir, `${model.name}-${type}.gguf`);
 
+/** One-layer models of a few kilobytes, for the fuzzer. */
+export function tinyModels(dir, pathOf) {
+  for (const arch of ['llama', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3', 'phi3']) {
+    const { metadata, tensors } = transformer({ arch, name: arch, layers: 1, dim: 32, heads: 1, kvHeads: 1, head: 32, ffn: 32, vocab: 280, context: 64, tied: true }, arch === 'gemma' ? 'f16' : arch === 'qwen2' ? 'q8_0' : 'q4_0');
+    writeGguf(pathOf(dir, arch), metadata, tensors, t => oracleData(t, 3));
+  }
+  const { metadata, tensors } = transformer({ arch: 'llama', name: 'bpe', layers: 1, dim: 32, heads: 1, kvHeads: 1, head: 32, ffn: 32, vocab: 280, context: 64, tied: true }, 'q4_0');
+  const other = (model, tokens, extra) => [...metadata.filter(([k]) => !k.startsWith('tokenizer.')), ['tokenizer.ggml.model', 'str', model], ['tokenizer.ggml.tokens', 'strs', tokens], ...extra];
+  const letters = Array.from({ length: 260 }, (_, i) => String.fromCodePoint(i < 94 ? 33 + i : i < 106 ? 67 + i : 150 + i));
+  for (const pre of ['llama-bpe', 'tekken', 'deepseek-llm', 'smollm'])
+    writeGguf(pathOf(dir, pre), other('gpt2', letters, [['tokenizer.ggml.merges', 'strs', ['a b', 'o n', 'c e', 'on ce']], ['tokenizer.ggml.pre', 'str', pre]]), tensors, t => oracleData(t, 3));
+  writeGguf(pathOf(dir, 'wordpiece'), other('bert', ['[UNK]', '[CLS]', '[SEP]', '\u2581once', '\u2581,', '\u2581et', 's', 't', '\u2581don'], []), tensors, t => oracleData(t, 3));
+}
+
 /** Writes the oracle's models that are not there yet. */
 export function makeOracleModels(dir) {
   mkdirSync(dir, { recursive: true });
