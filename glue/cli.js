@@ -122,6 +122,9 @@ async function answer(model, o, pieces, prompt) {
   return text;
 }
 
+/** C's %.9g. @param {number} v */
+const general = v => (v !== 0 && (Math.abs(v) < 1e-4 || Math.abs(v) >= 1e9) ? v.toExponential(8).replace(/\.?0+e/, 'e').replace(/e([+-])(\d)$/, 'e$10$2') : String(Number(v.toPrecision(9))));
+
 /** @type {Record<string, (o: any, args: string[]) => Promise<void>>} */
 const verbs = {
   async run(o, args) {
@@ -135,6 +138,7 @@ const verbs = {
   async chat(o, args) {
     if (args.length < 1 || args.length > 2) throw new UsageError('chat takes a model and perhaps a message');
     const model = await open(place(args[0]), engine(o, 'loading'));
+    if (!model.facts.chatTemplate) throw new HyperionError('HYP_E_UNSUPPORTED', "this model has no chat template; use 'run'");
     const messages = o.system ? [{ role: 'system', content: o.system }] : [];
     const turn = async (/** @type {string} */ content) => {
       messages.push({ role: 'user', content });
@@ -167,7 +171,7 @@ const verbs = {
     if (o.json) return console.log(JSON.stringify(info));
     console.log(`GGUF version ${info.version}\n\nmetadata`);
     for (const [key, value] of Object.entries(info.metadata)) {
-      const text = value && typeof value === 'object' ? `[${value.count} ${typeof value.first[0] === 'string' ? 'texts' : 'numbers'}]` : typeof value === 'string' && value.length > 60 ? `${JSON.stringify(value.slice(0, 60))} ...` : JSON.stringify(value);
+      const text = value && typeof value === 'object' ? `[${value.count} ${typeof value.first[0] === 'string' ? 'texts' : 'numbers'}]` : typeof value === 'string' && value.length > 60 ? `${JSON.stringify(value.slice(0, 60))} ...` : typeof value === 'number' ? general(value) : JSON.stringify(value);
       console.log(`  ${key.padEnd(44)} ${text}`);
     }
     console.log(`\ntensors\n  ${'name'.padEnd(32)} ${'type'.padEnd(6)} ${'shape'.padStart(22)} ${'bytes'.padStart(12)}`);

@@ -1,0 +1,240 @@
+// The JavaScript interface on each artefact that this Node compiles, in the thread and in a worker.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { createServer } from 'node:http';
+import { readFileSync, writeFileSync, mkdtempSync, rmSync, existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { bestArtefact, HyperionError, inspect, open, quantize } from 'hyperion-runtime';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const STORY = join(root, 'models/story.gguf');
+const bytes = readFileSync(STORY);
+const artefacts = bestArtefact() === 'relaxed' ? ['simd', 'relaxed'] : ['simd'];
+const collect = async (pieces, out = []) => {
+  for await (const p of pieces) out.push(p);
+  return out;
+};
+const text = pieces => pieces.map(p => p.text).join('');
+const rejects = (promise, code, message) => assert.rejects(promise, error => error instanceof HyperionError && error.code === code && (!message || message.test(error.message)) || assert.fail(`${error.code}: ${error.message}`));
+
+for (const artefact of artefacts)
+  for (const worker of [false, true])
+    describe(`${artefact}${worker ? ' in a worker' : ''}`, () => {
+      let model;
+      before(async () => (model = await open(STORY, { artefact, worker })));
+      after(() => model.close());
+
+      test('tells a story, the same for the same seed', async () => {
+        const pieces = await collect(model.generate('Once upon a time', { seed: 1, temperature: 0.8 }));
+        assert.ok(text(pieces).length > 200);
+        assert.equal(pieces.at(-1).finish, 'end');
+        assert.equal(text(await collect(model.generate('Once upon a time', { seed: 1, temperature: 0.8 }))), text(pieces));
+        assert.notEqual(text(await collect(model.generate('Once upon a time', { seed: 2, temperature: 0.8 }))), text(pieces));
+        const stats = await model.stats();
+        assert.ok(stats.answerTokensPerSecond > 0 && stats.memory.usedBytes > 2e6 && stats.artefact === artefact);
+      });
+
+      test('tokenizes and back', async () => {
+        for (const t of ['Hello there, little fox.', ' two  spaces', 'Zoë €5 😀\n', '']) assert.equal(await model.detokenize(await model.tokenize(t)), t);
+        assert.equal((await model.tokenize('a'))[0], 1);
+        assert.notEqual((await model.tokenize('a', { edges: false }))[0], 1);
+      });
+
+      test('ends at a stop text, at a length, on a signal', async () => {
+        const whole = text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 40 })));
+        const stop = whole.slice(30, 36);
+        const stopped = await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 40, stop: [stop] }));
+        assert.equal(text(stopped), whole.slice(0, whole.indexOf(stop)));
+        assert.equal(stopped.at(-1).finish, 'stop');
+        assert.equal((await collect(model.generate('Once', { maxTokens: 3 }))).at(-1).finish, 'length');
+        const controller = new AbortController();
+        let seen = 0;
+        await rejects((async () => {
+          for await (const p of model.generate('Once upon a time', { signal: controller.signal, logitBias: { 2: -1e6 } })) if (p && ++seen === 5) controller.abort();
+        })(), 'HYP_E_CANCELLED');
+        await rejects(collect(model.generate('x', { signal: AbortSignal.abort() })), 'HYP_E_CANCELLED');
+        assert.ok((await collect(model.generate('Once', { maxTokens: 2 }))).length <= 2); // it goes on after that
+      });
+
+      test('breaking off an answer leaves the model usable', async () => {
+        for await (const p of model.generate('Once upon a time')) if (p) break;
+        assert.equal(text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 10 }))), text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 10 }))));
+      });
+
+      test('answers side by side are the answers alone', async () => {
+        const ask = prompt => collect(model.generate(prompt, { seed: 4, maxTokens: 30 })).then(text);
+        const alone = [await ask('A little dog'), await ask('The brave bear'), await ask('Once upon')];
+        assert.deepEqual(await Promise.all(['A little dog', 'The brave bear', 'Once upon'].map(ask)), alone);
+      });
+
+      test('embeds', async () => {
+        const [a, b, c] = await Promise.all(['The cat was happy.', 'The cat was very happy.', 'A ladder at home'].map(t => model.embed(t)));
+        const dot = (x, y) => x.reduce((s, v, i) => s + v * y[i], 0);
+        assert.ok(Math.abs(dot(a, a) - 1) < 1e-5 && dot(a, b) > dot(a, c));
+        await rejects(model.embed('x', { pooling: 'max' }), 'HYP_E_ARGUMENT', /mean, cls or last/);
+      });
+
+      test('scores: log-probabilities sum to one', async () => {
+        let sum = 0;
+        let positions = 0;
+        await model.score([1, 500, 600], (p, values) => {
+          positions = p + 1;
+          sum = values.reduce((s, v) => s + Math.exp(v), 0);
+        });
+        assert.equal(positions, 3);
+        assert.ok(Math.abs(sum - 1) < 1e-4);
+      });
+
+      test('says what is wrong', async () => {
+        await rejects(collect(model.generate('x', { temperature: -1 })), 'HYP_E_ARGUMENT', /temperature/);
+        await rejects(collect(model.generate([99999])), 'HYP_E_ARGUMENT', /vocabulary/);
+        await rejects(collect(model.generate([])), 'HYP_E_ARGUMENT');
+        await rejects(collect(model.generate(Array(600).fill(5))), 'HYP_E_CONTEXT', /context/);
+        await rejects(collect(model.chat([{ role: 'user', content: 'hi' }])), 'HYP_E_UNSUPPORTED', /chat template/);
+      });
+    });
+
+describe('sources', () => {
+  const first = async (source, options) => {
+    const model = await open(source, options);
+    const answer = text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 12 })));
+    await model.close();
+    return answer;
+  };
+  let want;
+  let server;
+  let base;
+  before(async () => {
+    want = await first(STORY);
+    server = createServer((request, response) => {
+      if (request.url === '/missing.gguf') return response.writeHead(404).end();
+      if (request.url === '/short.gguf') return response.writeHead(200, { 'content-length': bytes.length }).end(bytes.subarray(0, 1 << 20), () => request.destroy());
+      const size = request.url === '/chunked.gguf' ? {} : { 'content-length': bytes.length };
+      response.writeHead(200, size);
+      let at = 0; // in pieces of odd sizes
+      const push = () => {
+        while (at < bytes.length) {
+          const n = 7777 + (at % 12345);
+          if (!response.write(bytes.subarray(at, (at += n)))) return response.once('drain', push);
+        }
+        response.end();
+      };
+      push();
+    }).listen(0, '127.0.0.1');
+    await new Promise(resolve => server.once('listening', resolve));
+    base = `http://127.0.0.1:${server.address().port}`;
+  });
+  after(() => (server.closeAllConnections(), server.close()));
+
+  test('path, file URL, Blob, ArrayBuffer, view, stream, Response, own reader', async () => {
+    const { pathToFileURL } = await import('node:url');
+    assert.equal(await first(pathToFileURL(STORY)), want);
+    assert.equal(await first(new Blob([bytes])), want);
+    assert.equal(await first(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)), want);
+    assert.equal(await first(bytes), want);
+    assert.equal(await first(new Blob([bytes]).stream()), want);
+    assert.equal(await first(new Response(bytes, { headers: { 'content-length': String(bytes.length) } })), want);
+    assert.equal(await first({ size: bytes.length, read: (o, n) => bytes.subarray(o, o + n) }), want);
+    assert.equal(await first({ size: bytes.length, read: async (o, n) => (await new Promise(r => setImmediate(r)), bytes.subarray(o, o + n)) }), want);
+  });
+
+  test('URL with a size and without, with progress', async () => {
+    const seen = [];
+    assert.equal(await first(`${base}/story.gguf`, { onProgress: p => seen.push(p) }), want);
+    assert.ok(seen.length > 5 && seen.at(-1).loaded === seen.at(-1).total && seen.every((p, i) => i === 0 || p.loaded >= seen[i - 1].loaded));
+    assert.equal(await first(`${base}/chunked.gguf`), want);
+    assert.equal(await first(`${base}/story.gguf`, { worker: true }), want);
+  });
+
+  test('what goes wrong is named', async () => {
+    await rejects(open(`${base}/missing.gguf`), 'HYP_E_IO', /404/);
+    await rejects(open(`${base}/short.gguf`), 'HYP_E_IO');
+    await rejects(open(join(root, 'no-such-model.gguf')), 'HYP_E_IO', /no-such-model/);
+    await rejects(open(bytes.subarray(0, 1000)), 'HYP_E_FORMAT', /incomplete/);
+    await rejects(open(new Uint8Array(5000)), 'HYP_E_FORMAT', /GGUF/);
+    await rejects(open({}), 'HYP_E_ARGUMENT');
+    await rejects(open({ size: bytes.length, read: () => { throw new Error('the disk is on fire'); } }), 'HYP_E_IO', /on fire/);
+    await rejects(open({ size: bytes.length, read: async () => new Uint8Array(3) }), 'HYP_E_IO', /3 of/);
+    await rejects(open(STORY, { memory: '2MB' }), 'HYP_E_NOMEM', /memory limit/);
+    await rejects(open(STORY, { memory: 'lots' }), 'HYP_E_ARGUMENT', /96MB/);
+    await rejects(open(STORY, { signal: AbortSignal.abort() }), 'HYP_E_CANCELLED');
+  });
+
+  test('loading stops on a signal, in the thread and in a worker', async () => {
+    for (const worker of [false, true]) {
+      const controller = new AbortController();
+      await rejects(open(`${base}/story.gguf`, { worker, signal: controller.signal, onProgress: () => controller.abort() }), 'HYP_E_CANCELLED');
+    }
+  });
+
+  test('a memory limit holds', async () => {
+    const model = await open(STORY, { memory: '8MB' });
+    await collect(model.generate('Once upon a time', { maxTokens: 50 }));
+    const { memory } = await model.stats();
+    assert.ok(memory.peakBytes <= 8e6 && memory.linearMemoryBytes < 12e6, JSON.stringify(memory));
+    await model.close();
+    await rejects(collect(model.generate('x')), 'HYP_E_STATE', /closed/);
+  });
+});
+
+describe('files', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'hyperion-'));
+  after(() => rmSync(dir, { recursive: true }));
+
+  test('inspect shows metadata and tensors', async () => {
+    const info = await inspect(STORY);
+    assert.equal(info.metadata['general.architecture'], 'llama');
+    assert.equal(info.metadata['tokenizer.ggml.tokens'].count, 2048);
+    assert.ok(info.tensors.some(t => t.name === 'blk.0.attn_q.weight' && t.type === 'Q4_0' && t.shape[0] === 256));
+  });
+
+  test('quantize in wasm and natively give the same bytes', async () => {
+    const source = join(root, 'build/models/llama-f16.gguf');
+    const parts = [];
+    await quantize(source, 'q4_0', data => parts.push(data));
+    const native = join(dir, 'native.gguf');
+    await promisify(execFile)(join(root, 'build/native/hyperion'), ['quantize', source, native, 'q4_0', '-q']);
+    assert.ok(Buffer.concat(parts).equals(readFileSync(native)));
+    await rejects(quantize(source, 'q9_9', () => {}), 'HYP_E_ARGUMENT', /q9_9/);
+  });
+
+  test('both command lines: same verbs, same answers, exit codes', async () => {
+    const cli = (command, ...args) => new Promise(resolve => {
+      const child = execFile(command[0], [...command.slice(1), ...args], { timeout: 60000 }, (error, stdout, stderr) => resolve({ code: error ? error.code : 0, stdout, stderr }));
+      child.stdin.on('error', () => {}); // a command that wants no input may be gone
+      child.stdin.end('Once upon a time');
+    });
+    const lines = [[join(root, 'build/native/hyperion')], [process.execPath, join(root, 'glue/cli.js')]];
+    const both = async (...args) => Promise.all(lines.map(l => cli(l, ...args)));
+    const same = async (...args) => {
+      const [a, b] = await both(...args);
+      assert.equal(a.code, 0, a.stderr);
+      assert.equal(b.stdout, a.stdout);
+      return a.stdout;
+    };
+    assert.match(await same('run', STORY, 'Once upon a time', '-s', '3', '-q'), /^Once upon a time.{200}/s);
+    assert.match(await same('run', STORY, '-', '-q', '-t', '0', '-n', '20'), /^Once upon a time/);
+    await same('tokenize', STORY, 'Hello there');
+    await same('tokenize', STORY, 'Hello there', '--json');
+    assert.match(await same('info', STORY), /56 tensors, 4\.95 M parameters/);
+    const info = (await both('info', STORY, '--json')).map(r => JSON.parse(r.stdout));
+    assert.deepEqual(info[0], info[1]);
+    const lines3 = join(dir, 'text.txt');
+    writeFileSync(lines3, 'Once upon a time, there was a little fox.\nThe fox was happy.\n');
+    const perplexities = (await both('perplexity', STORY, lines3, '--lines', '--json')).map(r => JSON.parse(r.stdout));
+    assert.ok(Math.abs(perplexities[0].perplexity - perplexities[1].perplexity) < 1e-5 && perplexities[0].tokens === perplexities[1].tokens);
+    for (const r of await both('run', STORY, 'Once', '-n', '8', '--json')) assert.equal(JSON.parse(r.stdout).finish, 'length');
+    for (const r of await both('bench', STORY, '--json')) assert.ok(JSON.parse(r.stdout).answerTokensPerSecond > 10);
+    for (const r of await both('--help')) assert.ok(r.code === 0 && /perplexity MODEL FILE/.test(r.stdout));
+    for (const r of await both('frobnicate')) assert.ok(r.code === 2 && /unknown command/.test(r.stderr));
+    for (const r of await both('run', STORY, 'x', '-t', 'hot')) assert.equal(r.code, 2);
+    for (const r of await both('info', join(dir, 'missing.gguf'))) assert.ok(r.code === 1 && /missing\.gguf/.test(r.stderr));
+    for (const r of await both('run', lines3, 'x')) assert.ok(r.code === 1 && /GGUF/.test(r.stderr));
+    for (const r of await both('quantize', STORY, join(dir, 'out.gguf'), 'q1_0')) assert.ok(r.code === 1 && !existsSync(join(dir, 'out.gguf')) && !existsSync(join(dir, 'out.gguf.partial')));
+    for (const r of await both('chat', STORY, 'hi')) assert.ok(r.code === 1 && /chat template/.test(r.stderr));
+  });
+});

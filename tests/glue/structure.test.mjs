@@ -1,0 +1,73 @@
+// The house keeps its order: floors, the seam, no struct layouts in the glue.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const walk = dir => readdirSync(join(root, dir), { withFileTypes: true }).flatMap(e => (e.isDirectory() ? walk(join(dir, e.name)) : [join(dir, e.name)]));
+const FLOORS = { base: 0, kernels: 1, mem: 1, bus: 1, fiber: 1, stream: 2, store: 2, model: 3, hsx: 3, runtime: 4 };
+const LIBC = new Set(['stdbool.h', 'stddef.h', 'stdint.h', 'stdarg.h', 'string.h']);
+
+/** Which floor a file of src/ stands on; port.h is below all of them but base. */
+function floor(file) {
+  if (file === 'src/port.h') return 0;
+  if (file === 'src/hyperion.h') return 3; // what the model floor may see of the interface: config and stats structs
+  return FLOORS[file.split('/')[1]];
+}
+
+function violations(file, text) {
+  const found = [];
+  for (const [, kind, name] of text.matchAll(/^\s*#\s*include\s*(["<])([^">]+)[">]/gm)) {
+    if (kind === '<') {
+      if (!LIBC.has(name)) found.push(`${file} includes <${name}>`);
+      continue;
+    }
+    const target = normalize(join(dirname(file), name));
+    if (!target.startsWith('src/')) found.push(`${file} includes ${target}, which is outside src/`);
+    else if (target.endsWith('.def') || dirname(target) === dirname(file)) continue;
+    else if (floor(target) === undefined || floor(target) > floor(file)) found.push(`${file} (floor ${floor(file)}) includes ${target} (floor ${floor(target)})`);
+  }
+  for (const [line] of text.matchAll(/^\s*#\s*(?:if|ifdef|ifndef|elif).*\b(?:_WIN32|__linux__|__APPLE__|__wasm\w*|__EMSCRIPTEN__|__x86_64__|__aarch64__|__arm\w*|__SSE\w*|__AVX\w*|__ARM\w*|__unix__)\b.*$/gm)) found.push(`${file}: ${line.trim()}`);
+  return found;
+}
+
+const sources = walk('src').filter(f => /\.(c|h)$/.test(f));
+
+test('no file of src/ includes what stands above it, or an operating system', () => {
+  assert.ok(sources.length > 30);
+  assert.deepEqual(sources.flatMap(f => violations(f, readFileSync(join(root, f), 'utf8'))), []);
+});
+
+test('the check sees a step up, an OS header, an architecture #if', () => {
+  assert.equal(violations('src/mem/x.c', '#include "../model/gguf.h"\n').length, 1);
+  assert.equal(violations('src/mem/x.c', '#include <unistd.h>\n').length, 1);
+  assert.equal(violations('src/mem/x.c', '#include "../../native/port_posix.h"\n').length, 1);
+  assert.equal(violations('src/mem/x.c', '#ifdef __x86_64__\n').length, 1);
+  assert.equal(violations('src/model/x.c', '#include "../mem/arena.h"\n').length, 0);
+});
+
+test('native/ and wasm/ do not know each other', () => {
+  for (const [dir, other] of [['native', 'wasm'], ['wasm', 'native']])
+    for (const file of walk(dir)) assert.ok(!new RegExp(`#include "[^"]*\\.\\./${other}/`).test(readFileSync(join(root, file), 'utf8')), file);
+});
+
+// A struct offset in the glue would show as a DataView read at a number, or an address plus one.
+const layout = text => /\bget(?:Ui|I)nt(?:8|16|32)\s*\(|\bgetFloat(?:32|64)\s*\(|\b(?:ptr|pointer|address)\s*\+\s*\d/.test(text);
+
+test('the glue holds no hand-written struct offset', () => {
+  for (const file of walk('glue')) assert.ok(!layout(readFileSync(join(root, file), 'utf8')), file);
+  assert.ok(layout('view.getUint32(pointer + 8, true)') && layout('pointer + 4'));
+});
+
+test('the web page uses only the public interface', () => {
+  for (const file of walk('web').filter(f => f.endsWith('.js')))
+    for (const [, from] of readFileSync(join(root, file), 'utf8').matchAll(/\bfrom\s+'([^']+)'/g)) assert.ok(from === '/glue/index.js' || from.startsWith('./'), `${file} imports ${from}`);
+});
+
+test('nothing names a path of a machine or a registry', () => {
+  const text = readFileSync(join(root, 'package-lock.json'), 'utf8');
+  assert.ok(!/"resolved"/.test(text), 'package-lock.json names where packages came from');
+  for (const file of ['src', 'glue', 'web', 'tools', 'native', 'wasm', 'docs'].flatMap(walk)) if (/\.(c|h|m?js|md|py|html|css|json)$/.test(file)) assert.ok(!/\/home\/\w|\/root\//.test(readFileSync(join(root, file), 'utf8')), relative(root, file));
+});
