@@ -1,0 +1,110 @@
+// The page in real browsers: loads the story model, writes, stops, refuses. Screenshots go to build/screenshots.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import puppeteer from 'puppeteer-core';
+import { createPageServer } from '../../tools/serve.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const shots = join(root, 'build/screenshots');
+mkdirSync(shots, { recursive: true });
+const where = name => execFileSync('which', [name], { encoding: 'utf8' }).trim();
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
+const BROWSERS = { chromium: { browser: 'chrome', executablePath: where('chromium'), args: FLAGS }, firefox: { browser: 'firefox', executablePath: where('firefox-esr'), args: [] } };
+
+const server = createPageServer().listen(0, '127.0.0.1');
+await new Promise(resolve => server.once('listening', resolve));
+const base = `http://127.0.0.1:${server.address().port}/`;
+after(() => (server.closeAllConnections(), server.close()));
+
+for (const [name, options] of Object.entries(BROWSERS))
+  describe(name, () => {
+    let browser;
+    let page;
+    const problems = [];
+    before(async () => {
+      browser = await puppeteer.launch({ headless: true, ...options });
+      page = await browser.newPage();
+      page.setDefaultTimeout(60000);
+      page.on('pageerror', error => problems.push(error.message));
+      page.on('console', message => message.type() === 'error' && problems.push(message.text()));
+      await page.setViewport({ width: 1200, height: 900 });
+      await page.goto(base);
+    });
+    after(() => browser.close());
+
+    const textOf = id => page.$eval(`#${id}`, e => e.textContent);
+    const finished = () => page.waitForFunction(() => /tokens, /.test(document.getElementById('state').textContent));
+
+    test('loads the story model and writes', async () => {
+      await page.click('#use-story');
+      await page.waitForFunction(() => document.getElementById('state').textContent === 'ready');
+      assert.match(await textOf('model-name'), /llama · 5\.0 M parameters/);
+      await page.$eval('#seed', e => (e.value = '3'));
+      await page.click('#run');
+      await finished();
+      assert.match(await textOf('answer'), /^Once upon a time.{150}/s);
+      assert.match(await textOf('rate'), /^\d+ tokens\/s$/);
+      assert.match(await textOf('memory'), / MB$/);
+      await page.screenshot({ path: join(shots, `${name}-desktop-light.png`), fullPage: true });
+    });
+
+    test('the keyboard starts and stops an answer', async () => {
+      await page.$eval('#maxTokens', e => (e.value = '400'));
+      await page.$eval('#temperature', e => (e.value = '2'));
+      await page.focus('#prompt');
+      await page.keyboard.down('Control');
+      await page.keyboard.press('Enter');
+      await page.keyboard.up('Control');
+      await page.waitForFunction(() => !document.getElementById('stop').disabled);
+      await page.keyboard.press('Escape');
+      await finished();
+      assert.match(await textOf('state'), /stopped|finished/);
+      assert.equal(await page.$eval('#run', e => e.disabled), false);
+    });
+
+    test('a file that is no model is refused with a reason, and the page goes on', async () => {
+      const input = await page.$('#file');
+      await input.uploadFile(join(root, 'package.json'));
+      await page.waitForFunction(() => !document.getElementById('error').hidden);
+      assert.match(await textOf('error'), /GGUF/);
+      const model = await page.$('#file');
+      await model.uploadFile(join(root, 'models/story.gguf'));
+      await page.waitForFunction(() => document.getElementById('state').textContent === 'ready');
+      assert.equal(await page.$eval('#error', e => e.hidden), true);
+    });
+
+    test('every control is reached by keyboard and named', async () => {
+      const unnamed = await page.$$eval('button, input, textarea, summary', all => all.filter(e => !(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label'))).map(e => e.id));
+      assert.deepEqual(unnamed, []);
+      await page.$eval('details', e => (e.open = true));
+      await page.focus('#use-story');
+      const reached = new Set();
+      for (let i = 0; i < 24; i++) {
+        await page.keyboard.press('Tab');
+        reached.add(await page.evaluate(() => document.activeElement.id));
+      }
+      for (const id of ['file', 'url', 'prompt', 'run', 'temperature', 'topK', 'seed', 'answer']) assert.ok(reached.has(id), `${id} is not reached by Tab`);
+    });
+
+    test('dark, and on a phone', async () => {
+      if (name === 'chromium') await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
+      await page.$eval('#temperature', e => (e.value = '0.7'));
+      await page.$eval('details', e => (e.open = false));
+      await page.click('#run');
+      await finished();
+      await page.screenshot({ path: join(shots, `${name}-desktop-dark.png`), fullPage: true });
+      await page.setViewport({ width: 390, height: 844 });
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page scrolls sideways on a phone');
+      await page.screenshot({ path: join(shots, `${name}-phone-dark.png`), fullPage: true });
+      if (name === 'chromium') {
+        await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
+        await page.screenshot({ path: join(shots, `${name}-phone-light.png`), fullPage: true });
+      }
+    });
+
+    test('nothing broke the content security policy or threw', () => assert.deepEqual(problems.filter(p => !/favicon/.test(p)), []));
+  });

@@ -1,0 +1,167 @@
+// The demo page: one model at a time, one answer at a time, all of it in a worker.
+import { open } from '/glue/index.js';
+
+const $ = id => document.getElementById(id);
+const megabytes = n => `${(n / 1e6).toFixed(n < 1e8 ? 1 : 0)} MB`;
+const STORY = { name: 'Hyperion Story 5M', source: '/models/story.gguf' };
+
+let model = null;
+let loading = null; // AbortController
+let answering = null; // AbortController
+
+function showError(error) {
+  $('error').textContent = error ? error.message : '';
+  $('error').hidden = !error;
+  if (error) $('error').scrollIntoView({ block: 'nearest' });
+}
+
+function refresh() {
+  $('run').disabled = !model || !!answering || !!loading;
+  $('stop').disabled = !answering;
+  $('copy').disabled = !!answering || $('answer').classList.contains('empty');
+  $('load').hidden = !loading;
+  $('use-story').disabled = !!loading;
+  $('state').classList.toggle('busy', !!answering || !!loading);
+}
+
+const state = text => ($('state').textContent = text);
+
+async function load({ name, source }) {
+  answering?.abort();
+  loading?.abort();
+  const mine = (loading = new AbortController());
+  showError(null);
+  await model?.close();
+  model = null;
+  $('model-name').textContent = name;
+  $('load-bar').value = 0;
+  $('load-text').textContent = 'connecting';
+  state('loading');
+  refresh();
+  try {
+    const start = performance.now();
+    const opened = await open(source, {
+      signal: mine.signal,
+      onProgress({ loaded, total }) {
+        $('load-bar').value = loaded / total;
+        $('load-text').textContent = `${megabytes(loaded)} of ${megabytes(total)}`;
+      },
+    });
+    if (mine.signal.aborted) return void opened.close();
+    model = opened;
+    const { architecture, parameters, weightBytes, context } = model.facts;
+    $('model-name').textContent = `${model.facts.name ?? name} · ${architecture} · ${(parameters / 1e6).toFixed(parameters < 1e8 ? 1 : 0)} M parameters · ${megabytes(weightBytes)} · context ${context} · loaded in ${((performance.now() - start) / 1000).toFixed(1)} s`;
+    await showFigures();
+    state('ready');
+  } catch (error) {
+    if (loading !== mine) return; // another model took its place
+    $('model-name').textContent = 'None loaded.';
+    state('idle');
+    if (!mine.signal.aborted) showError(error);
+  } finally {
+    if (loading === mine) loading = null;
+    refresh();
+  }
+}
+
+function sampling() {
+  const number = id => ($(id).value === '' ? undefined : Number($(id).value));
+  return { temperature: number('temperature'), topP: number('topP'), minP: number('minP'), repeatPenalty: number('repeatPenalty'), topK: number('topK'), maxTokens: number('maxTokens') || 256, seed: number('seed'), stop: $('stopText').value ? [$('stopText').value] : [] };
+}
+
+async function showFigures() {
+  const s = await model.stats();
+  $('rate').textContent = s.answerTokens ? `${s.answerTokensPerSecond.toFixed(0)} tokens/s` : '–';
+  $('prompt-rate').textContent = s.promptTokens ? `${s.promptTokensPerSecond.toFixed(0)} tokens/s` : '–';
+  $('memory').textContent = megabytes(s.memory.linearMemoryBytes);
+  $('engine').textContent = s.kernels;
+}
+
+async function run() {
+  if (!model || answering) return;
+  const mine = (answering = new AbortController());
+  showError(null);
+  const prompt = $('prompt').value;
+  const chat = Boolean(model.facts.chatTemplate);
+  const given = document.createElement('span');
+  given.className = 'given';
+  given.textContent = chat ? '' : prompt;
+  const text = document.createTextNode('');
+  $('answer').classList.remove('empty');
+  $('answer').replaceChildren(given, text);
+  state('writing');
+  refresh();
+  let tokens = 0;
+  let first = 0;
+  let waiting = '';
+  let frame = 0;
+  const paint = () => {
+    frame = 0;
+    const box = $('answer');
+    const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    text.data += waiting;
+    waiting = '';
+    if (tokens > 1) $('rate').textContent = `${(((tokens - 1) * 1000) / (performance.now() - first)).toFixed(0)} tokens/s`;
+    if (atEnd) box.scrollTop = box.scrollHeight;
+  };
+  let finish = '';
+  try {
+    const options = { ...sampling(), signal: mine.signal };
+    for await (const piece of chat ? model.chat([{ role: 'user', content: prompt }], options) : model.generate(prompt, options)) {
+      if (!tokens++) first = performance.now();
+      waiting += piece.text;
+      finish = piece.finish;
+      frame ||= requestAnimationFrame(paint);
+    }
+  } catch (error) {
+    if (!mine.signal.aborted) showError(error);
+    finish = mine.signal.aborted ? 'stopped' : 'failed';
+  } finally {
+    cancelAnimationFrame(frame);
+    paint();
+    answering = null;
+    if (model) await showFigures().catch(() => {});
+    state(`${tokens} tokens, ${{ end: 'finished', stop: 'stop text', length: 'length reached', context: 'context full' }[finish] ?? finish}`);
+    refresh();
+  }
+}
+
+$('use-story').addEventListener('click', () => load(STORY));
+$('file').addEventListener('change', event => openFiles(event.target.files));
+$('load-stop').addEventListener('click', () => loading?.abort());
+$('url-form').addEventListener('submit', event => {
+  event.preventDefault();
+  if ($('url').value) load({ name: $('url').value, source: $('url').value });
+});
+$('run').addEventListener('click', run);
+$('stop').addEventListener('click', () => answering?.abort());
+$('copy').addEventListener('click', () => navigator.clipboard.writeText($('answer').textContent).then(() => state('copied'), showError));
+document.addEventListener('keydown', event => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) run();
+  if (event.key === 'Escape') answering?.abort();
+});
+
+/** @param {FileList} files the model, or the parts of a split one */
+function openFiles(files) {
+  const list = [...files].sort((a, b) => (a.name < b.name ? -1 : 1));
+  if (list.length) load({ name: list[0].name, source: list.length === 1 ? list[0] : list });
+}
+
+let inside = 0;
+addEventListener('dragenter', event => (event.preventDefault(), inside++, ($('drop').hidden = false)));
+addEventListener('dragleave', () => (--inside || ($('drop').hidden = true)));
+addEventListener('dragover', event => event.preventDefault());
+addEventListener('drop', event => {
+  event.preventDefault();
+  inside = 0;
+  $('drop').hidden = true;
+  openFiles(event.dataTransfer.files);
+});
+
+for (const output of document.querySelectorAll('output')) {
+  const input = $(output.htmlFor.value);
+  const show = () => (output.value = Number(input.value).toFixed(2).replace(/0$/, ''));
+  input.addEventListener('input', show);
+  show();
+}
+refresh();
