@@ -1,0 +1,44 @@
+// Speed of wllama (llama.cpp in WebAssembly) in headless Chromium. usage: wllama_speed.mjs MODEL THREADS PROMPT ANSWER RUNS; prints one JSON line
+import { createReadStream, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import puppeteer from 'puppeteer-core';
+import sirv from 'sirv';
+
+const [path, threads, prompt, answer, runs] = process.argv.slice(2);
+const files = sirv(fileURLToPath(new URL('node_modules/@wllama/wllama/esm', import.meta.url)), { dev: true });
+const server = createServer((request, response) => {
+  response.setHeader('cross-origin-opener-policy', 'same-origin');
+  response.setHeader('cross-origin-embedder-policy', 'require-corp');
+  if (request.url === '/') return response.setHeader('content-type', 'text/html').end('<!doctype html>');
+  if (request.url === '/model.gguf') return createReadStream(path).pipe(response.setHeader('content-length', statSync(path).size));
+  files(request, response, () => response.writeHead(404).end());
+}).listen(0, '127.0.0.1');
+await new Promise(resolve => server.once('listening', resolve));
+const browser = await puppeteer.launch({
+  headless: true, executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(), protocolTimeout: 600000,
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+});
+const page = await browser.newPage();
+await page.goto(`http://127.0.0.1:${server.address().port}/`);
+const rates = await page.evaluate(
+  async (threadCount, promptTokens, answerTokens, count) => {
+    const { Wllama } = await import('/index.js');
+    const engine = new Wllama({ default: '/wasm/wllama.wasm' }, { suppressNativeLog: true });
+    const blob = await (await fetch('/model.gguf')).blob();
+    await engine.loadModel([blob], { n_threads: threadCount, n_ctx: 512, n_batch: 512, n_gpu_layers: 0, warmup: false });
+    // single letters and spaces: about a token each in the generated vocabularies
+    const text = Array.from({ length: promptTokens }, (_, i) => String.fromCharCode(97 + (i % 26))).join(' ').slice(0, 2 * promptTokens);
+    const out = { prefill: [], decode: [] };
+    for (let run = -1; run < count; run++) {
+      const { timings } = await engine.createCompletion({ prompt: text, max_tokens: answerTokens, temperature: 0, ignore_eos: true, cache_prompt: false, stream: false });
+      if (run >= 0) out.prefill.push(timings.prompt_per_second), out.decode.push(timings.predicted_per_second);
+    }
+    return out;
+  },
+  Number(threads), Number(prompt), Number(answer), Number(runs),
+);
+console.log(JSON.stringify(rates));
+await browser.close();
+server.close();
