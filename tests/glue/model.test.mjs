@@ -238,3 +238,35 @@ describe('files', () => {
     for (const r of await both('chat', STORY, 'hi')) assert.ok(r.code === 1 && /chat template/.test(r.stderr));
   });
 });
+
+describe('the package', () => {
+  test('npm pack gives something that Node imports from elsewhere', { timeout: 120000 }, async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'hyperion-pack-'));
+    try {
+      const run = promisify(execFile);
+      await run('npm', ['pack', '--ignore-scripts', '--pack-destination', dir], { cwd: root });
+      const module = join(dir, 'node_modules/hyperion-runtime');
+      await run('mkdir', ['-p', module]);
+      await run('sh', ['-c', `tar xzf "${dir}"/hyperion-runtime-*.tgz --strip-components=1 -C "${module}"`]);
+      writeFileSync(join(dir, 'main.mjs'), `import { open } from 'hyperion-runtime';
+        const model = await open(new URL(import.meta.resolve('hyperion-runtime/models/story.gguf')));
+        for await (const piece of model.generate('Once', { temperature: 0, maxTokens: 5 })) process.stdout.write(piece.text);
+        import.meta.resolve('hyperion-runtime/hyperion.wasm'); import.meta.resolve('hyperion-runtime/worker');`);
+      const { stdout } = await run(process.execPath, [join(dir, 'main.mjs')], { cwd: dir });
+      assert.ok(stdout.length > 5, stdout);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  test('module and glue stay within 200 KB gzipped', async () => {
+    const { gzipSync } = await import('node:zlib');
+    const size = file => gzipSync(readFileSync(join(root, file)), { level: 9 }).length;
+    const glue = ['index', 'model', 'core', 'sources', 'detect', 'errors', 'remote', 'worker', 'chat'].reduce((sum, f) => sum + size(`glue/${f}.js`), 0) + size('node_modules/@huggingface/jinja/dist/index.js');
+    for (const artefact of ['hyperion', 'hyperion-relaxed']) {
+      const total = size(`dist/${artefact}.wasm`) + glue;
+      assert.ok(total <= 200 * 1024, `${artefact}: ${total} bytes`);
+      if (process.env.HYP_VERBOSE) console.log(artefact, size(`dist/${artefact}.wasm`), 'glue with Jinja', glue, 'total', total);
+    }
+  });
+});
