@@ -35,6 +35,7 @@ function count(output, code) {
   return code ? [0, 1] : [1, 0];
 }
 
+const LIMIT_S = 300;
 const wanted = process.argv.slice(2);
 const queue = Object.entries(SUITES).filter(([name]) => !wanted.length || wanted.some(w => name.includes(w)));
 let passed = 0;
@@ -45,10 +46,12 @@ async function lane() {
     const [name, [command, args]] = next;
     const start = performance.now();
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const limit = setTimeout(() => ((output += `\nstill running after ${LIMIT_S} s: ended\n`), child.kill('SIGKILL'), child.stdout.destroy(), child.stderr.destroy()), LIMIT_S * 1000);
     let output = '';
     child.stdout.on('data', data => (output += data));
     child.stderr.on('data', data => (output += data));
     const code = await new Promise(resolve => child.on('error', error => ((output += error.message), resolve(1))).on('close', resolve));
+    clearTimeout(limit);
     const [good, bad] = count(output, code);
     passed += good;
     failed += bad;

@@ -53,7 +53,8 @@ function installModules(dir, what) {
   const mark = join(dir, 'node_modules/.hyperion-stamp');
   if (existsSync(mark) && readFileSync(mark, 'utf8') === stamp) return;
   say(`installing npm packages ${what}`);
-  if (run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) fail(`npm ci failed in ${dir}`);
+  // `install` without saving takes the locked versions as `ci` does, but forgives optional packages of other platforms that a registry lacks.
+  if (run('npm', ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) fail(`npm install failed in ${dir}`);
   writeFileSync(mark, stamp);
 }
 

@@ -54,12 +54,11 @@ for (const [name, options] of Object.entries(BROWSERS))
 
     test('the keyboard starts and stops an answer', async () => {
       await page.$eval('#maxTokens', e => (e.value = '400'));
-      await page.$eval('#temperature', e => (e.value = '2'));
+      for (const [id, value] of [['temperature', '2'], ['topK', '0'], ['minP', '0']]) await page.$eval(`#${id}`, (e, v) => (e.value = v), value); // babble that does not end by itself
       await page.focus('#prompt');
       await page.keyboard.down('Control');
       await page.keyboard.press('Enter');
       await page.keyboard.up('Control');
-      await page.waitForFunction(() => !document.getElementById('stop').disabled);
       await page.keyboard.press('Escape');
       await finished();
       assert.match(await textOf('state'), /stopped|finished/);
@@ -92,7 +91,7 @@ for (const [name, options] of Object.entries(BROWSERS))
 
     test('dark, and on a phone', async () => {
       if (name === 'chromium') await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
-      await page.$eval('#temperature', e => (e.value = '0.7'));
+      for (const [id, value] of [['temperature', '0.7'], ['topK', '40'], ['minP', '0.02']]) await page.$eval(`#${id}`, (e, v) => (e.value = v), value);
       await page.$eval('details', e => (e.open = false));
       await page.click('#run');
       await finished();

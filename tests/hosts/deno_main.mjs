@@ -1,5 +1,8 @@
-// Run by Deno: eight tokens from the story model. Imports the package as Deno resolves it from this folder's neighbour.
+// Run by Deno: eight tokens from the story model; then every oracle model on both artefacts, which must give the same bits and agree with llama.cpp.
 import { open } from '../../glue/index.js';
+import { fileURLToPath } from 'node:url';
+import { readGolden } from '../tools/golden.mjs';
+import { ORACLE } from '../tools/models.mjs';
 
 const model = await open(new URL('../../models/story.gguf', import.meta.url));
 let text = '';
@@ -7,4 +10,26 @@ let tokens = 0;
 for await (const piece of model.generate('Once upon a time', { temperature: 0, maxTokens: 8 })) (text += piece.text), tokens++;
 const { artefact } = await model.stats();
 await model.close();
-console.log(JSON.stringify({ text, tokens, artefact }));
+
+let compared = 0;
+let different = 0;
+let worst = 0;
+for (const shape of ORACLE)
+  for (const type of shape.types) {
+    const golden = readGolden(fileURLToPath(new URL(`../golden/${shape.name}-${type}.bin`, import.meta.url)));
+    const rows = [];
+    for (const build of ['relaxed', 'simd']) {
+      const one = await open(new URL(`../../build/models/${shape.name}-${type}.gguf`, import.meta.url), { artefact: build, context: shape.context });
+      // twice: an engine may compute otherwise once it has optimised
+      for (let pass = 0; pass < 2; pass++)
+        await one.score(golden.tokens, (position, values) => {
+          for (const [token, expected] of golden.rows[position]) worst = Math.max(worst, Math.abs(values[token] - expected) / (type.startsWith('q4') ? 2 : 1));
+          const bits = new Uint32Array(values.slice().buffer);
+          if (!rows[position]) rows[position] = bits;
+          else if (bits.some((b, i) => b !== rows[position][i])) different++;
+          compared++;
+        });
+      await one.close();
+    }
+  }
+console.log(JSON.stringify({ text, tokens, artefact, compared, different, worst }));

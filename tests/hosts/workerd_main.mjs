@@ -1,5 +1,5 @@
 // Run by workerd: the artefact is a compiled module, the model arrives as data; nothing is compiled from bytes.
-import { openModel } from './glue/model.js';
+import { open } from './glue/index.js';
 import wasm from './hyperion.wasm';
 import story from './story.gguf';
 
@@ -8,7 +8,7 @@ let model; // survives requests of this isolate
 export default {
   async fetch() {
     try {
-      model ??= await openModel(story, { wasm, artefact: 'simd', memory: '32MB' });
+      model ??= await open(story, { wasm, artefact: 'simd', memory: '32MB' });
       let text = '';
       let tokens = 0;
       for await (const piece of model.generate('Once upon a time', { temperature: 0, maxTokens: 8 })) (text += piece.text), tokens++;
