@@ -50,7 +50,7 @@ async function lane() {
     let output = '';
     child.stdout.on('data', data => (output += data));
     child.stderr.on('data', data => (output += data));
-    const code = await new Promise(resolve => child.on('error', error => ((output += error.message), resolve(1))).on('close', resolve));
+    const code = await new Promise(resolve => child.on('error', error => ((output += error.message), resolve(1))).on('close', (status, signal) => resolve(signal ? 1 : status)));
     clearTimeout(limit);
     const [good, bad] = count(output, code);
     passed += good;
