@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 typedef struct chat_format {
-    const char *name, *marker;                 // marker: what a template of the family contains
-    const char *begin;                         // before everything
+    const char *name, *marker;                   // marker: what a template of the family contains
+    const char *begin;                           // before everything
     const char *system[2], *user[2], *answer[2]; // around a turn; answer[0] begins the model's
 } chat_format;
 

@@ -1,6 +1,6 @@
 // hyperion: the command line over the native core. The same verbs and options as the Node one in glue/cli.js.
-#include "../src/hyperion.h"
 #include "../src/base/bytes.h"
+#include "../src/hyperion.h"
 #include "../src/model/gguf.h"
 #include "../src/port.h"
 #include "../src/runtime/inspect.h"
@@ -18,44 +18,43 @@
 
 enum { EXIT_USAGE = 2, MAX_STOPS = 16, MAX_SHARDS = 512 };
 
-static const char help[] =
-    "hyperion: run quantized language models\n"
-    "\n"
-    "usage:\n"
-    "  hyperion run MODEL [PROMPT]        continue a text (PROMPT '-': read it from standard input)\n"
-    "  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without MESSAGE, turn by turn\n"
-    "  hyperion tokenize MODEL [TEXT]     show the tokens of a text\n"
-    "  hyperion info MODEL                show metadata and tensors\n"
-    "  hyperion bench MODEL               measure prompt and answer speed\n"
-    "  hyperion quantize IN OUT FORMAT    write the model in Q4_0, Q8_0 or F16\n"
-    "  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines\n"
-    "\n"
-    "MODEL is a GGUF file; of a split model, its first part.\n"
-    "\n"
-    "sampling:\n"
-    "  -n, --max-tokens N        stop after N tokens (default 256)\n"
-    "  -t, --temperature X       0 always takes the likeliest token (default 0.7)\n"
-    "  -k, --top-k N             choose among the N likeliest\n"
-    "  -p, --top-p X             choose among the likeliest that make up X of the probability\n"
-    "      --min-p X             drop tokens below X times the likeliest one's probability\n"
-    "      --typical-p X         locally typical sampling\n"
-    "      --repeat-penalty X    discourage tokens of the last 64 (1: off)\n"
-    "      --frequency-penalty X, --presence-penalty X\n"
-    "      --mirostat TAU        mirostat 2 with that target surprise in bits\n"
-    "  -s, --seed N              same seed, same text, on every platform (default 0)\n"
-    "      --stop TEXT           end the answer before TEXT; may be repeated\n"
-    "\n"
-    "engine:\n"
-    "  -c, --context N           tokens of prompt and answer together\n"
-    "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
-    "      --cache f16|q8_0      format of the KV cache (default f16)\n"
-    "      --system TEXT         chat: the system message\n"
-    "      --lines               perplexity: every line is a text of its own\n"
-    "      --specials            tokenize: read special tokens in the text\n"
-    "      --json                one JSON object instead of text for people\n"
-    "  -q, --quiet               no progress and no figures\n"
-    "\n"
-    "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted\n";
+static const char help[] = "hyperion: run quantized language models\n"
+                           "\n"
+                           "usage:\n"
+                           "  hyperion run MODEL [PROMPT]        continue a text (PROMPT '-': read it from standard input)\n"
+                           "  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without MESSAGE, turn by turn\n"
+                           "  hyperion tokenize MODEL [TEXT]     show the tokens of a text\n"
+                           "  hyperion info MODEL                show metadata and tensors\n"
+                           "  hyperion bench MODEL               measure prompt and answer speed\n"
+                           "  hyperion quantize IN OUT FORMAT    write the model in Q4_0, Q8_0 or F16\n"
+                           "  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines\n"
+                           "\n"
+                           "MODEL is a GGUF file; of a split model, its first part.\n"
+                           "\n"
+                           "sampling:\n"
+                           "  -n, --max-tokens N        stop after N tokens (default 256)\n"
+                           "  -t, --temperature X       0 always takes the likeliest token (default 0.7)\n"
+                           "  -k, --top-k N             choose among the N likeliest\n"
+                           "  -p, --top-p X             choose among the likeliest that make up X of the probability\n"
+                           "      --min-p X             drop tokens below X times the likeliest one's probability\n"
+                           "      --typical-p X         locally typical sampling\n"
+                           "      --repeat-penalty X    discourage tokens of the last 64 (1: off)\n"
+                           "      --frequency-penalty X, --presence-penalty X\n"
+                           "      --mirostat TAU        mirostat 2 with that target surprise in bits\n"
+                           "  -s, --seed N              same seed, same text, on every platform (default 0)\n"
+                           "      --stop TEXT           end the answer before TEXT; may be repeated\n"
+                           "\n"
+                           "engine:\n"
+                           "  -c, --context N           tokens of prompt and answer together\n"
+                           "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
+                           "      --cache f16|q8_0      format of the KV cache (default f16)\n"
+                           "      --system TEXT         chat: the system message\n"
+                           "      --lines               perplexity: every line is a text of its own\n"
+                           "      --specials            tokenize: read special tokens in the text\n"
+                           "      --json                one JSON object instead of text for people\n"
+                           "  -q, --quiet               no progress and no figures\n"
+                           "\n"
+                           "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted\n";
 
 typedef struct options {
     uint32_t max_tokens, context;
@@ -97,7 +96,8 @@ static void progress_bar(const char *what, uint64_t done, uint64_t total) {
     if (!isatty(STDERR_FILENO) || (done < total && now - last < 50000000)) return;
     last = now;
     int width = 32, full = total ? (int)(done * (uint64_t)width / total) : width;
-    fprintf(stderr, "\r%s [%.*s%*s] %3d%%", what, full, "################################", width - full, "", total ? (int)(done * 100 / total) : 100);
+    fprintf(stderr, "\r%s [%.*s%*s] %3d%%", what, full, "################################", width - full, "",
+            total ? (int)(done * 100 / total) : 100);
     if (done == total) fputs("\r\033[K", stderr);
 }
 
@@ -130,10 +130,13 @@ static bool open_sources(loaded *l, const char *path) {
 static int load(loaded *l, const options *o, const char *path) {
     *l = (loaded){0};
     if (!open_sources(l, path)) return 1;
-    l->engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = o->memory, .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0});
+    l->engine = hyp_engine_create(&(hyp_engine_config){
+        .memory_bytes = o->memory, .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0});
     if (!l->engine) return fputs("hyperion: not enough memory for the engine\n", stderr), 1;
     uint64_t start = hyp_port_now_ns();
-    hyp_status status = hyp_model_open(l->engine, l->sources, l->shards, &(hyp_model_config){.context = o->context, .progress = loading, .progress_context = (void *)(uintptr_t)o}, &l->model);
+    hyp_status status = hyp_model_open(
+        l->engine, l->sources, l->shards,
+        &(hyp_model_config){.context = o->context, .progress = loading, .progress_context = (void *)(uintptr_t)o}, &l->model);
     l->load_s = (double)(hyp_port_now_ns() - start) / 1e9;
     return status ? failed(l, status) : 0;
 }
@@ -168,12 +171,9 @@ static void json_string(FILE *out, const char *text, size_t bytes) {
     fputc('"', out);
     for (size_t i = 0; i < bytes; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < 0x20)
-            fprintf(out, "\\u%04x", c);
-        else
-            fputc(c, out);
+        if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
+        else if (c < 0x20) fprintf(out, "\\u%04x", c);
+        else fputc(c, out);
     }
     fputc('"', out);
 }
@@ -211,21 +211,26 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
     text[used] = 0;
     hyp_session_stats s = hyp_session_describe(session);
     hyp_memory m = hyp_engine_memory(l->engine);
-    double prompt_rate = s.prompt_ns ? s.prompt_tokens / ((double)s.prompt_ns / 1e9) : 0, answer_rate = s.answer_ns ? s.answer_tokens / ((double)s.answer_ns / 1e9) : 0;
+    double prompt_rate = s.prompt_ns ? s.prompt_tokens / ((double)s.prompt_ns / 1e9) : 0,
+           answer_rate = s.answer_ns ? s.answer_tokens / ((double)s.answer_ns / 1e9) : 0;
     static const char *const reasons[] = {"length", "end", "stop", "context"};
     if (o->json) {
         printf("{\"text\":");
         json_string(stdout, text, used);
-        printf(",\"finish\":\"%s\",\"promptTokens\":%u,\"answerTokens\":%u,\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"memoryPeakBytes\":%zu,\"kernels\":\"%s\"}\n", reasons[piece.finish], s.prompt_tokens, s.answer_tokens, prompt_rate, answer_rate, m.peak_bytes, hyp_engine_kernels(l->engine));
+        printf(",\"finish\":\"%s\",\"promptTokens\":%u,\"answerTokens\":%u,\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,"
+               "\"memoryPeakBytes\":%zu,\"kernels\":\"%s\"}\n",
+               reasons[piece.finish], s.prompt_tokens, s.answer_tokens, prompt_rate, answer_rate, m.peak_bytes,
+               hyp_engine_kernels(l->engine));
     } else {
         fputs("\n", stdout);
         fflush(stdout);
-        if (!o->quiet) fprintf(stderr, "%s%u prompt tokens at %.1f/s, %u tokens at %.1f/s, %.1f MB at most, %s kernels%s\n", colour() ? "\033[2m" : "", s.prompt_tokens, prompt_rate, s.answer_tokens, answer_rate, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine), colour() ? "\033[0m" : "");
+        if (!o->quiet)
+            fprintf(stderr, "%s%u prompt tokens at %.1f/s, %u tokens at %.1f/s, %.1f MB at most, %s kernels%s\n", colour() ? "\033[2m" : "",
+                    s.prompt_tokens, prompt_rate, s.answer_tokens, answer_rate, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine),
+                    colour() ? "\033[0m" : "");
     }
-    if (collected)
-        *collected = text;
-    else
-        free(text);
+    if (collected) *collected = text;
+    else free(text);
     return interrupted ? 130 : 0;
 }
 
@@ -245,8 +250,7 @@ static int verb_run(const options *o, int argc, char **argv) {
     uint32_t count;
     hyp_status status = hyp_model_tokenize(l.model, prompt, bytes, HYP_TEXT_EDGES, &tokens, &count);
     if (!status) status = new_session(&l, o, &session);
-    if (status)
-        code = failed(&l, status);
+    if (status) code = failed(&l, status);
     else {
         if (!o->json && bytes) fwrite(prompt, 1, bytes, stdout), fflush(stdout);
         code = answer(&l, session, o, tokens, count, NULL);
@@ -272,7 +276,10 @@ static int verb_chat(const options *o, int argc, char **argv) {
     const char *template_text = hyp_model_metadata(l.model, "tokenizer.chat_template", &bytes);
     const chat_format *format = template_text ? chat_format_of(template_text, bytes) : NULL;
     if (!format) {
-        fputs(template_text ? "hyperion: this model's chat template is not one that the native command line knows; the Node one renders any\n" : "hyperion: this model has no chat template; use 'run'\n", stderr);
+        fputs(template_text
+                  ? "hyperion: this model's chat template is not one that the native command line knows; the Node one renders any\n"
+                  : "hyperion: this model has no chat template; use 'run'\n",
+              stderr);
         return unload(&l, 1);
     }
     hyp_status status = new_session(&l, o, &session);
@@ -289,8 +296,7 @@ static int verb_chat(const options *o, int argc, char **argv) {
             if (n <= 0) break;
             if (line[n - 1] == '\n') line[n - 1] = 0;
             message = line;
-        } else
-            more = false;
+        } else more = false;
         append(&text, format->user[0]), append(&text, message), append(&text, format->user[1]), append(&text, format->answer[0]);
         const int32_t *tokens;
         uint32_t count;
@@ -364,10 +370,8 @@ static int info_table(loaded *l) {
             puts(shown < kv->bytes ? " ..." : "");
         } else if (kv->type == HYP_GGUF_ARRAY)
             printf("[%llu %s]\n", (unsigned long long)kv->count, kv->element == HYP_GGUF_STRING ? "texts" : "numbers");
-        else if (kv->type == HYP_GGUF_BOOL)
-            puts(hyp_gguf_number(&gguf, kv, 0) != 0 ? "true" : "false");
-        else
-            printf("%.9g\n", hyp_gguf_number(&gguf, kv, 0));
+        else if (kv->type == HYP_GGUF_BOOL) puts(hyp_gguf_number(&gguf, kv, 0) != 0 ? "true" : "false");
+        else printf("%.9g\n", hyp_gguf_number(&gguf, kv, 0));
     }
     printf("\ntensors\n  %-32s %-6s %22s %12s\n", "name", "type", "shape", "bytes");
     uint64_t parameters = 0, bytes = 0;
@@ -375,7 +379,8 @@ static int info_table(loaded *l) {
         const hyp_gguf_tensor *t = hyp_gguf_tensor_at(&gguf, i);
         hyp_text name = hyp_gguf_tensor_name(&gguf, t);
         char shape[96] = "";
-        for (uint32_t d = 0; d < t->dims; d++) snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "", (unsigned long long)t->dim[d]);
+        for (uint32_t d = 0; d < t->dims; d++)
+            snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "", (unsigned long long)t->dim[d]);
         printf("  %-32.*s %-6s %22s %12llu\n", (int)name.bytes, name.data, hyp_format_name(t->type), shape, (unsigned long long)t->bytes);
         parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
         bytes += t->bytes;
@@ -400,7 +405,9 @@ static int verb_info(const options *o, int argc, char **argv) {
     return unload(&l, status ? failed(&l, status) : 0);
 }
 
-static int by_value(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+static int by_value(const void *a, const void *b) {
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
 
 static int verb_bench(const options *o, int argc, char **argv) {
     if (argc != 1) return usage_error("bench takes a model", NULL);
@@ -410,7 +417,9 @@ static int verb_bench(const options *o, int argc, char **argv) {
     int code = load(&l, o, argv[0]);
     if (code) return unload(&l, code);
     hyp_model_facts facts = hyp_model_describe(l.model);
-    hyp_status status = hyp_session_create(l.model, &(hyp_session_config){.context = 1024 < facts.context ? 1024 : facts.context, .cache = o->cache, .profile = true}, &session);
+    hyp_status status = hyp_session_create(
+        l.model, &(hyp_session_config){.context = 1024 < facts.context ? 1024 : facts.context, .cache = o->cache, .profile = true},
+        &session);
     double prompt[RUNS], decode[RUNS];
     int32_t tokens[PROMPT];
     for (int run = -1; run < RUNS && !status && !interrupted; run++) {
@@ -421,24 +430,31 @@ static int verb_bench(const options *o, int argc, char **argv) {
         uint32_t made = 0;
         for (; made < ANSWER && !status && !piece.finish; made++) status = hyp_session_next(session, &piece);
         hyp_session_stats s = hyp_session_describe(session);
-        if (run >= 0) prompt[run] = s.prompt_tokens / ((double)s.prompt_ns / 1e9), decode[run] = s.answer_tokens / ((double)s.answer_ns / 1e9);
+        if (run >= 0)
+            prompt[run] = s.prompt_tokens / ((double)s.prompt_ns / 1e9), decode[run] = s.answer_tokens / ((double)s.answer_ns / 1e9);
         if (!o->quiet && !o->json) progress_bar("measuring", (uint64_t)run + 1, RUNS - 1);
     }
-    if (status)
-        code = failed(&l, status);
+    if (status) code = failed(&l, status);
     else if (!(code = interrupted ? 130 : 0)) {
         qsort(prompt, RUNS, sizeof *prompt, by_value), qsort(decode, RUNS, sizeof *decode, by_value);
         hyp_session_stats s = hyp_session_describe(session);
         hyp_memory m = hyp_engine_memory(l.engine);
         if (o->json) {
-            printf("{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,\"kernels\":\"%s\",\"operationMs\":{", prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine));
+            printf("{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
+                   "\"kernels\":\"%s\",\"operationMs\":{",
+                   prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine));
             for (uint32_t i = 0; hyp_op_name(i); i++) printf("%s\"%s\":%.1f", i ? "," : "", hyp_op_name(i), (double)s.op_ns[i] / 1e6);
             printf("}}\n");
         } else {
-            printf("prompt  %8.1f tokens/s  (%d tokens, median of %d)\nanswer  %8.1f tokens/s  (%d tokens)\nload    %8.2f s\nmemory  %8.1f MB at most\nkernels %8s\n\n", prompt[RUNS / 2], PROMPT, RUNS, decode[RUNS / 2], ANSWER, l.load_s, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l.engine));
+            printf("prompt  %8.1f tokens/s  (%d tokens, median of %d)\nanswer  %8.1f tokens/s  (%d tokens)\nload    %8.2f s\nmemory  %8.1f "
+                   "MB at most\nkernels %8s\n\n",
+                   prompt[RUNS / 2], PROMPT, RUNS, decode[RUNS / 2], ANSWER, l.load_s, (double)m.peak_bytes / 1e6,
+                   hyp_engine_kernels(l.engine));
             double total = 0;
             for (uint32_t i = 0; hyp_op_name(i); i++) total += (double)s.op_ns[i];
-            for (uint32_t i = 0; hyp_op_name(i); i++) printf("  %-10s %6.1f ms %5.1f%%\n", hyp_op_name(i), (double)s.op_ns[i] / 1e6, total > 0 ? (double)s.op_ns[i] * 100 / total : 0);
+            for (uint32_t i = 0; hyp_op_name(i); i++)
+                printf("  %-10s %6.1f ms %5.1f%%\n", hyp_op_name(i), (double)s.op_ns[i] / 1e6,
+                       total > 0 ? (double)s.op_ns[i] * 100 / total : 0);
         }
     }
     hyp_session_destroy(session);
@@ -473,10 +489,8 @@ static int verb_quantize(const options *o, int argc, char **argv) {
         code = 1;
     }
     if (code) remove(partial);
-    if (!code && o->json)
-        printf("{\"bytes\":%ld}\n", size);
-    else if (!code && !o->quiet)
-        printf("%s: %.2f MB\n", argv[1], (double)size / 1e6);
+    if (!code && o->json) printf("{\"bytes\":%ld}\n", size);
+    else if (!code && !o->quiet) printf("%s: %.2f MB\n", argv[1], (double)size / 1e6);
     return unload(&l, code);
 }
 
@@ -498,7 +512,8 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
     hyp_session *session = NULL;
     int code = load(&l, o, argv[0]);
     if (code) return unload(&l, code);
-    if (strcmp(argv[1], "-") != 0 && !freopen(argv[1], "rb", stdin)) return fprintf(stderr, "hyperion: can not open %s: %s\n", argv[1], strerror(errno)), unload(&l, 1);
+    if (strcmp(argv[1], "-") != 0 && !freopen(argv[1], "rb", stdin))
+        return fprintf(stderr, "hyperion: can not open %s: %s\n", argv[1], strerror(errno)), unload(&l, 1);
     size_t bytes;
     char *text = text_argument(NULL, &bytes);
     hyp_status status = new_session(&l, o, &session);
@@ -514,7 +529,8 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
         status = hyp_model_tokenize(l.model, text + at, length, HYP_TEXT_EDGES, &found, &count);
         int32_t *tokens = malloc((count + 1) * sizeof *tokens);
         memcpy(tokens, found, count * sizeof *tokens);
-        for (uint32_t from = 0; from < count && !status && !interrupted; from += context) { // windows of a whole context, each from an empty cache
+        for (uint32_t from = 0; from < count && !status && !interrupted;
+             from += context) { // windows of a whole context, each from an empty cache
             s.tokens = tokens + from;
             s.count = count - from < context ? count - from : context;
             status = hyp_session_score(session, s.tokens, s.count, count_score, &s);
@@ -522,15 +538,12 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
         }
         free(tokens);
     }
-    if (status)
-        code = failed(&l, status);
+    if (status) code = failed(&l, status);
     else if (s.counted == 0) {
         fputs("hyperion: the text has no token to score\n", stderr);
         code = 1;
-    } else if (o->json)
-        printf("{\"perplexity\":%.6f,\"tokens\":%u}\n", exp(s.sum / s.counted), s.counted);
-    else
-        printf("perplexity %.4f over %u tokens\n", exp(s.sum / s.counted), s.counted);
+    } else if (o->json) printf("{\"perplexity\":%.6f,\"tokens\":%u}\n", exp(s.sum / s.counted), s.counted);
+    else printf("perplexity %.4f over %u tokens\n", exp(s.sum / s.counted), s.counted);
     free(text);
     hyp_session_destroy(session);
     return unload(&l, interrupted ? 130 : code);
@@ -560,10 +573,29 @@ static bool parse_real(const char *text, float *out) {
 
 int main(int argc, char **argv) {
     enum { MIN_P = 256, TYPICAL, REPEAT, FREQUENCY, PRESENCE, MIROSTAT, STOP, MEMORY, CACHE, SYSTEM, LINES, SPECIALS, JSON, VERSION };
-    static const struct option longs[] = {
-        {"max-tokens", 1, 0, 'n'}, {"temperature", 1, 0, 't'}, {"top-k", 1, 0, 'k'}, {"top-p", 1, 0, 'p'}, {"min-p", 1, 0, MIN_P}, {"typical-p", 1, 0, TYPICAL}, {"repeat-penalty", 1, 0, REPEAT},
-        {"frequency-penalty", 1, 0, FREQUENCY}, {"presence-penalty", 1, 0, PRESENCE}, {"mirostat", 1, 0, MIROSTAT}, {"seed", 1, 0, 's'}, {"stop", 1, 0, STOP}, {"context", 1, 0, 'c'}, {"memory", 1, 0, MEMORY},
-        {"cache", 1, 0, CACHE}, {"system", 1, 0, SYSTEM}, {"lines", 0, 0, LINES}, {"specials", 0, 0, SPECIALS}, {"json", 0, 0, JSON}, {"quiet", 0, 0, 'q'}, {"help", 0, 0, 'h'}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
+    static const struct option longs[] = {{"max-tokens", 1, 0, 'n'},
+                                          {"temperature", 1, 0, 't'},
+                                          {"top-k", 1, 0, 'k'},
+                                          {"top-p", 1, 0, 'p'},
+                                          {"min-p", 1, 0, MIN_P},
+                                          {"typical-p", 1, 0, TYPICAL},
+                                          {"repeat-penalty", 1, 0, REPEAT},
+                                          {"frequency-penalty", 1, 0, FREQUENCY},
+                                          {"presence-penalty", 1, 0, PRESENCE},
+                                          {"mirostat", 1, 0, MIROSTAT},
+                                          {"seed", 1, 0, 's'},
+                                          {"stop", 1, 0, STOP},
+                                          {"context", 1, 0, 'c'},
+                                          {"memory", 1, 0, MEMORY},
+                                          {"cache", 1, 0, CACHE},
+                                          {"system", 1, 0, SYSTEM},
+                                          {"lines", 0, 0, LINES},
+                                          {"specials", 0, 0, SPECIALS},
+                                          {"json", 0, 0, JSON},
+                                          {"quiet", 0, 0, 'q'},
+                                          {"help", 0, 0, 'h'},
+                                          {"version", 0, 0, VERSION},
+                                          {0, 0, 0, 0}};
     options o = {.max_tokens = 256, .sampling.temperature = 0.7f};
     for (int c; (c = getopt_long(argc, argv, "n:t:k:p:s:c:qh", longs, NULL)) != -1;) {
         bool ok = true;
@@ -606,7 +638,8 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         int (*run)(const options *, int, char **);
-    } verbs[] = {{"run", verb_run}, {"chat", verb_chat}, {"tokenize", verb_tokenize}, {"info", verb_info}, {"bench", verb_bench}, {"quantize", verb_quantize}, {"perplexity", verb_perplexity}};
+    } verbs[] = {{"run", verb_run},     {"chat", verb_chat},         {"tokenize", verb_tokenize},    {"info", verb_info},
+                 {"bench", verb_bench}, {"quantize", verb_quantize}, {"perplexity", verb_perplexity}};
     if (optind == argc) return fputs(help, stderr), EXIT_USAGE;
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (!strcmp(argv[optind], verbs[i].name)) return verbs[i].run(&o, argc - optind - 1, argv + optind + 1);

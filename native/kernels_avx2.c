@@ -52,7 +52,8 @@ static inline __m256 term_q4(__m256 sum, __m256i s16, __m256 d, __m256 m, float 
 }
 
 // Eight rows times `tokens` (1 to 4, a constant after inlining).
-static inline __attribute__((always_inline)) void tile_q4(float *y, size_t ys, const uint8_t *w, uint32_t cols, const void *x, size_t xs, uint32_t t0, const uint32_t tokens, const bool minimum) {
+static inline __attribute__((always_inline)) void tile_q4(float *y, size_t ys, const uint8_t *w, uint32_t cols, const void *x, size_t xs,
+                                                          uint32_t t0, const uint32_t tokens, const bool minimum) {
     const uint32_t blocks = cols / HYP_BLOCK, head = minimum ? 32 : 16;
     const __m256i mask = _mm256_set1_epi8(15);
     act_row a[4];
@@ -66,7 +67,8 @@ static inline __attribute__((always_inline)) void tile_q4(float *y, size_t ys, c
             __m256i low = _mm256_and_si256(n, mask), high = _mm256_and_si256(_mm256_srli_epi16(n, 4), mask);
             for (uint32_t t = 0; t < tokens; t++) {
                 const int8_t *q = a[t].q + b * 32 + 8 * v;
-                s[t] = _mm256_add_epi16(s[t], _mm256_add_epi16(_mm256_maddubs_epi16(low, splat4(q)), _mm256_maddubs_epi16(high, splat4(q + 4))));
+                s[t] = _mm256_add_epi16(s[t],
+                                        _mm256_add_epi16(_mm256_maddubs_epi16(low, splat4(q)), _mm256_maddubs_epi16(high, splat4(q + 4))));
             }
         }
         __m256 d = (__m256)f16_load(w), m = minimum ? (__m256)f16_load(w + 16) : d;
@@ -75,7 +77,8 @@ static inline __attribute__((always_inline)) void tile_q4(float *y, size_t ys, c
     for (uint32_t t = 0; t < tokens; t++) _mm256_storeu_ps(y + (t0 + t) * ys, sum[t]);
 }
 
-static inline __attribute__((always_inline)) void matmul_q4(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens, const bool minimum) {
+static inline __attribute__((always_inline)) void matmul_q4(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,
+                                                            const void *x, size_t xs, uint32_t tokens, const bool minimum) {
     size_t group_bytes = hyp_group_bytes(minimum ? HYP_Q4_1 : HYP_Q4_0, cols);
     const uint8_t *in = w;
     for (uint32_t g = 0; g < groups; g++, in += group_bytes, y += HYP_GROUP) {
@@ -85,11 +88,16 @@ static inline __attribute__((always_inline)) void matmul_q4(float *y, size_t ys,
     }
 }
 
-static void matmul_q4_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_q4(y, ys, w, groups, cols, x, xs, tokens, false); }
-static void matmul_q4_1(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_q4(y, ys, w, groups, cols, x, xs, tokens, true); }
+static void matmul_q4_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_q4(y, ys, w, groups, cols, x, xs, tokens, false);
+}
+static void matmul_q4_1(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_q4(y, ys, w, groups, cols, x, xs, tokens, true);
+}
 
 // Signed bytes: |w| unsigned times x with the sign of w; a pair stays within 2 * 128 * 127.
-static inline __attribute__((always_inline)) void tile_q8(float *y, size_t ys, const uint8_t *w, uint32_t cols, const void *x, size_t xs, uint32_t t0, const uint32_t tokens) {
+static inline __attribute__((always_inline)) void tile_q8(float *y, size_t ys, const uint8_t *w, uint32_t cols, const void *x, size_t xs,
+                                                          uint32_t t0, const uint32_t tokens) {
     const uint32_t blocks = cols / HYP_BLOCK;
     act_row a[4];
     __m256 sum[4];
@@ -100,7 +108,9 @@ static inline __attribute__((always_inline)) void tile_q8(float *y, size_t ys, c
         for (uint32_t v = 0; v < 8; v++) {
             __m256i n = _mm256_loadu_si256((const __m256i *)(w + 16 + 32 * v)), size = _mm256_abs_epi8(n);
             for (uint32_t t = 0; t < tokens; t++)
-                s[t] = _mm256_add_epi32(s[t], _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(splat4(a[t].q + b * 32 + 4 * v), n)), _mm256_set1_epi16(1)));
+                s[t] = _mm256_add_epi32(s[t],
+                                        _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(splat4(a[t].q + b * 32 + 4 * v), n)),
+                                                          _mm256_set1_epi16(1)));
         }
         __m256 d = (__m256)f16_load(w);
         for (uint32_t t = 0; t < tokens; t++)

@@ -4,6 +4,6 @@
 
 #include "../src/kernels/kernels.h"
 
-void hyp_kernels_avx2(hyp_kernels *table);    // x86-64 with AVX2 and F16C
+void hyp_kernels_avx2(hyp_kernels *table); // x86-64 with AVX2 and F16C
 
 #endif

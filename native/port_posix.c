@@ -18,7 +18,8 @@ static int files[MAX_FILES]; // descriptor + 1; 0: free
 const hyp_caps *hyp_port_caps(void) {
     static hyp_caps caps;
     if (!caps.page_bytes) {
-        caps = (hyp_caps){.page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
+        caps = (hyp_caps){
+            .page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
 #ifdef __x86_64__
         __builtin_cpu_init();
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) caps.isa |= HYP_ISA_AVX2;

@@ -51,7 +51,8 @@ typedef struct hyp_model_config {
 } hyp_model_config;
 
 // Loads a GGUF model from its files in order (one for an unsplit model). `sources` is needed only during the call. May suspend.
-HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config, hyp_model **model);
+HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config,
+                                       hyp_model **model);
 void hyp_model_close(hyp_model *model); // after its sessions
 
 typedef struct hyp_model_facts {
@@ -70,9 +71,11 @@ enum { HYP_TEXT_EDGES = 1, HYP_TEXT_SPECIALS = 2 };
 
 // Tokens of `text`. HYP_TEXT_EDGES adds what the model expects around a text, HYP_TEXT_SPECIALS reads special tokens in it.
 // *tokens lives until the next call on this model.
-HYP_MUST_USE hyp_status hyp_model_tokenize(hyp_model *model, const char *text, size_t bytes, int flags, const int32_t **tokens, uint32_t *count);
+HYP_MUST_USE hyp_status hyp_model_tokenize(hyp_model *model, const char *text, size_t bytes, int flags, const int32_t **tokens,
+                                           uint32_t *count);
 // Text of `tokens`, as above; HYP_TEXT_SPECIALS shows special tokens. Not terminated; may end within a character.
-HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *tokens, uint32_t count, int flags, const char **text, size_t *bytes);
+HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *tokens, uint32_t count, int flags, const char **text,
+                                             size_t *bytes);
 
 // ---- Session
 
@@ -82,7 +85,7 @@ typedef struct hyp_session_config {
     uint32_t context; // tokens of prompt and answer together; 0: the model's, at most 2048
     uint32_t batch;   // prompt tokens computed at once; 0: 64
     hyp_cache cache;
-    bool profile;     // time each kind of operation
+    bool profile; // time each kind of operation
 } hyp_session_config;
 
 typedef struct hyp_logit_bias {
@@ -91,11 +94,11 @@ typedef struct hyp_logit_bias {
 } hyp_logit_bias;
 
 typedef struct hyp_sampling {
-    float temperature; // 0: greedy
-    uint32_t top_k;    // 0: all
-    float top_p;       // 0 and 1: off
-    float min_p;       // 0: off
-    float typical_p;   // 0 and 1: off
+    float temperature;    // 0: greedy
+    uint32_t top_k;       // 0: all
+    float top_p;          // 0 and 1: off
+    float min_p;          // 0: off
+    float typical_p;      // 0 and 1: off
     float repeat_penalty; // 0 and 1: off
     float frequency_penalty, presence_penalty;
     uint32_t penalty_last; // tokens that the penalties look back; 0: 64
@@ -111,15 +114,16 @@ void hyp_session_destroy(hyp_session *session);
 
 // Begins an answer to `tokens`, the whole text so far. What the cache already holds of its start is kept.
 // `stops`: texts that end the answer and are not part of it; copied. HYP_E_CONTEXT: the prompt leaves no room for an answer.
-HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count);
+HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling,
+                                          const char *const *stops, uint32_t stop_count);
 // Computes a further part of the prompt, a batch at most; *left says how many tokens of it remain. For callers that must stay responsive.
 HYP_MUST_USE hyp_status hyp_session_prefill(hyp_session *session, uint32_t *left);
 
 typedef enum hyp_finish { HYP_FINISH_NONE, HYP_FINISH_END, HYP_FINISH_STOP, HYP_FINISH_CONTEXT } hyp_finish;
 
 typedef struct hyp_piece {
-    int32_t token;     // -1 when the step ended the answer without one
-    const char *text;  // whole characters, may be empty; valid until the next call
+    int32_t token;    // -1 when the step ended the answer without one
+    const char *text; // whole characters, may be empty; valid until the next call
     size_t bytes;
     hyp_finish finish; // anything but NONE: this was the last piece
 } hyp_piece;
@@ -132,17 +136,19 @@ void hyp_session_flush(hyp_session *session, const char **text, size_t *bytes);
 
 typedef enum hyp_pooling { HYP_POOL_MEAN, HYP_POOL_CLS, HYP_POOL_LAST } hyp_pooling;
 // The pooled final hidden state of `tokens`, scaled to length 1: `dim` floats, valid until the next call. Drops the session's text.
-HYP_MUST_USE hyp_status hyp_session_embed(hyp_session *session, const int32_t *tokens, uint32_t count, hyp_pooling pooling, const float **vector);
+HYP_MUST_USE hyp_status hyp_session_embed(hyp_session *session, const int32_t *tokens, uint32_t count, hyp_pooling pooling,
+                                          const float **vector);
 
 // Log-probabilities: calls `visit` after each of `tokens` with the natural logarithms (vocab) of the next token's distribution. Drops the session's text.
-HYP_MUST_USE hyp_status hyp_session_score(hyp_session *session, const int32_t *tokens, uint32_t count, void (*visit)(void *context, uint32_t position, const float *log_probabilities), void *context);
+HYP_MUST_USE hyp_status hyp_session_score(hyp_session *session, const int32_t *tokens, uint32_t count,
+                                          void (*visit)(void *context, uint32_t position, const float *log_probabilities), void *context);
 
 typedef struct hyp_session_stats {
-    uint32_t context, used;           // tokens
-    uint32_t prompt_tokens, reused;   // of the last begin: computed, and taken from the cache
+    uint32_t context, used;         // tokens
+    uint32_t prompt_tokens, reused; // of the last begin: computed, and taken from the cache
     uint32_t answer_tokens;
     uint64_t prompt_ns, answer_ns;
-    uint64_t op_ns[16];               // with `profile`: per kind of operation, by hyp_op_name
+    uint64_t op_ns[16]; // with `profile`: per kind of operation, by hyp_op_name
 } hyp_session_stats;
 hyp_session_stats hyp_session_describe(const hyp_session *session);
 const char *hyp_op_name(uint32_t kind); // NULL past the last

@@ -9,7 +9,8 @@
 // Ends the program with the place and the condition. Evaluates its argument once, with NDEBUG too.
 #define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition, NULL))
 #define CHECK_MSG(condition, ...) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition, __VA_ARGS__))
-__attribute__((noreturn, format(printf, 4, 5))) void check_failed(const char *file, int line, const char *condition, const char *format, ...);
+__attribute__((noreturn, format(printf, 4, 5))) void check_failed(const char *file, int line, const char *condition, const char *format,
+                                                                  ...);
 
 #define RUN(test) (run_case(#test), test())
 void run_case(const char *name); // announces a case

@@ -20,10 +20,8 @@ static void status_names(void) {
 static void half_precision(void) {
     for (uint32_t h = 0; h < 0x10000; h++) { // every half survives the round trip, NaN as NaN
         float f = hyp_f16_to_f32((uint16_t)h);
-        if (f != f)
-            CHECK((h & 0x7C00) == 0x7C00 && (h & 0x3FF));
-        else
-            CHECK_MSG(hyp_f32_to_f16(f) == h, "%04x", h);
+        if (f != f) CHECK((h & 0x7C00) == 0x7C00 && (h & 0x3FF));
+        else CHECK_MSG(hyp_f32_to_f16(f) == h, "%04x", h);
     }
     for (uint32_t h = 0; h < 0x7BFF; h++) { // halfway goes to even, beside it to the nearer
         float a = hyp_f16_to_f32((uint16_t)h), b = hyp_f16_to_f32((uint16_t)(h + 1)), middle = (a + b) / 2;
@@ -53,13 +51,16 @@ static void elementary_functions(void) {
 
 static void formatting(void) {
     char out[64];
-    CHECK(hyp_format_text(out, sizeof out, "%s|%.*s|%d|%u|%llu|%zu|%x|%c|%%|%5d|%03d", "ab", 2, "xyz", -7, 7u, 18446744073709551615ull, (size_t)9, 255u, 'q', -42, 5) == strlen(out));
+    CHECK(hyp_format_text(out, sizeof out, "%s|%.*s|%d|%u|%llu|%zu|%x|%c|%%|%5d|%03d", "ab", 2, "xyz", -7, 7u, 18446744073709551615ull,
+                          (size_t)9, 255u, 'q', -42, 5) == strlen(out));
     CHECK_MSG(strcmp(out, "ab|xy|-7|7|18446744073709551615|9|ff|q|%|  -42|005") == 0, "%s", out);
     CHECK(hyp_format_text(out, 4, "abcdef") == 6 && strcmp(out, "abc") == 0);
     static const struct {
         double value;
         const char *text;
-    } reals[] = {{0, "0"}, {1.5, "1.5"}, {-0.001, "-0.001"}, {123456789, "123456789"}, {1e21, "1e+21"}, {2.5e-7, "2.5e-07"}, {1e-5f, "9.99999975e-06"}, {10000.25, "10000.25"}, {100, "100"}};
+    } reals[] = {{0, "0"},        {1.5, "1.5"},        {-0.001, "-0.001"},        {123456789, "123456789"},
+                 {1e21, "1e+21"}, {2.5e-7, "2.5e-07"}, {1e-5f, "9.99999975e-06"}, {10000.25, "10000.25"},
+                 {100, "100"}};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         size_t n = hyp_format_real(out, reals[i].value);
         CHECK_MSG(n == strlen(reals[i].text) && memcmp(out, reals[i].text, n) == 0, "%s for %.*s", out, (int)n, reals[i].text);
@@ -77,10 +78,14 @@ static void code_points(void) {
         CHECK(hyp_rune_unfinished(utf8, n) == 0);
     }
     static const char *const bad[] = {"\x80", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\xE2\x82"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK(hyp_rune_decode(bad[i], strlen(bad[i]), &length) == HYP_RUNE_INVALID && length == 1);
-    CHECK(hyp_rune_class('A') == HYP_CLASS_UPPER && hyp_rune_class('z') == HYP_CLASS_LOWER && hyp_rune_class('7') == HYP_CLASS_NUMBER && hyp_rune_class(' ') == HYP_CLASS_SPACE && hyp_rune_class('\n') == HYP_CLASS_SPACE);
-    CHECK(hyp_rune_class(0x4E2D) == HYP_CLASS_LETTER && hyp_rune_class(0x0301) == HYP_CLASS_MARK && hyp_rune_class(0x2019) == HYP_CLASS_PUNCTUATION && hyp_rune_class(0x20AC) == HYP_CLASS_SYMBOL);
-    CHECK(hyp_rune_lower(0x00C9) == 0x00E9 && hyp_rune_base(0x00E9) == 'e' && hyp_rune_lower(0x0416) == 0x0436 && hyp_rune_base(0x1EC7) == 'e' && hyp_rune_lower('a') == 'a');
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(hyp_rune_decode(bad[i], strlen(bad[i]), &length) == HYP_RUNE_INVALID && length == 1);
+    CHECK(hyp_rune_class('A') == HYP_CLASS_UPPER && hyp_rune_class('z') == HYP_CLASS_LOWER && hyp_rune_class('7') == HYP_CLASS_NUMBER &&
+          hyp_rune_class(' ') == HYP_CLASS_SPACE && hyp_rune_class('\n') == HYP_CLASS_SPACE);
+    CHECK(hyp_rune_class(0x4E2D) == HYP_CLASS_LETTER && hyp_rune_class(0x0301) == HYP_CLASS_MARK &&
+          hyp_rune_class(0x2019) == HYP_CLASS_PUNCTUATION && hyp_rune_class(0x20AC) == HYP_CLASS_SYMBOL);
+    CHECK(hyp_rune_lower(0x00C9) == 0x00E9 && hyp_rune_base(0x00E9) == 'e' && hyp_rune_lower(0x0416) == 0x0436 &&
+          hyp_rune_base(0x1EC7) == 'e' && hyp_rune_lower('a') == 'a');
 }
 
 static void arena_under_a_budget(void) {

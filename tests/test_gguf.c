@@ -16,8 +16,12 @@ static void put_u32(image *f, uint32_t v) { hyp_store_u32(f->data + f->bytes, v)
 static void put_u64(image *f, uint64_t v) { hyp_store_u64(f->data + f->bytes, v), f->bytes += 8; }
 static void put_text(image *f, const char *s) { put_u64(f, strlen(s)), memcpy(f->data + f->bytes, s, strlen(s)), f->bytes += strlen(s); }
 static void key_u32(image *f, const char *k, uint32_t v) { put_text(f, k), put_u32(f, HYP_GGUF_U32), put_u32(f, v); }
-static void head(image *f, uint32_t version, uint64_t tensors, uint64_t kvs) { f->bytes = 0, memcpy(f->data, "GGUF", 4), f->bytes = 4, put_u32(f, version), put_u64(f, tensors), put_u64(f, kvs); }
-static void tensor(image *f, const char *name, uint64_t cols, uint64_t rows, uint32_t type, uint64_t offset) { put_text(f, name), put_u32(f, 2), put_u64(f, cols), put_u64(f, rows), put_u32(f, type), put_u64(f, offset); }
+static void head(image *f, uint32_t version, uint64_t tensors, uint64_t kvs) {
+    f->bytes = 0, memcpy(f->data, "GGUF", 4), f->bytes = 4, put_u32(f, version), put_u64(f, tensors), put_u64(f, kvs);
+}
+static void tensor(image *f, const char *name, uint64_t cols, uint64_t rows, uint32_t type, uint64_t offset) {
+    put_text(f, name), put_u32(f, 2), put_u64(f, cols), put_u64(f, rows), put_u32(f, type), put_u64(f, offset);
+}
 static void data(image *f, size_t bytes) {
     while (f->bytes % 32) f->data[f->bytes++] = 0;
     for (size_t i = 0; i < bytes; i++) f->data[f->bytes++] = (uint8_t)i;
@@ -47,7 +51,8 @@ static void sample(image *f) {
     key_u32(f, "n", 77);
     put_text(f, "x"), put_u32(f, HYP_GGUF_F32), put_u32(f, hyp_f32_bits(1.5f));
     put_text(f, "flag"), put_u32(f, HYP_GGUF_BOOL), f->data[f->bytes++] = 1;
-    put_text(f, "names"), put_u32(f, HYP_GGUF_ARRAY), put_u32(f, HYP_GGUF_STRING), put_u64(f, 3), put_text(f, "a"), put_text(f, ""), put_text(f, "ccc");
+    put_text(f, "names"), put_u32(f, HYP_GGUF_ARRAY), put_u32(f, HYP_GGUF_STRING), put_u64(f, 3), put_text(f, "a"), put_text(f, ""),
+        put_text(f, "ccc");
     put_text(f, "ids"), put_u32(f, HYP_GGUF_ARRAY), put_u32(f, HYP_GGUF_I32), put_u64(f, 2), put_u32(f, 5), put_u32(f, (uint32_t)-6);
     put_text(f, "big"), put_u32(f, HYP_GGUF_U64), put_u64(f, 1ull << 40);
     tensor(f, "a.weight", 32, 2, 8, 0);
@@ -67,7 +72,8 @@ static void a_sound_file(void) {
         CHECK(hyp_gguf_u32(&gguf, "n", 0, &n) == HYP_OK && n == 77 && hyp_gguf_u32(&gguf, "absent", 9, &n) == HYP_OK && n == 9);
         CHECK(hyp_gguf_f32(&gguf, "x", 0, &x) == HYP_OK && x == 1.5f && hyp_gguf_f32(&gguf, "n", 0, &x) == HYP_OK && x == 77);
         CHECK(hyp_gguf_bool(&gguf, "flag", false, &flag) == HYP_OK && flag && hyp_gguf_bool(&gguf, "n", false, &flag) == HYP_E_FORMAT);
-        CHECK(hyp_gguf_u32(&gguf, "x", 0, &n) == HYP_E_FORMAT && hyp_gguf_u32(&gguf, "big", 0, &n) == HYP_E_FORMAT && hyp_gguf_u32(&gguf, "names", 0, &n) == HYP_E_FORMAT);
+        CHECK(hyp_gguf_u32(&gguf, "x", 0, &n) == HYP_E_FORMAT && hyp_gguf_u32(&gguf, "big", 0, &n) == HYP_E_FORMAT &&
+              hyp_gguf_u32(&gguf, "names", 0, &n) == HYP_E_FORMAT);
         hyp_text arch = hyp_gguf_string(&gguf, "general.architecture"), text;
         CHECK(arch.bytes == 5 && memcmp(arch.data, "llama", 5) == 0 && !hyp_gguf_string(&gguf, "n").data);
         uint64_t at = 0;
@@ -114,7 +120,8 @@ static void lies(void) {
         head(&f, 3, huge[i], 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
         head(&f, 3, 0, huge[i]), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
         head(&f, 3, 0, 1), put_u64(&f, huge[i]), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT); // key length
-        head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_STRING), put_u64(&f, huge[i]), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
+        head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_STRING), put_u64(&f, huge[i]), data(&f, 64),
+            CHECK(attempt(&f) == HYP_E_FORMAT);
         for (uint32_t type = 0; type < HYP_GGUF_TYPES; type++) {
             head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_ARRAY), put_u32(&f, type), put_u64(&f, huge[i]), data(&f, 64);
             CHECK(attempt(&f) == HYP_E_FORMAT);
@@ -128,18 +135,24 @@ static void lies(void) {
     head(&f, 3, 1, 0), tensor(&f, "t", 33, 1, 8, 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "Q8_0"));
     head(&f, 3, 1, 0), tensor(&f, "t", 4, 1, 0, 1), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "aligned"));
     head(&f, 3, 1, 0), tensor(&f, "t", 4, 1, 4, 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT); // a type number never given out
-    head(&f, 3, 1, 0), tensor(&f, "t", 256, 1, 12, 0), data(&f, 64), CHECK(attempt(&f) == HYP_OK);    // Q4_K: known by name, refused by the model
-    head(&f, 3, 2, 0), tensor(&f, "t", 4, 1, 0, 0), tensor(&f, "t", 4, 1, 0, 32), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
-    head(&f, 3, 0, 2), key_u32(&f, "k", 1), key_u32(&f, "k", 2), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
+    head(&f, 3, 1, 0), tensor(&f, "t", 256, 1, 12, 0), data(&f, 64),
+        CHECK(attempt(&f) == HYP_OK); // Q4_K: known by name, refused by the model
+    head(&f, 3, 2, 0), tensor(&f, "t", 4, 1, 0, 0), tensor(&f, "t", 4, 1, 0, 32), data(&f, 64),
+        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
+    head(&f, 3, 0, 2), key_u32(&f, "k", 1), key_u32(&f, "k", 2), data(&f, 64),
+        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
     head(&f, 3, 0, 1), key_u32(&f, "general.alignment", 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
     head(&f, 3, 0, 1), key_u32(&f, "general.alignment", 48), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
     head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, 13), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_ARRAY), put_u32(&f, HYP_GGUF_ARRAY), put_u64(&f, 1), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_ARRAY), put_u32(&f, HYP_GGUF_ARRAY), put_u64(&f, 1), data(&f, 64),
+        CHECK(attempt(&f) == HYP_E_FORMAT);
     head(&f, 1, 0, 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_UNSUPPORTED);
     head(&f, 3u << 24, 0, 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_UNSUPPORTED && strstr(fault.text, "big-endian"));
     head(&f, 3, 0, 0), f.data[0] = 'g', data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 1, 0), put_text(&f, "t"), put_u32(&f, 5), data(&f, 256), CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "dimensions"));
-    head(&f, 3, 1, 1), key_u32(&f, "general.alignment", 64), tensor(&f, "t", 4, 1, 0, 32), data(&f, 128), CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 1, 0), put_text(&f, "t"), put_u32(&f, 5), data(&f, 256),
+        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "dimensions"));
+    head(&f, 3, 1, 1), key_u32(&f, "general.alignment", 64), tensor(&f, "t", 4, 1, 0, 32), data(&f, 128),
+        CHECK(attempt(&f) == HYP_E_FORMAT);
 }
 
 // A header that declares a gigabyte may not make the reader take one.
@@ -178,7 +191,8 @@ static void shards(void) {
     static image part[2];
     for (uint32_t i = 0; i < 2; i++) {
         head(&part[i], 3, 1, 3);
-        put_text(&part[i], "split.no"), put_u32(&part[i], HYP_GGUF_U16), hyp_store_u16(part[i].data + part[i].bytes, (uint16_t)i), part[i].bytes += 2;
+        put_text(&part[i], "split.no"), put_u32(&part[i], HYP_GGUF_U16), hyp_store_u16(part[i].data + part[i].bytes, (uint16_t)i),
+            part[i].bytes += 2;
         key_u32(&part[i], "split.count", 2), key_u32(&part[i], "split.tensors.count", 2);
         tensor(&part[i], i ? "second" : "first", 4, 1, 0, 0), data(&part[i], 32);
         part[i].data[part[i].bytes - 32] = (uint8_t)(i + 40);

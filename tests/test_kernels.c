@@ -1,7 +1,7 @@
 // Every slot of every tier against the scalar reference, bit for bit (checkasm's way): random sizes and tails, misaligned inputs,
 // canaries behind outputs, extremes. One deliberately wrong kernel must be caught.
-#include "../src/kernels/kernels.h"
 #include "../src/base/bytes.h"
+#include "../src/kernels/kernels.h"
 #include "../src/port.h"
 #include "harness.h"
 
@@ -48,23 +48,23 @@ static void random_weights(uint8_t *out, hyp_format f, size_t elems) {
     for (size_t b = 0; b < elems / info->block_elems; b++)
         for (int half = 0; half < (f == HYP_Q4_1 ? 2 : 1); half++) {
             float d = random_float() * (random_u32() % 8 ? 0.1f : 1e-7f);
-            if (f == HYP_BF16)
-                hyp_store_u16(out + b * 2, (uint16_t)(hyp_f32_bits(d) >> 16));
-            else
-                hyp_store_u16(out + b * info->block_bytes + 2 * half, hyp_f32_to_f16(d));
+            if (f == HYP_BF16) hyp_store_u16(out + b * 2, (uint16_t)(hyp_f32_bits(d) >> 16));
+            else hyp_store_u16(out + b * info->block_bytes + 2 * half, hyp_f32_to_f16(d));
         }
 }
 
 // Runs one product in a table from stored weights to output.
-static float *product(const hyp_kernels *k, hyp_format f, const uint8_t *weights, uint32_t rows, uint32_t cols, const float *x, uint32_t tokens, size_t y_stride) {
+static float *product(const hyp_kernels *k, hyp_format f, const uint8_t *weights, uint32_t rows, uint32_t cols, const float *x,
+                      uint32_t tokens, size_t y_stride) {
     uint32_t groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
     size_t row_bytes = hyp_format_row_bytes(f, cols), group_bytes = hyp_group_bytes(f, cols), act = hyp_act_bytes(k, cols);
     uint8_t *packed = guarded(groups * group_bytes);
-    for (uint32_t g = 0; g < groups; g++) k->weights[f].pack(packed + g * group_bytes, weights + g * HYP_GROUP * row_bytes, hyp_min_u32(HYP_GROUP, rows - g * HYP_GROUP), cols);
+    for (uint32_t g = 0; g < groups; g++)
+        k->weights[f].pack(packed + g * group_bytes, weights + g * HYP_GROUP * row_bytes, hyp_min_u32(HYP_GROUP, rows - g * HYP_GROUP),
+                           cols);
     CHECK(intact(packed, groups * group_bytes));
     float *y = guarded(y_stride * tokens * sizeof *y);
-    if (hyp_format_is_float(f))
-        k->weights[f].matmul(y, y_stride, packed, groups, cols, x, cols * sizeof *x, tokens);
+    if (hyp_format_is_float(f)) k->weights[f].matmul(y, y_stride, packed, groups, cols, x, cols * sizeof *x, tokens);
     else {
         uint8_t *acts = guarded(act * tokens);
         for (uint32_t t = 0; t < tokens; t++) k->quantize(acts + t * act, x + (size_t)t * cols, cols);
@@ -87,7 +87,8 @@ static float *product(const hyp_kernels *k, hyp_format f, const uint8_t *weights
 static bool products_agree(hyp_format f) {
     bool agree = true;
     for (int round = 0; round < 60 && agree; round++) {
-        uint32_t rows = 1 + random_u32() % (MAX_GROUPS * HYP_GROUP), tokens = 1 + random_u32() % MAX_TOKENS, groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
+        uint32_t rows = 1 + random_u32() % (MAX_GROUPS * HYP_GROUP), tokens = 1 + random_u32() % MAX_TOKENS,
+                 groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
         uint32_t cols = hyp_formats[f].block_elems == 1 ? 1 + random_u32() % 300 : 32 * (1 + random_u32() % 12);
         if (round == 0) rows = 8, cols = hyp_formats[f].block_elems == 1 ? 1 : 32, tokens = 1;
         size_t bytes = rows * hyp_format_row_bytes(f, cols), y_stride = groups * HYP_GROUP + (uint32_t)round % 3 * 8;
@@ -97,7 +98,8 @@ static bool products_agree(hyp_format f) {
         fill(x, (size_t)cols * tokens, round % 4 == 0 ? 1e-20f : 3);
         if (round % 5 == 0) memset(x, 0, cols * sizeof *x);
         if (round % 7 == 0) x[0] = 3e4f;
-        float *a = product(&scalar, f, weights + 1, rows, cols, x, tokens, y_stride), *b = product(&tier, f, weights + 1, rows, cols, x, tokens, y_stride);
+        float *a = product(&scalar, f, weights + 1, rows, cols, x, tokens, y_stride),
+              *b = product(&tier, f, weights + 1, rows, cols, x, tokens, y_stride);
         for (uint32_t t = 0; t < tokens; t++) agree = agree && same_floats(a + t * y_stride, b + t * y_stride, rows);
         free(weights), free(x), free(a), free(b);
     }
@@ -122,7 +124,8 @@ static void extreme_products(void) {
                 if (f == HYP_Q4_1) hyp_store_u16(weights + b * hyp_formats[f].block_bytes + 2, 0xFBFF); // the most negative half
             }
             for (int i = 0; i < 5 * COLS; i++) x[i] = sign & 2 ? -1 : 1;
-            float *a = product(&scalar, (hyp_format)f, weights, HYP_GROUP, COLS, x, 5, HYP_GROUP), *b = product(&tier, (hyp_format)f, weights, HYP_GROUP, COLS, x, 5, HYP_GROUP);
+            float *a = product(&scalar, (hyp_format)f, weights, HYP_GROUP, COLS, x, 5, HYP_GROUP),
+                  *b = product(&tier, (hyp_format)f, weights, HYP_GROUP, COLS, x, 5, HYP_GROUP);
             CHECK_MSG(same_floats(a, b, 5 * HYP_GROUP), "%s at its extremes", hyp_formats[f].name);
             free(a), free(b);
         }
@@ -140,7 +143,8 @@ static void quantized_activations(void) {
         scalar.quantize(a, x, cols), tier.quantize(b, x, cols);
         CHECK(memcmp(a, b, blocks * 8) == 0);
         for (uint32_t i = 0; i < cols; i++) {
-            int p = ((int8_t *)a + blocks * 8)[i], q = tier.act_elem_bytes == 1 ? ((int8_t *)b + blocks * 8)[i] : (int16_t)hyp_load_u16(b + blocks * 8 + 2 * i);
+            int p = ((int8_t *)a + blocks * 8)[i],
+                q = tier.act_elem_bytes == 1 ? ((int8_t *)b + blocks * 8)[i] : (int16_t)hyp_load_u16(b + blocks * 8 + 2 * i);
             CHECK_MSG(p == q, "element %u: %d, %d", i, p, q);
         }
         free(a), free(b);
@@ -228,7 +232,8 @@ static void quantizers(void) {
     uint8_t block[34];
     hyp_formats[HYP_Q4_0].quantize(block, zeros, 32), hyp_formats[HYP_Q4_0].dequantize(back, block, 32);
     CHECK(memcmp(back, zeros, sizeof zeros) == 0 || back[0] == 0);
-    CHECK(hyp_format_named("q4_0") == HYP_Q4_0 && hyp_format_named("Q8_0") == HYP_Q8_0 && hyp_format_named("q4") == HYP_FORMATS && hyp_format_named("") == HYP_FORMATS);
+    CHECK(hyp_format_named("q4_0") == HYP_Q4_0 && hyp_format_named("Q8_0") == HYP_Q8_0 && hyp_format_named("q4") == HYP_FORMATS &&
+          hyp_format_named("") == HYP_FORMATS);
     CHECK(hyp_format_of(12) == HYP_FORMATS && strcmp(hyp_format_name(12), "Q4_K") == 0 && !hyp_format_name(4) && !hyp_format_name(1000));
 }
 

@@ -1,6 +1,6 @@
 // Every architecture against llama.cpp's log-probabilities (tests/golden), on this platform's kernels.
-#include "../src/hyperion.h"
 #include "../src/base/bytes.h"
+#include "../src/hyperion.h"
 #include "../src/stream/source.h"
 #include "harness.h"
 
@@ -48,7 +48,8 @@ static void one(const char *name, uint32_t context) {
     hyp_model *model;
     hyp_session *session;
     hyp_source source = hyp_source_of_memory(file, model_bytes);
-    CHECK_MSG(hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = context}, &model) == HYP_OK, "%s: %s", name, hyp_engine_error(engine));
+    CHECK_MSG(hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = context}, &model) == HYP_OK, "%s: %s", name,
+              hyp_engine_error(engine));
     CHECK(hyp_session_create(model, &(hyp_session_config){.context = context, .batch = 19}, &session) == HYP_OK);
     int32_t *tokens = malloc(positions * sizeof *tokens);
     for (uint32_t i = 0; i < positions; i++) tokens[i] = (int32_t)hyp_load_u32(answers + 12 + 4 * i);

@@ -1,6 +1,6 @@
 // The public interface: answers, stop texts, whole characters, reuse of the cache, budgets, and the same bits on every platform.
-#include "../src/hyperion.h"
 #include "../src/base/bytes.h"
+#include "../src/hyperion.h"
 #include "../src/stream/source.h"
 #include "harness.h"
 
@@ -29,12 +29,14 @@ static hyp_status open_with(fixture *f, const hyp_engine_config *engine, const h
 static void close_all(fixture *f) {
     hyp_session_destroy(f->session);
     hyp_model_close(f->model);
-    if (f->engine) CHECK_MSG(hyp_engine_memory(f->engine).used_bytes < 1 << 17, "%zu bytes leaked", hyp_engine_memory(f->engine).used_bytes);
+    if (f->engine)
+        CHECK_MSG(hyp_engine_memory(f->engine).used_bytes < 1 << 17, "%zu bytes leaked", hyp_engine_memory(f->engine).used_bytes);
     hyp_engine_destroy(f->engine);
 }
 
 // Runs an answer to its end; appends the pieces to `out` (room for 4096) and returns how it finished.
-static hyp_finish answer(fixture *f, const char *prompt, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count, uint32_t most, char *out) {
+static hyp_finish answer(fixture *f, const char *prompt, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count,
+                         uint32_t most, char *out) {
     const int32_t *tokens;
     uint32_t count;
     CHECK(hyp_model_tokenize(f->model, prompt, strlen(prompt), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
@@ -87,7 +89,8 @@ static void the_same_bits_everywhere(void) {
     CHECK(hyp_session_score(f.session, tokens, count, hash_logits, NULL) == HYP_OK);
     uint64_t text_hash = hyp_hash(text, strlen(text));
     const uint64_t want_text = 0x1bc41d4ba7aece19, want_logits = 0xd87a96a4a52c0eae;
-    CHECK_MSG(text_hash == want_text && logits_hash == want_logits, "text 0x%llx, logits 0x%llx: %s", (unsigned long long)text_hash, (unsigned long long)logits_hash, text);
+    CHECK_MSG(text_hash == want_text && logits_hash == want_logits, "text 0x%llx, logits 0x%llx: %s", (unsigned long long)text_hash,
+              (unsigned long long)logits_hash, text);
     close_all(&f);
 }
 
@@ -138,11 +141,13 @@ static void stop_texts(void) {
         const char *stops[] = {"never in it", stop};
         hyp_finish finish = answer(&f, "Once upon a time", NULL, stops, 2, 60, text);
         const char *found = strstr(whole, stop);
-        CHECK_MSG(finish == HYP_FINISH_STOP && strlen(text) == (size_t)(found - whole) && memcmp(text, whole, strlen(text)) == 0, "stop '%s': '%s'", stop, text);
+        CHECK_MSG(finish == HYP_FINISH_STOP && strlen(text) == (size_t)(found - whole) && memcmp(text, whole, strlen(text)) == 0,
+                  "stop '%s': '%s'", stop, text);
     }
     const char *too_many[17] = {0}, *empty[] = {""};
     int32_t token = 1;
-    CHECK(hyp_session_begin(f.session, &token, 1, NULL, too_many, 17) == HYP_E_ARGUMENT && hyp_session_begin(f.session, &token, 1, NULL, empty, 1) == HYP_E_ARGUMENT);
+    CHECK(hyp_session_begin(f.session, &token, 1, NULL, too_many, 17) == HYP_E_ARGUMENT &&
+          hyp_session_begin(f.session, &token, 1, NULL, empty, 1) == HYP_E_ARGUMENT);
     close_all(&f);
 }
 
@@ -159,7 +164,8 @@ static void whole_characters(void) {
     for (size_t i = 0; i < strlen(want); i++) tokens[count++] = 3 + (uint8_t)want[i]; // <0x00> is token 3
     const char *decoded;
     size_t bytes;
-    CHECK(hyp_model_detokenize(f.model, tokens, count, 0, &decoded, &bytes) == HYP_OK && bytes == strlen(want) && memcmp(decoded, want, bytes) == 0);
+    CHECK(hyp_model_detokenize(f.model, tokens, count, 0, &decoded, &bytes) == HYP_OK && bytes == strlen(want) &&
+          memcmp(decoded, want, bytes) == 0);
     // begin once, then bias each step towards the next byte by starting anew with a longer prompt of one token less
     for (size_t i = 0; i < strlen(want); i++) {
         hyp_logit_bias bias = {3 + (uint8_t)want[i], 1e6f};
@@ -205,8 +211,11 @@ static void full_contexts_and_bad_arguments(void) {
     tokens[2] = -1;
     CHECK(hyp_session_begin(f.session, tokens, 3, NULL, NULL, 0) == HYP_E_ARGUMENT);
     tokens[2] = 5;
-    const hyp_sampling bad[] = {{.temperature = -1}, {.temperature = NAN}, {.top_p = 2}, {.min_p = 1}, {.typical_p = -1}, {.repeat_penalty = 100}, {.mirostat_tau = -1}, {.frequency_penalty = 11}, {.penalty_last = 1 << 20}};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK_MSG(hyp_session_begin(f.session, tokens, 3, &bad[i], NULL, 0) == HYP_E_ARGUMENT, "case %zu", i);
+    const hyp_sampling bad[] = {{.temperature = -1},  {.temperature = NAN},      {.top_p = 2},
+                                {.min_p = 1},         {.typical_p = -1},         {.repeat_penalty = 100},
+                                {.mirostat_tau = -1}, {.frequency_penalty = 11}, {.penalty_last = 1 << 20}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_MSG(hyp_session_begin(f.session, tokens, 3, &bad[i], NULL, 0) == HYP_E_ARGUMENT, "case %zu", i);
     const float *vector;
     CHECK(hyp_session_embed(f.session, tokens, 13, HYP_POOL_MEAN, &vector) == HYP_E_CONTEXT);
     close_all(&f);
@@ -249,7 +258,13 @@ static void samplers(void) {
     const float *log_p = r.values + (size_t)(count - 1) * 2048;
     CHECK(hyp_model_tokenize(f.model, prompt, strlen(prompt), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
     const uint32_t DRAWS = slow ? 300 : 3000;
-    const hyp_sampling kinds[] = {{.temperature = 1}, {.temperature = 1, .top_k = 5}, {.temperature = 1, .top_p = 0.5f}, {.temperature = 1, .min_p = 0.3f}, {.temperature = 0.5f}, {.temperature = 1, .typical_p = 0.6f}, {.temperature = 1, .mirostat_tau = 2}};
+    const hyp_sampling kinds[] = {{.temperature = 1},
+                                  {.temperature = 1, .top_k = 5},
+                                  {.temperature = 1, .top_p = 0.5f},
+                                  {.temperature = 1, .min_p = 0.3f},
+                                  {.temperature = 0.5f},
+                                  {.temperature = 1, .typical_p = 0.6f},
+                                  {.temperature = 1, .mirostat_tau = 2}};
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
         static uint32_t seen[2048];
         memset(seen, 0, sizeof seen);
@@ -346,7 +361,9 @@ static void failing_sources(void) {
     c = (counter){0, 0};
     for (int at = 1; at < 20; at++) {
         int left = at;
-        CHECK(hyp_model_open(engine, &source, 1, &(hyp_model_config){.progress = cancel_at, .progress_context = &left}, &model) == HYP_E_CANCELLED && !model);
+        CHECK(hyp_model_open(engine, &source, 1, &(hyp_model_config){.progress = cancel_at, .progress_context = &left}, &model) ==
+                  HYP_E_CANCELLED &&
+              !model);
     }
     CHECK(hyp_engine_memory(engine).used_bytes < 1 << 16);
     hyp_engine_destroy(engine);
@@ -366,14 +383,15 @@ static void damaged_models(void) {
         hyp_model *model;
         hyp_status status = hyp_model_open(engine, &source, 1, NULL, &model);
         refused += status != HYP_OK;
-        if (status)
-            CHECK(strlen(hyp_engine_error(engine)) > 10);
+        if (status) CHECK(strlen(hyp_engine_error(engine)) > 10);
         else {
             hyp_session *session;
             hyp_piece piece;
             int32_t token = 1;
-            if (hyp_session_create(model, &(hyp_session_config){.context = 8}, &session) == HYP_OK && hyp_session_begin(session, &token, 1, NULL, NULL, 0) == HYP_OK)
-                for (int i = 0; i < 4 && hyp_session_next(session, &piece) == HYP_OK && !piece.finish; i++) {}
+            if (hyp_session_create(model, &(hyp_session_config){.context = 8}, &session) == HYP_OK &&
+                hyp_session_begin(session, &token, 1, NULL, NULL, 0) == HYP_OK)
+                for (int i = 0; i < 4 && hyp_session_next(session, &piece) == HYP_OK && !piece.finish; i++) {
+                }
             hyp_session_destroy(session);
         }
         hyp_model_close(model);

@@ -1,6 +1,6 @@
 // Tokenizers against the vectors of an independent encoder (tests/peers/tokenizers.mjs), and round trips over random Unicode.
-#include "../src/model/tokenizer.h"
 #include "../src/base/bytes.h"
+#include "../src/model/tokenizer.h"
 #include "../src/model/unicode.h"
 #include "harness.h"
 
@@ -90,7 +90,8 @@ static void wordpiece(void) {
     CHECK(hyp_tokenizer_encode(&v->tokenizer, "Hello world", 11, HYP_ENCODE_EDGES, &out) == HYP_OK);
     const int32_t *ids = (const int32_t *)(const void *)out.data;
     CHECK(out.bytes == 16 && ids[0] == 2 && ids[3] == 3);
-    CHECK(hyp_tokenizer_decode(&v->tokenizer, ids, 4, false, &text) == HYP_OK && text.bytes == 11 && memcmp(text.data, "hello world", 11) == 0);
+    CHECK(hyp_tokenizer_decode(&v->tokenizer, ids, 4, false, &text) == HYP_OK && text.bytes == 11 &&
+          memcmp(text.data, "hello world", 11) == 0);
     hyp_buffer_deinit(&out), hyp_buffer_deinit(&text);
     unload(v);
 }
@@ -104,7 +105,10 @@ static void round_trips(void) {
             char text[256];
             size_t n = 0;
             for (uint32_t left = 1 + random_u32() % 40; left; left--) {
-                uint32_t kind = random_u32() % 4, rune = kind == 0 ? 32 + random_u32() % 95 : kind == 1 ? random_u32() % 0x800 : kind == 2 ? random_u32() % 0x10000 : random_u32() % 0x110000;
+                uint32_t kind = random_u32() % 4, rune = kind == 0   ? 32 + random_u32() % 95
+                                                         : kind == 1 ? random_u32() % 0x800
+                                                         : kind == 2 ? random_u32() % 0x10000
+                                                                     : random_u32() % 0x110000;
                 if ((rune >= 0xD800 && rune < 0xE000) || rune == 0x2581) continue; // no surrogates; SPM takes U+2581 for a space by design
                 n += hyp_rune_encode(rune, text + n);
             }
@@ -112,8 +116,10 @@ static void round_trips(void) {
             if (round % 10 == 0 && f == 0 && n) text[random_u32() % n] = (char)random_u32(); // bytes that are no UTF-8 survive too
             hyp_buffer out = {.budget = &budget}, back = {.budget = &budget};
             CHECK(hyp_tokenizer_encode(&v->tokenizer, text, n, 0, &out) == HYP_OK);
-            CHECK(hyp_tokenizer_decode(&v->tokenizer, (const int32_t *)(const void *)out.data, (uint32_t)(out.bytes / 4), false, &back) == HYP_OK);
-            CHECK_MSG(back.bytes == n && (n == 0 || memcmp(back.data, text, n) == 0), "%s: '%.*s' came back as '%.*s'", files[f], (int)n, text, (int)back.bytes, (const char *)back.data);
+            CHECK(hyp_tokenizer_decode(&v->tokenizer, (const int32_t *)(const void *)out.data, (uint32_t)(out.bytes / 4), false, &back) ==
+                  HYP_OK);
+            CHECK_MSG(back.bytes == n && (n == 0 || memcmp(back.data, text, n) == 0), "%s: '%.*s' came back as '%.*s'", files[f], (int)n,
+                      text, (int)back.bytes, (const char *)back.data);
             hyp_buffer_deinit(&out), hyp_buffer_deinit(&back);
         }
         unload(v);
@@ -127,11 +133,13 @@ static void special_tokens(void) {
     const char *text = "a<|endoftext|>b";
     hyp_buffer out = {.budget = &budget};
     CHECK(end > 0 && hyp_tokenizer_ends(t, end) && !hyp_tokenizer_ends(t, 5));
-    CHECK(hyp_tokenizer_encode(t, text, strlen(text), HYP_ENCODE_SPECIALS, &out) == HYP_OK && out.bytes == 12 && ((int32_t *)(void *)out.data)[1] == end);
+    CHECK(hyp_tokenizer_encode(t, text, strlen(text), HYP_ENCODE_SPECIALS, &out) == HYP_OK && out.bytes == 12 &&
+          ((int32_t *)(void *)out.data)[1] == end);
     out.bytes = 0;
     CHECK(hyp_tokenizer_encode(t, text, strlen(text), 0, &out) == HYP_OK && out.bytes > 12); // untrusted text can not forge it
     for (size_t i = 0; i < out.bytes / 4; i++) CHECK(((int32_t *)(void *)out.data)[i] != end);
-    CHECK(hyp_tokenizer_piece(t, end, false).bytes == 0 && hyp_tokenizer_piece(t, end, true).bytes == 13 && hyp_tokenizer_piece(t, -1, true).bytes == 0 && hyp_tokenizer_piece(t, 1 << 30, true).bytes == 0);
+    CHECK(hyp_tokenizer_piece(t, end, false).bytes == 0 && hyp_tokenizer_piece(t, end, true).bytes == 13 &&
+          hyp_tokenizer_piece(t, -1, true).bytes == 0 && hyp_tokenizer_piece(t, 1 << 30, true).bytes == 0);
     out.bytes = 0;
     t->add_bos = t->add_eos = true;
     CHECK(hyp_tokenizer_encode(t, "a", 1, HYP_ENCODE_EDGES, &out) == HYP_OK && out.bytes == 12);
@@ -139,7 +147,8 @@ static void special_tokens(void) {
     unload(v);
     v = load("tests/golden/tok-spm.gguf");
     out = (hyp_buffer){.budget = &budget};
-    CHECK(hyp_tokenizer_encode(&v->tokenizer, "", 0, HYP_ENCODE_EDGES, &out) == HYP_OK && out.bytes == 4 && *(int32_t *)(void *)out.data == 1);
+    CHECK(hyp_tokenizer_encode(&v->tokenizer, "", 0, HYP_ENCODE_EDGES, &out) == HYP_OK && out.bytes == 4 &&
+          *(int32_t *)(void *)out.data == 1);
     hyp_buffer_deinit(&out);
     unload(v);
 }

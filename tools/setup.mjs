@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Installs what is missing, builds what is old, and then does what the command asked for. Every npm script comes through here.
 // usage: setup.mjs [build | start | test | peers | bench | web] [arguments]
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -42,8 +42,7 @@ function installPackages(groups) {
   say(`installing Debian packages: ${missing.join(' ')}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const apt = (...argv) => (isRoot ? run('apt-get', argv, { env, stdio: ['ignore', 'ignore', 'inherit'] }) : run('sudo', ['-n', 'apt-get', ...argv], { env, stdio: ['ignore', 'ignore', 'inherit'] }));
-  const install = () => apt('install', '-y', '--no-install-recommends', ...missing);
-  if (install() !== 0 && (apt('update', '-qq') !== 0 || install() !== 0)) fail(`installing failed; by hand:\n    sudo apt-get update && sudo ${command}`);
+  if (apt('update', '-qq') !== 0 || apt('install', '-y', '--no-install-recommends', ...missing) !== 0) fail(`installing failed; by hand:\n    sudo apt-get update && sudo ${command}`);
 }
 
 /** npm's packages of `dir`, when its lock file has changed since they were installed. */
@@ -58,24 +57,28 @@ function installModules(dir, what) {
   writeFileSync(mark, stamp);
 }
 
-function build(preset) {
+async function build(preset) {
   const dir = join(root, 'build', preset);
   if (!existsSync(join(dir, 'build.ninja'))) {
     say(`configuring ${preset}`);
     if (run('cmake', ['--preset', preset], { stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) fail(`cmake --preset ${preset} failed`);
   }
-  const pending = spawnSync('ninja', ['-C', dir, '-n'], { encoding: 'utf8' }).stdout ?? '';
-  if (pending.includes('no work to do')) return;
-  say(`building ${preset}`);
-  const { status, stdout, stderr } = spawnSync('cmake', ['--build', dir, '-j2'], { cwd: root, encoding: 'utf8' });
-  if (status !== 0) fail(`building ${preset} failed\n${stdout}${stderr}`);
+  // Said only when there is something to wait for.
+  const announce = setTimeout(() => say(`building ${preset}`), 400);
+  const child = spawn('cmake', ['--build', dir, '-j2'], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  child.stdout.on('data', data => (output += data));
+  child.stderr.on('data', data => (output += data));
+  const code = await new Promise(resolve => child.on('error', () => resolve(1)).on('close', resolve));
+  clearTimeout(announce);
+  if (code !== 0) fail(`building ${preset} failed\n${output}`);
 }
 
-function prepare(...groups) {
+async function prepare(...groups) {
   installPackages(groups);
   installModules(root, 'for the build and the tests');
-  build('wasm');
-  if (groups.includes('native')) build('native');
+  await build('wasm');
+  if (groups.includes('native')) await build('native');
 }
 
 const node = (file, ...argv) => run(process.execPath, [join(root, file), ...argv]);
@@ -86,28 +89,28 @@ function peers() {
 
 switch (task) {
   case 'build':
-    prepare('wasm');
+    await prepare('wasm');
     break;
   case 'start':
-    prepare('wasm');
+    await prepare('wasm');
     process.exit(args.length ? node('glue/cli.js', ...args) : node('glue/cli.js', 'run', 'story', 'Once upon a time', '-s', '2', '-t', '0.7'));
     break;
   case 'web':
-    prepare('wasm');
+    await prepare('wasm');
     process.exit(node('tools/serve.mjs', ...args));
     break;
   case 'test':
-    prepare('wasm', 'native', 'tests');
-    for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) build(preset);
+    await prepare('wasm', 'native', 'tests');
+    for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) await build(preset);
     process.exit(node('tests/run.mjs', ...args));
     break;
   case 'peers':
-    prepare('wasm', 'native');
+    await prepare('wasm', 'native');
     peers();
     process.exit(node('tests/peers/run.mjs', ...args));
     break;
   case 'bench':
-    prepare('wasm', 'native', 'tests');
+    await prepare('wasm', 'native', 'tests');
     peers();
     process.exit(node('tests/bench/run.mjs', ...args));
     break;

@@ -29,9 +29,7 @@ static uint32_t stop_count;
 
 // Asyncify's record: where it writes, and where that ends.
 static char unwind_stack[UNWIND_BYTES];
-static struct {
-    void *at, *end;
-} unwind;
+static struct { void *at, *end; } unwind;
 
 EXPORT(unwind_buffer) void *unwind_buffer(void) {
     unwind.at = unwind_stack;
@@ -64,7 +62,9 @@ EXPORT(version) const char *version(void) { return HYPERION_VERSION; }
 EXPORT(status_name) const char *status_name(int32_t status) { return hyp_status_name((hyp_status)status); }
 EXPORT(status_message) const char *status_message(int32_t status) { return hyp_status_message((hyp_status)status); }
 
-EXPORT(engine_create) hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask) { return hyp_engine_create(&(hyp_engine_config){.memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask}); }
+EXPORT(engine_create) hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask) {
+    return hyp_engine_create(&(hyp_engine_config){.memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask});
+}
 EXPORT(engine_destroy) void engine_destroy(hyp_engine *engine) { hyp_engine_destroy(engine); }
 EXPORT(engine_error) const char *engine_error(const hyp_engine *engine) { return hyp_engine_error(engine); }
 EXPORT(engine_stats) hyp_status engine_stats(const hyp_engine *engine) {
@@ -99,7 +99,8 @@ static bool sink_write(void *context, const void *data, size_t bytes) {
 // May suspend. The model's address is the result's data.
 EXPORT(model_open) hyp_status model_open(hyp_engine *engine, uint32_t context) {
     hyp_model *model = NULL;
-    hyp_status status = hyp_model_open(engine, sources, source_count, &(hyp_model_config){.context = context, .progress = progress}, &model);
+    hyp_status status =
+        hyp_model_open(engine, sources, source_count, &(hyp_model_config){.context = context, .progress = progress}, &model);
     return give(status, model, 0);
 }
 EXPORT(model_close) void model_close(hyp_model *model) { hyp_model_close(model); }
@@ -110,12 +111,19 @@ EXPORT(model_facts) hyp_status model_facts(const hyp_model *model) {
     const struct {
         const char *key;
         double value;
-    } numbers[] = {{"context", f.context}, {"dim", f.dim}, {"layers", f.layers}, {"heads", f.heads}, {"kvHeads", f.kv_heads}, {"vocab", f.vocab}, {"parameters", (double)f.parameters}, {"weightBytes", (double)f.weight_bytes}, {"bos", f.bos}, {"eos", f.eos}};
+    } numbers[] = {{"context", f.context},
+                   {"dim", f.dim},
+                   {"layers", f.layers},
+                   {"heads", f.heads},
+                   {"kvHeads", f.kv_heads},
+                   {"vocab", f.vocab},
+                   {"parameters", (double)f.parameters},
+                   {"weightBytes", (double)f.weight_bytes},
+                   {"bos", f.bos},
+                   {"eos", f.eos}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
     hyp_json_bool(&json, "addsBos", f.adds_bos);
-    static const struct {
-        const char *key, *name;
-    } texts[] = {{"general.name", "name"}, {"tokenizer.chat_template", "chatTemplate"}};
+    static const struct { const char *key, *name; } texts[] = {{"general.name", "name"}, {"tokenizer.chat_template", "chatTemplate"}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         size_t bytes;
         const char *text = hyp_model_metadata(model, texts[i].key, &bytes);
@@ -154,14 +162,29 @@ EXPORT(quantize) hyp_status quantize(hyp_engine *engine) {
 
 EXPORT(session_create) hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile) {
     hyp_session *session = NULL;
-    hyp_status status = hyp_session_create(model, &(hyp_session_config){.context = context, .batch = batch, .cache = (hyp_cache)cache, .profile = profile}, &session);
+    hyp_status status = hyp_session_create(
+        model, &(hyp_session_config){.context = context, .batch = batch, .cache = (hyp_cache)cache, .profile = profile}, &session);
     return give(status, session, 0);
 }
 EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
 
-EXPORT(sampling_set) void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p, float repeat_penalty, float frequency_penalty, float presence_penalty, uint32_t penalty_last, float mirostat_tau, float mirostat_eta, double seed) {
-    sampling = (hyp_sampling){.temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p, .typical_p = typical_p, .repeat_penalty = repeat_penalty, .frequency_penalty = frequency_penalty, .presence_penalty = presence_penalty,
-                              .penalty_last = penalty_last, .mirostat_tau = mirostat_tau, .mirostat_eta = mirostat_eta, .seed = (uint64_t)seed, .bias = biases};
+EXPORT(sampling_set)
+void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p, float repeat_penalty,
+                  float frequency_penalty, float presence_penalty, uint32_t penalty_last, float mirostat_tau, float mirostat_eta,
+                  double seed) {
+    sampling = (hyp_sampling){.temperature = temperature,
+                              .top_k = top_k,
+                              .top_p = top_p,
+                              .min_p = min_p,
+                              .typical_p = typical_p,
+                              .repeat_penalty = repeat_penalty,
+                              .frequency_penalty = frequency_penalty,
+                              .presence_penalty = presence_penalty,
+                              .penalty_last = penalty_last,
+                              .mirostat_tau = mirostat_tau,
+                              .mirostat_eta = mirostat_eta,
+                              .seed = (uint64_t)seed,
+                              .bias = biases};
     stop_count = 0;
 }
 EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
@@ -171,7 +194,9 @@ EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
 }
 // Input: `count` int32 tokens, then `stop_texts` terminated texts.
 EXPORT(session_begin) hyp_status session_begin(hyp_session *session, uint32_t count, uint32_t stop_texts) {
-    if (stop_texts > MAX_STOPS) return hyp_fail(&session->model->engine->fault, HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_texts, MAX_STOPS);
+    if (stop_texts > MAX_STOPS)
+        return hyp_fail(&session->model->engine->fault, HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_texts,
+                        MAX_STOPS);
     const char *text = (const char *)input.data + count * sizeof(int32_t);
     for (uint32_t i = 0; i < stop_texts; i++) {
         stops[i] = text;
@@ -208,14 +233,22 @@ static void scored(void *context, uint32_t position, const float *log_probabilit
     (void)context;
     host_scored(position, log_probabilities);
 }
-EXPORT(session_score) hyp_status session_score(hyp_session *session, uint32_t count) { return hyp_session_score(session, (const int32_t *)(const void *)input.data, count, scored, NULL); }
+EXPORT(session_score) hyp_status session_score(hyp_session *session, uint32_t count) {
+    return hyp_session_score(session, (const int32_t *)(const void *)input.data, count, scored, NULL);
+}
 EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
     hyp_session_stats s = hyp_session_describe(session);
     begin_json();
     const struct {
         const char *key;
         double value;
-    } numbers[] = {{"context", s.context}, {"used", s.used}, {"promptTokens", s.prompt_tokens}, {"reusedTokens", s.reused}, {"answerTokens", s.answer_tokens}, {"promptMs", (double)s.prompt_ns / 1e6}, {"answerMs", (double)s.answer_ns / 1e6}};
+    } numbers[] = {{"context", s.context},
+                   {"used", s.used},
+                   {"promptTokens", s.prompt_tokens},
+                   {"reusedTokens", s.reused},
+                   {"answerTokens", s.answer_tokens},
+                   {"promptMs", (double)s.prompt_ns / 1e6},
+                   {"answerMs", (double)s.answer_ns / 1e6}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
     hyp_json_open(&json, "operationMs", '{');
     for (uint32_t i = 0; hyp_op_name(i); i++) hyp_json_number(&json, hyp_op_name(i), (double)s.op_ns[i] / 1e6);

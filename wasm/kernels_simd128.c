@@ -16,7 +16,8 @@ static inline v128_t half_bits(v128_t wide) { return wasm_v128_and(wasm_i32x4_sh
 
 static inline f8 f16_load(const void *p) {
     v128_t h = wasm_v128_load(p), up = wasm_f32x4_splat(0x1p112f);
-    v128_t halves[2] = {wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(h)), up), wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(h)), up)};
+    v128_t halves[2] = {wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(h)), up),
+                        wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(h)), up)};
     return f8_load(halves);
 }
 
@@ -63,7 +64,8 @@ static inline act_row act_at(const void *x, size_t stride, uint32_t t, uint32_t 
 
 // A block's term of eight rows: d and m hold eight halves, `isum` two quads of exact sums (for Q4_0 less 8 * total already).
 // The product with 2^112 * scale is exact up to the one rounding that the reference makes.
-static inline __attribute__((always_inline)) void add_term(v128_t sum[2], const v128_t isum[2], v128_t d, v128_t m, float scale, int32_t total, const bool minimum) {
+static inline __attribute__((always_inline)) void add_term(v128_t sum[2], const v128_t isum[2], v128_t d, v128_t m, float scale,
+                                                           int32_t total, const bool minimum) {
     v128_t up = wasm_f32x4_splat(scale * 0x1p112f);
     v128_t low = wasm_f32x4_mul(wasm_f32x4_mul(half_bits(wasm_i32x4_extend_low_i16x8(d)), up), wasm_f32x4_convert_i32x4(isum[0]));
     v128_t high = wasm_f32x4_mul(wasm_f32x4_mul(half_bits(wasm_i32x4_extend_high_i16x8(d)), up), wasm_f32x4_convert_i32x4(isum[1]));
@@ -79,7 +81,8 @@ static inline __attribute__((always_inline)) void add_term(v128_t sum[2], const 
 #define DOT(acc, w, x) acc = wasm_i32x4_add(acc, wasm_i32x4_dot_i16x8(w, x))
 
 #ifdef __wasm_relaxed_simd__
-static inline __attribute__((always_inline)) void block_q4(v128_t isum[][2], const uint8_t *w, const act_row *a, uint32_t b, const uint32_t tokens) {
+static inline __attribute__((always_inline)) void block_q4(v128_t isum[][2], const uint8_t *w, const act_row *a, uint32_t b,
+                                                           const uint32_t tokens) {
     const v128_t mask = wasm_i8x16_splat(15);
     for (uint32_t v = 0; v < 4; v++) {
         v128_t n0 = wasm_v128_load(w + 32 * v), n1 = wasm_v128_load(w + 32 * v + 16);
@@ -95,13 +98,15 @@ static inline __attribute__((always_inline)) void block_q4(v128_t isum[][2], con
     }
 }
 #else
-static inline __attribute__((always_inline)) void block_q4(v128_t isum[][2], const uint8_t *w, const act_row *a, uint32_t b, const uint32_t tokens) {
+static inline __attribute__((always_inline)) void block_q4(v128_t isum[][2], const uint8_t *w, const act_row *a, uint32_t b,
+                                                           const uint32_t tokens) {
     const v128_t m0 = wasm_i16x8_splat(0x000F), m1 = wasm_i16x8_splat(0x00F0), m2 = wasm_i16x8_splat(0x0F00);
     if (tokens == 1) { // bits 4 and 8 stay in place
         v128_t s1[2] = {wasm_i32x4_splat(0), wasm_i32x4_splat(0)}, s2[2] = {wasm_i32x4_splat(0), wasm_i32x4_splat(0)};
         for (uint32_t v = 0; v < 4; v++) {
             const int16_t *q = a->q + b * 32 + 8 * v;
-            v128_t x0 = wasm_v128_load32_splat(q), x1 = wasm_v128_load32_splat(q + 2), x2 = wasm_v128_load32_splat(q + 4), x3 = wasm_v128_load32_splat(q + 6);
+            v128_t x0 = wasm_v128_load32_splat(q), x1 = wasm_v128_load32_splat(q + 2), x2 = wasm_v128_load32_splat(q + 4),
+                   x3 = wasm_v128_load32_splat(q + 6);
             for (uint32_t h = 0; h < 2; h++) {
                 v128_t n = wasm_v128_load(w + 64 * h + 16 * v);
                 DOT(isum[0][h], wasm_v128_and(n, m0), x0);
@@ -110,7 +115,8 @@ static inline __attribute__((always_inline)) void block_q4(v128_t isum[][2], con
                 DOT(isum[0][h], wasm_u16x8_shr(n, 12), x3);
             }
         }
-        for (uint32_t h = 0; h < 2; h++) isum[0][h] = wasm_i32x4_add(isum[0][h], wasm_i32x4_add(wasm_i32x4_shr(s1[h], 4), wasm_i32x4_shr(s2[h], 8)));
+        for (uint32_t h = 0; h < 2; h++)
+            isum[0][h] = wasm_i32x4_add(isum[0][h], wasm_i32x4_add(wasm_i32x4_shr(s1[h], 4), wasm_i32x4_shr(s2[h], 8)));
         return;
     }
     for (uint32_t v = 0; v < 4; v++) {
@@ -127,7 +133,8 @@ static inline __attribute__((always_inline)) void block_q4(v128_t isum[][2], con
 }
 #endif
 
-static inline __attribute__((always_inline)) void block_q8(v128_t isum[][2], const uint8_t *w, const act_row *a, uint32_t b, const uint32_t tokens) {
+static inline __attribute__((always_inline)) void block_q8(v128_t isum[][2], const uint8_t *w, const act_row *a, uint32_t b,
+                                                           const uint32_t tokens) {
     for (uint32_t v = 0; v < 16; v++) { // (8 rows x 2 columns)
         v128_t n = wasm_v128_load(w + 16 * v), w0 = wasm_i16x8_extend_low_i8x16(n), w1 = wasm_i16x8_extend_high_i8x16(n);
         for (uint32_t t = 0; t < tokens; t++) {
@@ -144,7 +151,8 @@ static inline __attribute__((always_inline)) void block_q8(v128_t isum[][2], con
 }
 
 // Eight rows times `tokens` (a constant after inlining), any of the block formats.
-static inline __attribute__((always_inline)) void tile(float *y, size_t ys, const uint8_t *w, uint32_t cols, const void *x, size_t xs, uint32_t t0, const uint32_t tokens, const hyp_format format) {
+static inline __attribute__((always_inline)) void tile(float *y, size_t ys, const uint8_t *w, uint32_t cols, const void *x, size_t xs,
+                                                       uint32_t t0, const uint32_t tokens, const hyp_format format) {
     const uint32_t blocks = cols / HYP_BLOCK, head = format == HYP_Q4_1 ? 32 : 16, elems = format == HYP_Q8_0 ? 256 : 128;
     act_row a[4];
     v128_t sum[4][2];
@@ -152,17 +160,16 @@ static inline __attribute__((always_inline)) void tile(float *y, size_t ys, cons
     for (uint32_t b = 0; b < blocks; b++, w += head + elems) {
         v128_t isum[4][2];
         for (uint32_t t = 0; t < tokens; t++) isum[t][0] = isum[t][1] = wasm_i32x4_splat(format == HYP_Q4_0 ? -8 * a[t].total[b] : 0);
-        if (format == HYP_Q8_0)
-            block_q8(isum, w + head, a, b, tokens);
-        else
-            block_q4(isum, w + head, a, b, tokens);
+        if (format == HYP_Q8_0) block_q8(isum, w + head, a, b, tokens);
+        else block_q4(isum, w + head, a, b, tokens);
         v128_t d = wasm_v128_load(w), m = format == HYP_Q4_1 ? wasm_v128_load(w + 16) : d;
         for (uint32_t t = 0; t < tokens; t++) add_term(sum[t], isum[t], d, m, a[t].scale[b], a[t].total[b], format == HYP_Q4_1);
     }
     for (uint32_t t = 0; t < tokens; t++) wasm_v128_store(y + (t0 + t) * ys, sum[t][0]), wasm_v128_store(y + (t0 + t) * ys + 4, sum[t][1]);
 }
 
-static inline __attribute__((always_inline)) void matmul(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens, const hyp_format format) {
+static inline __attribute__((always_inline)) void matmul(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x,
+                                                         size_t xs, uint32_t tokens, const hyp_format format) {
     size_t group_bytes = hyp_group_bytes(format, cols);
     const uint8_t *in = w;
     for (uint32_t g = 0; g < groups; g++, in += group_bytes, y += HYP_GROUP) {
@@ -172,9 +179,15 @@ static inline __attribute__((always_inline)) void matmul(float *y, size_t ys, co
     }
 }
 
-static void matmul_q4_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul(y, ys, w, groups, cols, x, xs, tokens, HYP_Q4_0); }
-static void matmul_q4_1(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul(y, ys, w, groups, cols, x, xs, tokens, HYP_Q4_1); }
-static void matmul_q8_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul(y, ys, w, groups, cols, x, xs, tokens, HYP_Q8_0); }
+static void matmul_q4_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul(y, ys, w, groups, cols, x, xs, tokens, HYP_Q4_0);
+}
+static void matmul_q4_1(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul(y, ys, w, groups, cols, x, xs, tokens, HYP_Q4_1);
+}
+static void matmul_q8_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul(y, ys, w, groups, cols, x, xs, tokens, HYP_Q8_0);
+}
 
 uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {
     uint32_t isa = hyp_port_caps()->isa & isa_mask;

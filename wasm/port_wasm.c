@@ -33,8 +33,7 @@ void *hyp_port_map(size_t bytes) {
     for (run **link = &free_runs; *link; link = &(*link)->next) {
         run *r = *link;
         if (r->bytes < bytes) continue;
-        if (r->bytes == bytes)
-            *link = r->next;
+        if (r->bytes == bytes) *link = r->next;
         else { // its front; the rest stays in place
             run *rest = (run *)(void *)((char *)r + bytes);
             *rest = (run){r->next, r->bytes - bytes};
@@ -55,9 +54,12 @@ void hyp_port_unmap(void *memory, size_t bytes) {
     while (*link && *link < fresh) before = *link, link = &(*link)->next;
     *fresh = (run){*link, bytes};
     *link = fresh;
-    if (fresh->next && (char *)fresh + fresh->bytes == (char *)fresh->next) *fresh = (run){fresh->next->next, fresh->bytes + fresh->next->bytes};
+    if (fresh->next && (char *)fresh + fresh->bytes == (char *)fresh->next)
+        *fresh = (run){fresh->next->next, fresh->bytes + fresh->next->bytes};
     if (before && (char *)before + before->bytes == (char *)fresh) *before = (run){fresh->next, before->bytes + fresh->bytes};
 }
 
-hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes) { return (hyp_status)host_read(handle, (double)offset, dst, bytes); }
+hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes) {
+    return (hyp_status)host_read(handle, (double)offset, dst, bytes);
+}
 uint64_t hyp_port_now_ns(void) { return (uint64_t)(host_now() * 1e6); }

@@ -7,15 +7,42 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint16_t hyp_load_u16(const void *p) { const uint8_t *b = p; return (uint16_t)(b[0] | b[1] << 8); }
-static inline uint32_t hyp_load_u32(const void *p) { const uint8_t *b = p; return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24; }
-static inline uint64_t hyp_load_u64(const void *p) { const uint8_t *b = p; return hyp_load_u32(b) | (uint64_t)hyp_load_u32(b + 4) << 32; }
-static inline void hyp_store_u16(void *p, uint16_t v) { uint8_t *b = p; b[0] = (uint8_t)v; b[1] = (uint8_t)(v >> 8); }
-static inline void hyp_store_u32(void *p, uint32_t v) { hyp_store_u16(p, (uint16_t)v); hyp_store_u16((uint8_t *)p + 2, (uint16_t)(v >> 16)); }
-static inline void hyp_store_u64(void *p, uint64_t v) { hyp_store_u32(p, (uint32_t)v); hyp_store_u32((uint8_t *)p + 4, (uint32_t)(v >> 32)); }
+static inline uint16_t hyp_load_u16(const void *p) {
+    const uint8_t *b = p;
+    return (uint16_t)(b[0] | b[1] << 8);
+}
+static inline uint32_t hyp_load_u32(const void *p) {
+    const uint8_t *b = p;
+    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+static inline uint64_t hyp_load_u64(const void *p) {
+    const uint8_t *b = p;
+    return hyp_load_u32(b) | (uint64_t)hyp_load_u32(b + 4) << 32;
+}
+static inline void hyp_store_u16(void *p, uint16_t v) {
+    uint8_t *b = p;
+    b[0] = (uint8_t)v;
+    b[1] = (uint8_t)(v >> 8);
+}
+static inline void hyp_store_u32(void *p, uint32_t v) {
+    hyp_store_u16(p, (uint16_t)v);
+    hyp_store_u16((uint8_t *)p + 2, (uint16_t)(v >> 16));
+}
+static inline void hyp_store_u64(void *p, uint64_t v) {
+    hyp_store_u32(p, (uint32_t)v);
+    hyp_store_u32((uint8_t *)p + 4, (uint32_t)(v >> 32));
+}
 
-static inline float hyp_bits_f32(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
-static inline uint32_t hyp_f32_bits(float f) { uint32_t bits; memcpy(&bits, &f, 4); return bits; }
+static inline float hyp_bits_f32(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+static inline uint32_t hyp_f32_bits(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    return bits;
+}
 
 // IEEE binary16 to binary32, exact, infinities and NaN kept.
 static inline float hyp_f16_to_f32(uint16_t h) {

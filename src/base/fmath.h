@@ -7,9 +7,9 @@
 
 // e^x, relative error below 4e-7; 0 under -87.3, infinity above 88.7. NaN stays NaN.
 float hyp_expf(float x);
-float hyp_tanhf(float x);               // absolute error below 4e-7
-double hyp_log(double x);               // x > 0, relative error below 1e-14
-double hyp_pow(double base, double exponent); // base > 0
+float hyp_tanhf(float x);                                    // absolute error below 4e-7
+double hyp_log(double x);                                    // x > 0, relative error below 1e-14
+double hyp_pow(double base, double exponent);                // base > 0
 void hyp_sincos(double angle, double *sine, double *cosine); // |angle| below 1e6, absolute error below 1e-11
 
 static inline float hyp_sqrtf(float x) { return __builtin_sqrtf(x); } // correctly rounded by IEEE 754

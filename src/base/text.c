@@ -58,8 +58,7 @@ size_t hyp_vformat(char *out, size_t size, const char *format, va_list args) {
         } else if (*p == 'u' || *p == 'x') {
             uint64_t v = size_type ? va_arg(args, size_t) : wide ? va_arg(args, unsigned long long) : va_arg(args, unsigned);
             n = digits(text, v, *p == 'x' ? 16 : 10);
-        } else
-            text[n++] = *p == 'c' ? (char)va_arg(args, int) : *p;
+        } else text[n++] = *p == 'c' ? (char)va_arg(args, int) : *p;
         while (width > n) put(&s, zero ? "0" : " ", 1), width--;
         put(&s, text, n);
     }

@@ -8,9 +8,9 @@
 typedef enum hyp_format { HYP_F32, HYP_F16, HYP_BF16, HYP_Q8_0, HYP_Q4_0, HYP_Q4_1, HYP_FORMATS } hyp_format;
 
 typedef struct hyp_format_info {
-    const char *name;      // as the field writes it: "Q4_0"
-    uint32_t gguf;         // the file's type number
-    uint16_t block_elems;  // elements that share a scale; a row is a whole number of blocks
+    const char *name;     // as the field writes it: "Q4_0"
+    uint32_t gguf;        // the file's type number
+    uint16_t block_elems; // elements that share a scale; a row is a whole number of blocks
     uint16_t block_bytes;
     void (*dequantize)(float *dst, const void *src, uint32_t count); // `count` elements, whole blocks
     void (*quantize)(void *dst, const float *src, uint32_t count);   // NULL: only read

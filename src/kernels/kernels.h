@@ -28,7 +28,8 @@ typedef void hyp_pack_fn(void *dst, const void *src, uint32_t rows, uint32_t col
 typedef void hyp_unpack_fn(float *dst, const void *group, uint32_t row, uint32_t cols);
 // y[t * y_stride + r] = sum over c of w[r][c] * x[t][c], for r < groups * HYP_GROUP and t < tokens.
 // `x`: rows of `x_stride` bytes, floats for F32 / F16 / BF16, what `quantize` wrote for the others. y_stride in floats.
-typedef void hyp_matmul_fn(float *y, size_t y_stride, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t x_stride, uint32_t tokens);
+typedef void hyp_matmul_fn(float *y, size_t y_stride, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t x_stride,
+                           uint32_t tokens);
 
 typedef struct hyp_kernels {
     struct {
@@ -42,12 +43,13 @@ typedef struct hyp_kernels {
     void (*quantize)(void *dst, const float *x, uint32_t cols);
     uint32_t act_elem_bytes; // 1 or 2, the tier's choice
 
-    void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n, float eps); // y = x / sqrt(mean(x^2) + eps) * weight; y may be x
-    void (*add)(float *y, const float *x, uint32_t n);                                      // y += x
-    void (*silu_mul)(float *y, const float *gate, const float *up, uint32_t n);             // y = gate / (1 + e^-gate) * up; y may be gate
-    void (*gelu_mul)(float *y, const float *gate, const float *up, uint32_t n);             // tanh approximation of GELU; y may be gate
-    void (*softmax)(float *x, uint32_t n);                                                  // in place, n >= 1
-    void (*softcap)(float *x, uint32_t n, float cap);                                       // x = cap tanh(x / cap)
+    void (*rms_norm)(float *y, const float *x, const float *weight, uint32_t n,
+                     float eps);                                                // y = x / sqrt(mean(x^2) + eps) * weight; y may be x
+    void (*add)(float *y, const float *x, uint32_t n);                          // y += x
+    void (*silu_mul)(float *y, const float *gate, const float *up, uint32_t n); // y = gate / (1 + e^-gate) * up; y may be gate
+    void (*gelu_mul)(float *y, const float *gate, const float *up, uint32_t n); // tanh approximation of GELU; y may be gate
+    void (*softmax)(float *x, uint32_t n);                                      // in place, n >= 1
+    void (*softcap)(float *x, uint32_t n, float cap);                           // x = cap tanh(x / cap)
     // Rotates pairs: (x[i], x[i + half]) when `neox`, else (x[2i], x[2i + 1]), by the angles' (cosine, sine) table of `half` pairs.
     void (*rope)(float *x, const float *cosine_sine, uint32_t half, bool neox);
 
@@ -66,7 +68,9 @@ void hyp_kernels_scalar(hyp_kernels *table);
 static inline bool hyp_format_is_float(hyp_format f) { return f == HYP_F32 || f == HYP_F16 || f == HYP_BF16; }
 // Bytes of a packed group of HYP_GROUP rows; the same in every tier.
 static inline size_t hyp_group_bytes(hyp_format f, uint32_t cols) { return HYP_GROUP * hyp_format_row_bytes(f, cols); }
-static inline size_t hyp_act_bytes(const hyp_kernels *k, uint32_t cols) { return ((size_t)cols / HYP_BLOCK * 8 + (size_t)cols * k->act_elem_bytes + 63) & ~(size_t)63; }
+static inline size_t hyp_act_bytes(const hyp_kernels *k, uint32_t cols) {
+    return ((size_t)cols / HYP_BLOCK * 8 + (size_t)cols * k->act_elem_bytes + 63) & ~(size_t)63;
+}
 static inline size_t hyp_kv_bytes(hyp_kv_format f, uint32_t n) { return f == HYP_KV_F16 ? 2 * (size_t)n : (size_t)n / 32 * 34; }
 
 // ---- Packed layouts shared by tiers (pack.c). Per block of 32 columns: HYP_GROUP scales (F16; Q4_1: then HYP_GROUP minima), then the elements.

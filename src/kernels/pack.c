@@ -41,7 +41,8 @@ static void unpack_q4(float *dst, const void *group, uint32_t row, uint32_t cols
     uint32_t packed = HYP_GROUP * (head + 16);
     for (uint32_t b = 0; b < cols / HYP_BLOCK; b++) {
         const uint8_t *in = (const uint8_t *)group + (size_t)b * packed, *elems = in + HYP_GROUP * head;
-        float d = hyp_f16_to_f32(hyp_load_u16(in + 2 * row)), m = head == 4 ? hyp_f16_to_f32(hyp_load_u16(in + 2 * HYP_GROUP + 2 * row)) : 0;
+        float d = hyp_f16_to_f32(hyp_load_u16(in + 2 * row)),
+              m = head == 4 ? hyp_f16_to_f32(hyp_load_u16(in + 2 * HYP_GROUP + 2 * row)) : 0;
         for (uint32_t c = 0; c < HYP_BLOCK; c++) {
             place p = at(row, c);
             int q = elems[p.byte] >> p.shift & 15;

@@ -13,10 +13,12 @@ static void pack_rows(void *dst, const void *src, uint32_t rows, size_t row_byte
 // Eight partial sums folded in the order that kernels.h states.
 static float fold(const float s[8]) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
 
-#define FORMAT(name, format)                                                                                                                                                        \
-    static void pack_##name(void *dst, const void *src, uint32_t rows, uint32_t cols) { pack_rows(dst, src, rows, hyp_format_row_bytes(format, cols)); }                            \
-    static void unpack_##name(float *dst, const void *group, uint32_t row, uint32_t cols) {                                                                                         \
-        hyp_formats[format].dequantize(dst, (const uint8_t *)group + row * hyp_format_row_bytes(format, cols), cols);                                                               \
+#define FORMAT(name, format)                                                                                                               \
+    static void pack_##name(void *dst, const void *src, uint32_t rows, uint32_t cols) {                                                    \
+        pack_rows(dst, src, rows, hyp_format_row_bytes(format, cols));                                                                     \
+    }                                                                                                                                      \
+    static void unpack_##name(float *dst, const void *group, uint32_t row, uint32_t cols) {                                                \
+        hyp_formats[format].dequantize(dst, (const uint8_t *)group + row * hyp_format_row_bytes(format, cols), cols);                      \
     }
 FORMAT(f32, HYP_F32)
 FORMAT(f16, HYP_F16)
@@ -27,7 +29,8 @@ FORMAT(q4_1, HYP_Q4_1)
 #undef FORMAT
 
 // Products with float activations: element c of every row at once, ascending c.
-static void matmul_float(float *y, size_t y_stride, const void *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride, uint32_t tokens, hyp_format format) {
+static void matmul_float(float *y, size_t y_stride, const void *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride,
+                         uint32_t tokens, hyp_format format) {
     size_t row_bytes = hyp_format_row_bytes(format, cols), elem = hyp_formats[format].block_bytes;
     for (uint32_t t = 0; t < tokens; t++) {
         const float *in = (const float *)((const uint8_t *)x + t * x_stride);
@@ -42,13 +45,20 @@ static void matmul_float(float *y, size_t y_stride, const void *w, uint32_t rows
     }
 }
 
-static void matmul_f32(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_F32); }
-static void matmul_f16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_F16); }
-static void matmul_bf16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_BF16); }
+static void matmul_f32(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_F32);
+}
+static void matmul_f16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_F16);
+}
+static void matmul_bf16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_BF16);
+}
 
 // Products with 8-bit activations: an exact integer sum per block, then one float term per block.
 //   Q8_0, Q4_0: (d_w * d_x) * isum          Q4_1: (d_w * d_x) * isum + (m_w * d_x) * sum(q_x), the two added before the accumulator
-static void matmul_blocks(float *y, size_t y_stride, const void *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride, uint32_t tokens, hyp_format format) {
+static void matmul_blocks(float *y, size_t y_stride, const void *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride,
+                          uint32_t tokens, hyp_format format) {
     uint32_t blocks = cols / HYP_BLOCK, block_bytes = hyp_formats[format].block_bytes;
     for (uint32_t t = 0; t < tokens; t++) {
         const float *scale = (const float *)((const uint8_t *)x + t * x_stride);
@@ -67,19 +77,23 @@ static void matmul_blocks(float *y, size_t y_stride, const void *w, uint32_t row
                 }
                 const uint8_t *nibbles = block + (format == HYP_Q4_1 ? 4 : 2);
                 for (uint32_t i = 0; i < 16; i++) isum += (nibbles[i] & 15) * q[b * 32 + i] + (nibbles[i] >> 4) * q[b * 32 + 16 + i];
-                if (format == HYP_Q4_0)
-                    sum += d * (float)(isum - 8 * total[b]);
-                else
-                    sum += d * (float)isum + (hyp_f16_to_f32(hyp_load_u16(block + 2)) * scale[b]) * (float)total[b];
+                if (format == HYP_Q4_0) sum += d * (float)(isum - 8 * total[b]);
+                else sum += d * (float)isum + (hyp_f16_to_f32(hyp_load_u16(block + 2)) * scale[b]) * (float)total[b];
             }
             y[t * y_stride + r] = sum;
         }
     }
 }
 
-static void matmul_q8_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q8_0); }
-static void matmul_q4_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q4_0); }
-static void matmul_q4_1(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q4_1); }
+static void matmul_q8_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q8_0);
+}
+static void matmul_q4_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q4_0);
+}
+static void matmul_q4_1(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q4_1);
+}
 
 static void quantize(void *dst, const float *x, uint32_t cols) {
     uint32_t blocks = cols / HYP_BLOCK;
@@ -173,10 +187,18 @@ static void mix(float *y, const float *p, const void *v, size_t stride, uint32_t
     }
 }
 
-static void scores_f16(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) { scores(out, q, k, stride, count, n, scale, HYP_KV_F16); }
-static void scores_q8(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) { scores(out, q, k, stride, count, n, scale, HYP_KV_Q8_0); }
-static void mix_f16(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) { mix(y, p, v, stride, count, n, HYP_KV_F16); }
-static void mix_q8(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) { mix(y, p, v, stride, count, n, HYP_KV_Q8_0); }
+static void scores_f16(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) {
+    scores(out, q, k, stride, count, n, scale, HYP_KV_F16);
+}
+static void scores_q8(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) {
+    scores(out, q, k, stride, count, n, scale, HYP_KV_Q8_0);
+}
+static void mix_f16(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) {
+    mix(y, p, v, stride, count, n, HYP_KV_F16);
+}
+static void mix_q8(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) {
+    mix(y, p, v, stride, count, n, HYP_KV_Q8_0);
+}
 
 void hyp_kernels_scalar(hyp_kernels *table) {
     *table = (hyp_kernels){

@@ -18,7 +18,11 @@ typedef int8_t s8x __attribute__((vector_size(8)));
 
 static inline f8 f16_load(const void *p);
 
-static inline f8 f8_load(const void *p) { f8 v; memcpy(&v, p, 32); return v; }
+static inline f8 f8_load(const void *p) {
+    f8 v;
+    memcpy(&v, p, 32);
+    return v;
+}
 static inline void f8_store(void *p, f8 v) { memcpy(p, &v, 32); }
 static inline f8 f8_all(float x) { return (f8){x, x, x, x, x, x, x, x}; }
 static inline f8 f8_load_part(const float *p, uint32_t n, float rest) {
@@ -154,46 +158,47 @@ static inline f8 q8_load(const uint8_t *row, uint32_t i) {
 }
 
 // n is a multiple of 8 for F16 and of 32 for Q8_0: heads are. Four keys at a time share the loads of q.
-#define VEC_KV(name, LOAD)                                                                                                            \
-    static void vec_scores_##name(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) { \
-        const uint8_t *key = k;                                                                                                       \
-        uint32_t j = 0;                                                                                                               \
-        for (; j + 4 <= count; j += 4, key += 4 * stride) {                                                                           \
-            f8 a = f8_all(0), b = a, c = a, d = a;                                                                                    \
-            for (uint32_t i = 0; i < n; i += 8) {                                                                                     \
-                f8 x = f8_load(q + i);                                                                                                \
-                a += x * LOAD(key, i);                                                                                                \
-                b += x * LOAD(key + stride, i);                                                                                       \
-                c += x * LOAD(key + 2 * stride, i);                                                                                   \
-                d += x * LOAD(key + 3 * stride, i);                                                                                   \
-            }                                                                                                                         \
-            out[j] = f8_fold(a) * scale, out[j + 1] = f8_fold(b) * scale, out[j + 2] = f8_fold(c) * scale, out[j + 3] = f8_fold(d) * scale; \
-        }                                                                                                                             \
-        for (; j < count; j++, key += stride) {                                                                                       \
-            f8 a = f8_all(0);                                                                                                         \
-            for (uint32_t i = 0; i < n; i += 8) a += f8_load(q + i) * LOAD(key, i);                                                   \
-            out[j] = f8_fold(a) * scale;                                                                                              \
-        }                                                                                                                             \
-    }                                                                                                                                 \
-    static void vec_mix_##name(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) {                  \
-        uint32_t i = 0;                                                                                                               \
-        for (; i + 32 <= n; i += 32) {                                                                                                \
-            f8 a = f8_all(0), b = a, c = a, d = a;                                                                                    \
-            const uint8_t *row = v;                                                                                                   \
-            for (uint32_t j = 0; j < count; j++, row += stride) {                                                                     \
-                f8 w = f8_all(p[j]);                                                                                                  \
-                a += w * LOAD(row, i);                                                                                                \
-                b += w * LOAD(row, i + 8);                                                                                            \
-                c += w * LOAD(row, i + 16);                                                                                           \
-                d += w * LOAD(row, i + 24);                                                                                           \
-            }                                                                                                                         \
-            f8_store(y + i, a), f8_store(y + i + 8, b), f8_store(y + i + 16, c), f8_store(y + i + 24, d);                             \
-        }                                                                                                                             \
-        for (; i < n; i += 8) {                                                                                                       \
-            f8 a = f8_all(0);                                                                                                         \
-            for (uint32_t j = 0; j < count; j++) a += p[j] * LOAD((const uint8_t *)v + j * stride, i);                                \
-            f8_store(y + i, a);                                                                                                       \
-        }                                                                                                                             \
+#define VEC_KV(name, LOAD)                                                                                                                 \
+    static void vec_scores_##name(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) {     \
+        const uint8_t *key = k;                                                                                                            \
+        uint32_t j = 0;                                                                                                                    \
+        for (; j + 4 <= count; j += 4, key += 4 * stride) {                                                                                \
+            f8 a = f8_all(0), b = a, c = a, d = a;                                                                                         \
+            for (uint32_t i = 0; i < n; i += 8) {                                                                                          \
+                f8 x = f8_load(q + i);                                                                                                     \
+                a += x * LOAD(key, i);                                                                                                     \
+                b += x * LOAD(key + stride, i);                                                                                            \
+                c += x * LOAD(key + 2 * stride, i);                                                                                        \
+                d += x * LOAD(key + 3 * stride, i);                                                                                        \
+            }                                                                                                                              \
+            out[j] = f8_fold(a) * scale, out[j + 1] = f8_fold(b) * scale, out[j + 2] = f8_fold(c) * scale,                                 \
+            out[j + 3] = f8_fold(d) * scale;                                                                                               \
+        }                                                                                                                                  \
+        for (; j < count; j++, key += stride) {                                                                                            \
+            f8 a = f8_all(0);                                                                                                              \
+            for (uint32_t i = 0; i < n; i += 8) a += f8_load(q + i) * LOAD(key, i);                                                        \
+            out[j] = f8_fold(a) * scale;                                                                                                   \
+        }                                                                                                                                  \
+    }                                                                                                                                      \
+    static void vec_mix_##name(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) {                       \
+        uint32_t i = 0;                                                                                                                    \
+        for (; i + 32 <= n; i += 32) {                                                                                                     \
+            f8 a = f8_all(0), b = a, c = a, d = a;                                                                                         \
+            const uint8_t *row = v;                                                                                                        \
+            for (uint32_t j = 0; j < count; j++, row += stride) {                                                                          \
+                f8 w = f8_all(p[j]);                                                                                                       \
+                a += w * LOAD(row, i);                                                                                                     \
+                b += w * LOAD(row, i + 8);                                                                                                 \
+                c += w * LOAD(row, i + 16);                                                                                                \
+                d += w * LOAD(row, i + 24);                                                                                                \
+            }                                                                                                                              \
+            f8_store(y + i, a), f8_store(y + i + 8, b), f8_store(y + i + 16, c), f8_store(y + i + 24, d);                                  \
+        }                                                                                                                                  \
+        for (; i < n; i += 8) {                                                                                                            \
+            f8 a = f8_all(0);                                                                                                              \
+            for (uint32_t j = 0; j < count; j++) a += p[j] * LOAD((const uint8_t *)v + j * stride, i);                                     \
+            f8_store(y + i, a);                                                                                                            \
+        }                                                                                                                                  \
     }
 #define LOAD_F16(row, i) f16_load((row) + 2 * (i))
 VEC_KV(f16, LOAD_F16)
@@ -201,45 +206,47 @@ VEC_KV(q8, q8_load)
 #undef VEC_KV
 
 // Products with float activations on (columns, 8 rows): four tokens share a weight, or four groups hide the adder's latency.
-#define VEC_MATMUL(name, LOAD, BYTES)                                                                                                 \
-    static void vec_matmul_##name(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) { \
-        size_t group_bytes = (size_t)cols * HYP_GROUP * BYTES;                                                                        \
-        uint32_t t = 0;                                                                                                               \
-        for (; t + 4 <= tokens; t += 4) {                                                                                             \
-            const float *x0 = (const float *)((const uint8_t *)x + t * xs), *x1 = (const float *)((const uint8_t *)x0 + xs),          \
-                        *x2 = (const float *)((const uint8_t *)x1 + xs), *x3 = (const float *)((const uint8_t *)x2 + xs);             \
-            for (uint32_t g = 0; g < groups; g++) {                                                                                   \
-                const uint8_t *in = (const uint8_t *)w + g * group_bytes;                                                             \
-                f8 a = f8_all(0), b = a, c = a, d = a;                                                                                \
-                for (uint32_t i = 0; i < cols; i++, in += HYP_GROUP * BYTES) {                                                        \
-                    f8 e = LOAD(in);                                                                                                  \
-                    a += e * x0[i], b += e * x1[i], c += e * x2[i], d += e * x3[i];                                                   \
-                }                                                                                                                     \
-                float *out = y + t * ys + g * HYP_GROUP;                                                                              \
-                f8_store(out, a), f8_store(out + ys, b), f8_store(out + 2 * ys, c), f8_store(out + 3 * ys, d);                        \
-            }                                                                                                                         \
-        }                                                                                                                             \
-        for (; t < tokens; t++) {                                                                                                     \
-            const float *in = (const float *)((const uint8_t *)x + t * xs);                                                           \
-            float *out = y + t * ys;                                                                                                  \
-            uint32_t g = 0;                                                                                                           \
-            for (; g + 4 <= groups; g += 4) {                                                                                         \
-                const uint8_t *w0 = (const uint8_t *)w + g * group_bytes, *w1 = w0 + group_bytes, *w2 = w1 + group_bytes, *w3 = w2 + group_bytes; \
-                f8 a = f8_all(0), b = a, c = a, d = a;                                                                                \
-                for (size_t i = 0; i < cols; i++) {                                                                                   \
-                    size_t at = i * HYP_GROUP * BYTES;                                                                                \
-                    f8 e = f8_all(in[i]);                                                                                             \
-                    a += LOAD(w0 + at) * e, b += LOAD(w1 + at) * e, c += LOAD(w2 + at) * e, d += LOAD(w3 + at) * e;                   \
-                }                                                                                                                     \
-                f8_store(out + g * 8, a), f8_store(out + g * 8 + 8, b), f8_store(out + g * 8 + 16, c), f8_store(out + g * 8 + 24, d); \
-            }                                                                                                                         \
-            for (; g < groups; g++) {                                                                                                 \
-                const uint8_t *w0 = (const uint8_t *)w + g * group_bytes;                                                             \
-                f8 a = f8_all(0);                                                                                                     \
-                for (size_t i = 0; i < cols; i++) a += LOAD(w0 + i * HYP_GROUP * BYTES) * in[i];                                      \
-                f8_store(out + g * 8, a);                                                                                             \
-            }                                                                                                                         \
-        }                                                                                                                             \
+#define VEC_MATMUL(name, LOAD, BYTES)                                                                                                      \
+    static void vec_matmul_##name(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,            \
+                                  uint32_t tokens) {                                                                                       \
+        size_t group_bytes = (size_t)cols * HYP_GROUP * BYTES;                                                                             \
+        uint32_t t = 0;                                                                                                                    \
+        for (; t + 4 <= tokens; t += 4) {                                                                                                  \
+            const float *x0 = (const float *)((const uint8_t *)x + t * xs), *x1 = (const float *)((const uint8_t *)x0 + xs),               \
+                        *x2 = (const float *)((const uint8_t *)x1 + xs), *x3 = (const float *)((const uint8_t *)x2 + xs);                  \
+            for (uint32_t g = 0; g < groups; g++) {                                                                                        \
+                const uint8_t *in = (const uint8_t *)w + g * group_bytes;                                                                  \
+                f8 a = f8_all(0), b = a, c = a, d = a;                                                                                     \
+                for (uint32_t i = 0; i < cols; i++, in += HYP_GROUP * BYTES) {                                                             \
+                    f8 e = LOAD(in);                                                                                                       \
+                    a += e * x0[i], b += e * x1[i], c += e * x2[i], d += e * x3[i];                                                        \
+                }                                                                                                                          \
+                float *out = y + t * ys + g * HYP_GROUP;                                                                                   \
+                f8_store(out, a), f8_store(out + ys, b), f8_store(out + 2 * ys, c), f8_store(out + 3 * ys, d);                             \
+            }                                                                                                                              \
+        }                                                                                                                                  \
+        for (; t < tokens; t++) {                                                                                                          \
+            const float *in = (const float *)((const uint8_t *)x + t * xs);                                                                \
+            float *out = y + t * ys;                                                                                                       \
+            uint32_t g = 0;                                                                                                                \
+            for (; g + 4 <= groups; g += 4) {                                                                                              \
+                const uint8_t *w0 = (const uint8_t *)w + g * group_bytes, *w1 = w0 + group_bytes, *w2 = w1 + group_bytes,                  \
+                              *w3 = w2 + group_bytes;                                                                                      \
+                f8 a = f8_all(0), b = a, c = a, d = a;                                                                                     \
+                for (size_t i = 0; i < cols; i++) {                                                                                        \
+                    size_t at = i * HYP_GROUP * BYTES;                                                                                     \
+                    f8 e = f8_all(in[i]);                                                                                                  \
+                    a += LOAD(w0 + at) * e, b += LOAD(w1 + at) * e, c += LOAD(w2 + at) * e, d += LOAD(w3 + at) * e;                        \
+                }                                                                                                                          \
+                f8_store(out + g * 8, a), f8_store(out + g * 8 + 8, b), f8_store(out + g * 8 + 16, c), f8_store(out + g * 8 + 24, d);      \
+            }                                                                                                                              \
+            for (; g < groups; g++) {                                                                                                      \
+                const uint8_t *w0 = (const uint8_t *)w + g * group_bytes;                                                                  \
+                f8 a = f8_all(0);                                                                                                          \
+                for (size_t i = 0; i < cols; i++) a += LOAD(w0 + i * HYP_GROUP * BYTES) * in[i];                                           \
+                f8_store(out + g * 8, a);                                                                                                  \
+            }                                                                                                                              \
+        }                                                                                                                                  \
     }
 VEC_MATMUL(f32, f8_load, 4)
 VEC_MATMUL(f16, f16_load, 2)

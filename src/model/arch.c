@@ -8,7 +8,15 @@ const hyp_arch hyp_archs[] = {
     {.name = "qwen3", .neox = true, .qk_norm = true},
     {.name = "gemma", .neox = true, .gelu = true, .embd_scale = true},
     {.name = "gemma2", .neox = true, .gelu = true, .embd_scale = true, .post_norms = true, .window_period = 2, .wide_layers = 46},
-    {.name = "gemma3", .neox = true, .gelu = true, .embd_scale = true, .post_norms = true, .qk_norm = true, .window_period = 6, .window_base = 10000, .wide_layers = 62},
+    {.name = "gemma3",
+     .neox = true,
+     .gelu = true,
+     .embd_scale = true,
+     .post_norms = true,
+     .qk_norm = true,
+     .window_period = 6,
+     .window_base = 10000,
+     .wide_layers = 62},
     {.name = "phi3", .neox = true, .fused = true},
 };
 const size_t hyp_arch_count = sizeof hyp_archs / sizeof *hyp_archs;

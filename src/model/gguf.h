@@ -13,8 +13,20 @@
 enum { HYP_GGUF_DIMS = 4, HYP_GGUF_SHARDS = 512 };
 
 typedef enum hyp_gguf_type {
-    HYP_GGUF_U8, HYP_GGUF_I8, HYP_GGUF_U16, HYP_GGUF_I16, HYP_GGUF_U32, HYP_GGUF_I32, HYP_GGUF_F32,
-    HYP_GGUF_BOOL, HYP_GGUF_STRING, HYP_GGUF_ARRAY, HYP_GGUF_U64, HYP_GGUF_I64, HYP_GGUF_F64, HYP_GGUF_TYPES
+    HYP_GGUF_U8,
+    HYP_GGUF_I8,
+    HYP_GGUF_U16,
+    HYP_GGUF_I16,
+    HYP_GGUF_U32,
+    HYP_GGUF_I32,
+    HYP_GGUF_F32,
+    HYP_GGUF_BOOL,
+    HYP_GGUF_STRING,
+    HYP_GGUF_ARRAY,
+    HYP_GGUF_U64,
+    HYP_GGUF_I64,
+    HYP_GGUF_F64,
+    HYP_GGUF_TYPES
 } hyp_gguf_type;
 
 typedef struct hyp_text { // borrowed bytes, not terminated

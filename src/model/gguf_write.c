@@ -15,8 +15,16 @@ static void put(writer *w, const void *data, size_t count) {
     w->failed = w->failed || (count && !w->write(w->context, data, count));
     w->at += count;
 }
-static void put_u32(writer *w, uint32_t v) { uint8_t b[4]; hyp_store_u32(b, v); put(w, b, 4); }
-static void put_u64(writer *w, uint64_t v) { uint8_t b[8]; hyp_store_u64(b, v); put(w, b, 8); }
+static void put_u32(writer *w, uint32_t v) {
+    uint8_t b[4];
+    hyp_store_u32(b, v);
+    put(w, b, 4);
+}
+static void put_u64(writer *w, uint64_t v) {
+    uint8_t b[8];
+    hyp_store_u64(b, v);
+    put(w, b, 8);
+}
 static void put_text(writer *w, const char *text, size_t bytes) { put_u64(w, bytes), put(w, text, bytes); }
 static void pad(writer *w) {
     static const uint8_t zeros[ALIGNMENT];
@@ -30,17 +38,24 @@ static bool is_key(const hyp_gguf *gguf, const hyp_gguf_kv *kv, const char *name
 // Keys that describe the old file.
 static bool dropped(const hyp_gguf *gguf, const hyp_gguf_kv *kv) {
     hyp_text key = hyp_gguf_key(gguf, kv);
-    return is_key(gguf, kv, "general.alignment") || is_key(gguf, kv, "general.file_type") || is_key(gguf, kv, "general.quantization_version") || (key.bytes > 6 && memcmp(key.data, "split.", 6) == 0);
+    return is_key(gguf, kv, "general.alignment") || is_key(gguf, kv, "general.file_type") ||
+           is_key(gguf, kv, "general.quantization_version") || (key.bytes > 6 && memcmp(key.data, "split.", 6) == 0);
 }
 
 static hyp_format target(const hyp_gguf_tensor *t, hyp_format format) {
-    return (hyp_format_is_float(t->format) || hyp_format_is_float(format)) && t->dims == 2 && t->dim[1] > 1 && t->dim[0] % hyp_formats[format].block_elems == 0 ? format : t->format;
+    return (hyp_format_is_float(t->format) || hyp_format_is_float(format)) && t->dims == 2 && t->dim[1] > 1 &&
+                   t->dim[0] % hyp_formats[format].block_elems == 0
+               ? format
+               : t->format;
 }
 
 static uint64_t elements(const hyp_gguf_tensor *t) { return t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3]; }
-static uint64_t new_bytes(const hyp_gguf_tensor *t, hyp_format f) { return elements(t) / hyp_formats[f].block_elems * hyp_formats[f].block_bytes; }
+static uint64_t new_bytes(const hyp_gguf_tensor *t, hyp_format f) {
+    return elements(t) / hyp_formats[f].block_elems * hyp_formats[f].block_bytes;
+}
 
-static hyp_status put_tensor(writer *w, const hyp_gguf *gguf, const hyp_gguf_tensor *t, hyp_format to, uint8_t *in, float *floats, uint8_t *out) {
+static hyp_status put_tensor(writer *w, const hyp_gguf *gguf, const hyp_gguf_tensor *t, hyp_format to, uint8_t *in, float *floats,
+                             uint8_t *out) {
     const hyp_format_info *from = &hyp_formats[t->format], *info = &hyp_formats[to];
     uint64_t total = elements(t);
     for (uint64_t at = 0; at < total && !w->failed; at += STEP_ELEMS) {
@@ -60,14 +75,17 @@ static hyp_status put_tensor(writer *w, const hyp_gguf *gguf, const hyp_gguf_ten
     return HYP_OK;
 }
 
-hyp_status hyp_gguf_requantize(const hyp_gguf *gguf, hyp_format format, bool (*write)(void *, const void *, size_t), bool (*progress)(void *, uint64_t, uint64_t), void *context) {
+hyp_status hyp_gguf_requantize(const hyp_gguf *gguf, hyp_format format, bool (*write)(void *, const void *, size_t),
+                               bool (*progress)(void *, uint64_t, uint64_t), void *context) {
     writer w = {.write = write, .context = context};
     uint64_t kvs = 2, total = 0, done = 0;
     for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++) kvs += !dropped(gguf, hyp_gguf_kv_at(gguf, i));
     for (uint32_t i = 0; i < hyp_gguf_tensor_count(gguf); i++) {
         const hyp_gguf_tensor *t = hyp_gguf_tensor_at(gguf, i);
         hyp_text name = hyp_gguf_tensor_name(gguf, t);
-        if (t->format == HYP_FORMATS) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "tensor '%.*s' is stored as %s, which can not be read yet", (int)name.bytes, name.data, hyp_format_name(t->type));
+        if (t->format == HYP_FORMATS)
+            return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "tensor '%.*s' is stored as %s, which can not be read yet", (int)name.bytes,
+                            name.data, hyp_format_name(t->type));
         total += t->bytes;
     }
     uint8_t *in = hyp_budget_map(gguf->budget, STEP_ELEMS * 4), *out = hyp_budget_map(gguf->budget, STEP_ELEMS * 4);
@@ -102,7 +120,8 @@ hyp_status hyp_gguf_requantize(const hyp_gguf *gguf, hyp_format format, bool (*w
             const hyp_gguf_tensor *t = hyp_gguf_tensor_at(gguf, i);
             status = put_tensor(&w, gguf, t, target(t, format), in, floats, out);
             done += t->bytes;
-            if (!status && progress && !progress(context, done, total)) status = hyp_fail(gguf->fault, HYP_E_CANCELLED, "converting was stopped");
+            if (!status && progress && !progress(context, done, total))
+                status = hyp_fail(gguf->fault, HYP_E_CANCELLED, "converting was stopped");
         }
         if (!status && w.failed) status = hyp_fail(gguf->fault, HYP_E_IO, "the output could not be written");
     }

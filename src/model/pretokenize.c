@@ -108,7 +108,9 @@ static size_t llama3(cursor c, int digits) {
     return other_or_space(c, false);
 }
 
-static bool upperish(cursor c) { return letter(c) ? c.class != HYP_CLASS_LOWER : hyp_class_is_mark(c.class); } // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
+static bool upperish(cursor c) {
+    return letter(c) ? c.class != HYP_CLASS_LOWER : hyp_class_is_mark(c.class);
+} // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
 static bool lowerish(cursor c) { // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
     return c.class == HYP_CLASS_LOWER || c.class == HYP_CLASS_MODIFIER || c.class == HYP_CLASS_LETTER || hyp_class_is_mark(c.class);
 }
@@ -142,9 +144,12 @@ static size_t tekken(cursor c) {
 static bool cased(cursor c) { return c.class == HYP_CLASS_UPPER || c.class == HYP_CLASS_LOWER || c.class == HYP_CLASS_TITLE; }
 static bool mark_ascii_or_wide(cursor c) { // [!-/:-~！-／：-～‘-‟　-。]
     uint32_t r = c.rune;
-    return (r >= '!' && r <= '/') || (r >= ':' && r <= '~') || (r >= 0xFF01 && r <= 0xFF0F) || (r >= 0xFF1A && r <= 0xFF5E) || (r >= 0x2018 && r <= 0x201F) || (r >= 0x3000 && r <= 0x3002);
+    return (r >= '!' && r <= '/') || (r >= ':' && r <= '~') || (r >= 0xFF01 && r <= 0xFF0F) || (r >= 0xFF1A && r <= 0xFF5E) ||
+           (r >= 0x2018 && r <= 0x201F) || (r >= 0x3000 && r <= 0x3002);
 }
-static bool cjk(cursor c) { return (c.rune >= 0x4E00 && c.rune <= 0x9FA5) || (c.rune >= 0x0800 && c.rune <= 0x4E00) || (c.rune >= 0xAC00 && c.rune <= 0xD7FF); } // [一-龥ࠀ-一가-퟿]
+static bool cjk(cursor c) {
+    return (c.rune >= 0x4E00 && c.rune <= 0x9FA5) || (c.rune >= 0x0800 && c.rune <= 0x4E00) || (c.rune >= 0xAC00 && c.rune <= 0xD7FF);
+} // [一-龥ࠀ-一가-퟿]
 
 // Six rules, each applied to every piece that the ones before it left, matched or not:
 //   [\r\n]   \s?(cased letter)+   \s?[!-/:-~！-／：-～‘-‟　-。]+   \s+$   [一-龥ࠀ-一가-퟿]+   \p{N}+
@@ -172,7 +177,7 @@ static size_t deepseek_llm(cursor c) {
     for (int rule = 2; rule <= 6; rule++) {
         size_t n = deepseek_match(rule, c);
         cursor w = c;
-        if (!n) { // up to where the rule first matches
+        if (!n) {                                                  // up to where the rule first matches
             w = rule == 4 && space(c) ? skip(c, space) : after(c); // no part of a run of spaces is at the end when the run is not
             while (!ended(w) && !newline(w) && !deepseek_match(rule, w)) w = rule == 4 && space(w) ? skip(w, space) : after(w);
             n = w.at - c.at;
@@ -198,8 +203,9 @@ hyp_pretokenizer hyp_pretokenizer_named(const char *name, size_t bytes) {
     static const struct {
         const char *name;
         hyp_pretokenizer kind;
-    } names[] = {{"gpt-2", HYP_PRE_GPT2}, {"default", HYP_PRE_GPT2}, {"llama-bpe", HYP_PRE_LLAMA3}, {"llama3", HYP_PRE_LLAMA3}, {"llama-v3", HYP_PRE_LLAMA3},
-                 {"qwen2", HYP_PRE_QWEN2}, {"smollm", HYP_PRE_SMOLLM}, {"tekken", HYP_PRE_TEKKEN}, {"deepseek-llm", HYP_PRE_DEEPSEEK_LLM}};
+    } names[] = {{"gpt-2", HYP_PRE_GPT2},    {"default", HYP_PRE_GPT2},    {"llama-bpe", HYP_PRE_LLAMA3},
+                 {"llama3", HYP_PRE_LLAMA3}, {"llama-v3", HYP_PRE_LLAMA3}, {"qwen2", HYP_PRE_QWEN2},
+                 {"smollm", HYP_PRE_SMOLLM}, {"tekken", HYP_PRE_TEKKEN},   {"deepseek-llm", HYP_PRE_DEEPSEEK_LLM}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strlen(names[i].name) == bytes && memcmp(names[i].name, name, bytes) == 0) return names[i].kind;
     return HYP_PRE_COUNT;

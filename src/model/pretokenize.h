@@ -5,7 +5,15 @@
 
 #include <stddef.h>
 
-typedef enum hyp_pretokenizer { HYP_PRE_GPT2, HYP_PRE_LLAMA3, HYP_PRE_QWEN2, HYP_PRE_SMOLLM, HYP_PRE_TEKKEN, HYP_PRE_DEEPSEEK_LLM, HYP_PRE_COUNT } hyp_pretokenizer;
+typedef enum hyp_pretokenizer {
+    HYP_PRE_GPT2,
+    HYP_PRE_LLAMA3,
+    HYP_PRE_QWEN2,
+    HYP_PRE_SMOLLM,
+    HYP_PRE_TEKKEN,
+    HYP_PRE_DEEPSEEK_LLM,
+    HYP_PRE_COUNT
+} hyp_pretokenizer;
 
 // The pre-tokenizer of a `tokenizer.ggml.pre` value (not terminated), HYP_PRE_COUNT when it is none of ours.
 hyp_pretokenizer hyp_pretokenizer_named(const char *name, size_t bytes);

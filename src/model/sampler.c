@@ -22,7 +22,9 @@ static float uniform(hyp_sampler *s) {
     return (float)(sum >> 40) * 0x1p-24f;
 }
 
-static hyp_status bad(hyp_fault *fault, const char *field, const char *range) { return hyp_fail(fault, HYP_E_ARGUMENT, "%s must be %s", field, range); }
+static hyp_status bad(hyp_fault *fault, const char *field, const char *range) {
+    return hyp_fail(fault, HYP_E_ARGUMENT, "%s must be %s", field, range);
+}
 
 hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t vocab, hyp_arena *arena, hyp_fault *fault) {
     *s = (hyp_sampler){.config = *config, .vocab = vocab};
@@ -38,7 +40,8 @@ hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t
     if (!(c->mirostat_eta >= 0 && c->mirostat_eta <= 1)) return bad(fault, "mirostat_eta", "between 0 and 1");
     if (c->penalty_last > 1 << 16) return bad(fault, "penalty_last", "at most 65536");
     for (uint32_t i = 0; i < c->bias_count; i++)
-        if (c->bias[i].token < 0 || (uint32_t)c->bias[i].token >= vocab || !(c->bias[i].bias >= -1e9f && c->bias[i].bias <= 1e9f)) return bad(fault, "logit_bias", "given for tokens of the vocabulary, within 1e9");
+        if (c->bias[i].token < 0 || (uint32_t)c->bias[i].token >= vocab || !(c->bias[i].bias >= -1e9f && c->bias[i].bias <= 1e9f))
+            return bad(fault, "logit_bias", "given for tokens of the vocabulary, within 1e9");
     if (c->repeat_penalty == 0) c->repeat_penalty = 1;
     if (c->mirostat_eta == 0) c->mirostat_eta = 0.1f;
     if (c->penalty_last == 0) c->penalty_last = 64;
@@ -81,7 +84,9 @@ static void penalize(const hyp_sampler *s, float *logits) {
     }
 }
 
-static bool better(const hyp_candidate *a, const hyp_candidate *b) { return a->logit > b->logit || (a->logit == b->logit && a->token < b->token); }
+static bool better(const hyp_candidate *a, const hyp_candidate *b) {
+    return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
+}
 
 // Sifts within a heap whose root is the worst of the `n` candidates.
 static void sift(hyp_candidate *heap, uint32_t n, uint32_t i) {

@@ -24,7 +24,8 @@ typedef struct hyp_sampler {
 } hyp_sampler;
 
 // Checks `config` and takes what it needs from `arena`. HYP_E_ARGUMENT names the field that is out of range.
-HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_sampling *config, uint32_t vocab, hyp_arena *arena, hyp_fault *fault);
+HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_sampling *config, uint32_t vocab, hyp_arena *arena,
+                                         hyp_fault *fault);
 // Tells the sampler of a token of the text so far (prompt or generated): the penalties count it.
 void hyp_sampler_accept(hyp_sampler *sampler, int32_t token);
 // Chooses the next token. `logits` (vocab) may be changed. Does not accept it.

@@ -25,7 +25,8 @@ static needs needs_of(const hyp_transformer *model, uint32_t context, uint32_t b
                .scores = ((uint64_t)context + 8) * sizeof(float),
                .logits = ((uint64_t)s->vocab + HYP_GROUP) * sizeof(float)};
     // A product writes whole groups of rows: each row of a slot ends with room for one.
-    for (int i = 0; i < HYP_SLOT_COUNT; i++) n.slot[i] = (uint64_t)batch * hyp_round_up(model->slot_floats[i] + HYP_GROUP, 16) * sizeof(float);
+    for (int i = 0; i < HYP_SLOT_COUNT; i++)
+        n.slot[i] = (uint64_t)batch * hyp_round_up(model->slot_floats[i] + HYP_GROUP, 16) * sizeof(float);
     return n;
 }
 
@@ -36,10 +37,13 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
     return sum;
 }
 
-hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv, hyp_fault *fault) {
+hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch,
+                          hyp_kv_format kv, hyp_fault *fault) {
     const hyp_shape *s = &model->shape;
     if (context == 0 || batch == 0) return hyp_fail(fault, HYP_E_ARGUMENT, "a context and a batch of at least one token are needed");
-    if (kv == HYP_KV_Q8_0 && s->head % 32) return hyp_fail(fault, HYP_E_UNSUPPORTED, "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16", s->head);
+    if (kv == HYP_KV_Q8_0 && s->head % 32)
+        return hyp_fail(fault, HYP_E_UNSUPPORTED, "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16",
+                        s->head);
     *state = (hyp_state){.model = model, .context = context, .batch = batch, .kv = kv};
     needs n = needs_of(model, context, batch, kv);
     bool ok = n.cache < SIZE_MAX / 4; // 32-bit address spaces
@@ -61,11 +65,15 @@ hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_ar
             ok = ok && state->angles[w] && state->frequencies[w];
         }
     }
-    if (!ok) return hyp_fail(fault, HYP_E_NOMEM, "a context of %u tokens takes %llu MB and does not fit the memory limit: ask for a shorter context or a Q8_0 cache", context, (unsigned long long)(hyp_state_bytes(model, context, batch, kv) >> 20) + 1);
+    if (!ok)
+        return hyp_fail(fault, HYP_E_NOMEM,
+                        "a context of %u tokens takes %llu MB and does not fit the memory limit: ask for a shorter context or a Q8_0 cache",
+                        context, (unsigned long long)(hyp_state_bytes(model, context, batch, kv) >> 20) + 1);
     for (uint32_t i = 0; i < s->rope_dims / 2; i++) {
         double exponent = -2.0 * i / s->rope_dims, factor = model->rope_factors ? (double)model->rope_factors[i] : 1.0;
         state->frequencies[0][i] = hyp_pow((double)s->rope_base, exponent) / (factor * (double)s->rope_scale);
-        state->frequencies[1][i] = model->arch->window_base > 0 ? hyp_pow((double)model->arch->window_base, exponent) : state->frequencies[0][i];
+        state->frequencies[1][i] =
+            model->arch->window_base > 0 ? hyp_pow((double)model->arch->window_base, exponent) : state->frequencies[0][i];
     }
     return HYP_OK;
 }
@@ -86,7 +94,8 @@ static void embed(hyp_state *state, const int32_t *tokens, uint32_t count) {
 }
 
 // y (tokens, rows) = x (tokens, cols) W^T; quantizes x first where W is in blocks and x is `fresh`.
-static void matmul(hyp_state *state, const hyp_matrix *w, float *y, size_t y_stride, const float *x, size_t x_stride, uint32_t tokens, bool fresh) {
+static void matmul(hyp_state *state, const hyp_matrix *w, float *y, size_t y_stride, const float *x, size_t x_stride, uint32_t tokens,
+                   bool fresh) {
     const hyp_kernels *k = state->model->kernels;
     if (hyp_format_is_float(w->format)) {
         k->weights[w->format].matmul(y, y_stride, w->data, w->groups, w->cols, x, x_stride * sizeof(float), tokens);
@@ -130,10 +139,12 @@ static void attend(hyp_state *state, const hyp_op *o, uint32_t count) {
         const uint8_t *head_keys = keys + h / shared * head_bytes, *head_values = values + h / shared * head_bytes;
         for (uint32_t t = 0; t < count; t++) {
             uint32_t end = state->past + t + 1, start = o->windowed && s->window && end > s->window ? end - s->window : 0, n = end - start;
-            k->kv[state->kv].scores(state->scores, row(state, HYP_SLOT_QKV, t) + h * s->head, head_keys + start * row_bytes, row_bytes, n, s->head, s->score_scale);
+            k->kv[state->kv].scores(state->scores, row(state, HYP_SLOT_QKV, t) + h * s->head, head_keys + start * row_bytes, row_bytes, n,
+                                    s->head, s->score_scale);
             if (s->attention_cap > 0) k->softcap(state->scores, n, s->attention_cap);
             k->softmax(state->scores, n);
-            k->kv[state->kv].mix(row(state, HYP_SLOT_ATT, t) + h * s->head, state->scores, head_values + start * row_bytes, row_bytes, n, s->head);
+            k->kv[state->kv].mix(row(state, HYP_SLOT_ATT, t) + h * s->head, state->scores, head_values + start * row_bytes, row_bytes, n,
+                                 s->head);
         }
     }
 }
@@ -144,7 +155,10 @@ static void run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32
     const hyp_kernels *k = m->kernels;
     switch (o->kind) {
     case HYP_OP_EMBED: embed(state, tokens, count); break;
-    case HYP_OP_MATMUL: matmul(state, o->matrix, row(state, o->dst, 0) + o->dst_at, state->slot_stride[o->dst], row(state, o->src, 0), state->slot_stride[o->src], count, o->fresh); break;
+    case HYP_OP_MATMUL:
+        matmul(state, o->matrix, row(state, o->dst, 0) + o->dst_at, state->slot_stride[o->dst], row(state, o->src, 0),
+               state->slot_stride[o->src], count, o->fresh);
+        break;
     case HYP_OP_ATTENTION: attend(state, o, count); break;
     default:
         for (uint32_t t = 0; t < count; t++) {
@@ -159,7 +173,8 @@ static void run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32
                 for (uint32_t h = 0; h < o->count; h++) k->rms_norm(dst + h * s->head, dst + h * s->head, o->vector, s->head, s->eps);
                 break;
             default: // HYP_OP_ROPE
-                for (uint32_t h = 0; h < o->count; h++) k->rope(dst + h * s->head, state->angles[o->windowed] + (size_t)t * s->rope_dims, s->rope_dims / 2, m->arch->neox);
+                for (uint32_t h = 0; h < o->count; h++)
+                    k->rope(dst + h * s->head, state->angles[o->windowed] + (size_t)t * s->rope_dims, s->rope_dims / 2, m->arch->neox);
             }
         }
     }

@@ -72,16 +72,20 @@ static uint32_t power_of_two(uint64_t at_least) {
 static hyp_status read_tokens(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena) {
     const hyp_gguf_kv *texts = hyp_gguf_find(gguf, "tokenizer.ggml.tokens"), *scores = hyp_gguf_find(gguf, "tokenizer.ggml.scores"),
                       *types = hyp_gguf_find(gguf, "tokenizer.ggml.token_type");
-    if (!texts || texts->type != HYP_GGUF_ARRAY || texts->element != HYP_GGUF_STRING || texts->count == 0) return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model has no vocabulary ('tokenizer.ggml.tokens')");
-    if (texts->count > 1 << 24) return hyp_fail(gguf->fault, HYP_E_FORMAT, "a vocabulary of %llu tokens is not possible", (unsigned long long)texts->count);
-    if ((scores && (scores->type != HYP_GGUF_ARRAY || scores->count != texts->count)) || (types && (types->type != HYP_GGUF_ARRAY || types->count != texts->count)))
+    if (!texts || texts->type != HYP_GGUF_ARRAY || texts->element != HYP_GGUF_STRING || texts->count == 0)
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model has no vocabulary ('tokenizer.ggml.tokens')");
+    if (texts->count > 1 << 24)
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "a vocabulary of %llu tokens is not possible", (unsigned long long)texts->count);
+    if ((scores && (scores->type != HYP_GGUF_ARRAY || scores->count != texts->count)) ||
+        (types && (types->type != HYP_GGUF_ARRAY || types->count != texts->count)))
         return hyp_fail(gguf->fault, HYP_E_FORMAT, "the vocabulary's scores or types do not match its tokens");
     t->count = (uint32_t)texts->count;
     t->table_mask = power_of_two((uint64_t)t->count * 2) - 1;
     t->tokens = hyp_arena_alloc(arena, t->count * sizeof *t->tokens);
     t->table = hyp_arena_alloc(arena, ((size_t)t->table_mask + 1) * sizeof *t->table);
     char *pool = hyp_arena_alloc(arena, (size_t)texts->bytes);
-    if (!t->tokens || !t->table || !pool) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for a vocabulary of %u tokens", t->count);
+    if (!t->tokens || !t->table || !pool)
+        return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for a vocabulary of %u tokens", t->count);
     for (int i = 0; i < 256; i++) t->bytes[i] = HYP_NO_TOKEN;
     uint64_t at = 0;
     hyp_text text;
@@ -93,26 +97,29 @@ static hyp_status read_tokens(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
         double type = types ? hyp_gguf_number(gguf, types, i) : HYP_TOKEN_NORMAL;
         token->type = type >= HYP_TOKEN_UNDEFINED && type <= HYP_TOKEN_BYTE ? (uint8_t)type : HYP_TOKEN_NORMAL;
         int64_t mapped = -1;
-        if (t->kind == HYP_TOKENIZER_BPE && token->type != HYP_TOKEN_CONTROL && token->type != HYP_TOKEN_USER && (mapped = bytes_of_characters(text.data, text.bytes, pool)) >= 0)
+        if (t->kind == HYP_TOKENIZER_BPE && token->type != HYP_TOKEN_CONTROL && token->type != HYP_TOKEN_USER &&
+            (mapped = bytes_of_characters(text.data, text.bytes, pool)) >= 0)
             token->bytes = (uint32_t)mapped;
-        else if (t->kind == HYP_TOKENIZER_BPE || token->type == HYP_TOKEN_CONTROL)
-            memcpy(pool, text.data, text.bytes);
-        else
-            token->bytes = (uint32_t)show_spaces(pool, text.data, text.bytes);
+        else if (t->kind == HYP_TOKENIZER_BPE || token->type == HYP_TOKEN_CONTROL) memcpy(pool, text.data, text.bytes);
+        else token->bytes = (uint32_t)show_spaces(pool, text.data, text.bytes);
         // <0x41>: a single byte, kept as that byte and not matched as text
         if (token->type == HYP_TOKEN_BYTE && t->kind == HYP_TOKENIZER_SPM) {
             const char *hex = "0123456789ABCDEF", *a, *b;
-            if (text.bytes != 6 || memcmp(text.data, "<0x", 3) || !(a = memchr(hex, text.data[3], 16)) || !(b = memchr(hex, text.data[4], 16)))
+            if (text.bytes != 6 || memcmp(text.data, "<0x", 3) || !(a = memchr(hex, text.data[3], 16)) ||
+                !(b = memchr(hex, text.data[4], 16)))
                 return hyp_fail(gguf->fault, HYP_E_FORMAT, "token %u is marked as a byte but does not name one", i);
             t->bytes[(a - hex) * 16 + (b - hex)] = (int32_t)i;
             *pool = (char)((a - hex) * 16 + (b - hex));
             token->bytes = 1;
         }
-        if (t->kind == HYP_TOKENIZER_BPE && token->bytes == 1 && token->type == HYP_TOKEN_NORMAL && t->bytes[(uint8_t)*token->text] < 0) t->bytes[(uint8_t)*token->text] = (int32_t)i;
+        if (t->kind == HYP_TOKENIZER_BPE && token->bytes == 1 && token->type == HYP_TOKEN_NORMAL && t->bytes[(uint8_t)*token->text] < 0)
+            t->bytes[(uint8_t)*token->text] = (int32_t)i;
         pool += token->bytes;
         if (token->type == HYP_TOKEN_UNUSED || (token->type == HYP_TOKEN_BYTE && t->kind == HYP_TOKENIZER_SPM)) continue;
         uint32_t slot = (uint32_t)hyp_hash(token->text, token->bytes) & t->table_mask;
-        while (t->table[slot] && !(t->tokens[t->table[slot] - 1].bytes == token->bytes && memcmp(t->tokens[t->table[slot] - 1].text, token->text, token->bytes) == 0)) slot = (slot + 1) & t->table_mask;
+        while (t->table[slot] && !(t->tokens[t->table[slot] - 1].bytes == token->bytes &&
+                                   memcmp(t->tokens[t->table[slot] - 1].text, token->text, token->bytes) == 0))
+            slot = (slot + 1) & t->table_mask;
         if (!t->table[slot]) t->table[slot] = (int32_t)i + 1; // of two equal texts the first counts
     }
     return HYP_OK;
@@ -120,8 +127,10 @@ static hyp_status read_tokens(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
 
 static hyp_status read_merges(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena) {
     const hyp_gguf_kv *merges = hyp_gguf_find(gguf, "tokenizer.ggml.merges");
-    if (!merges || merges->type != HYP_GGUF_ARRAY || merges->element != HYP_GGUF_STRING) return hyp_fail(gguf->fault, HYP_E_FORMAT, "a byte-level BPE vocabulary without 'tokenizer.ggml.merges'");
-    if (merges->count > 1 << 24) return hyp_fail(gguf->fault, HYP_E_FORMAT, "%llu merges are not possible", (unsigned long long)merges->count);
+    if (!merges || merges->type != HYP_GGUF_ARRAY || merges->element != HYP_GGUF_STRING)
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "a byte-level BPE vocabulary without 'tokenizer.ggml.merges'");
+    if (merges->count > 1 << 24)
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "%llu merges are not possible", (unsigned long long)merges->count);
     t->merge_mask = power_of_two(merges->count * 2 + 2) - 1;
     t->merges = hyp_arena_alloc(arena, ((size_t)t->merge_mask + 1) * sizeof *t->merges);
     if (!t->merges) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for %llu merges", (unsigned long long)merges->count);
@@ -133,7 +142,8 @@ static hyp_status read_merges(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
         const char *gap = text.bytes > 1 ? memchr(text.data + 1, ' ', text.bytes - 1) : NULL;
         if (!gap || text.bytes > sizeof word) continue;
         size_t left_bytes = (size_t)(gap - text.data);
-        int64_t left = bytes_of_characters(text.data, left_bytes, word), right = left < 0 ? -1 : bytes_of_characters(gap + 1, text.bytes - left_bytes - 1, word + left);
+        int64_t left = bytes_of_characters(text.data, left_bytes, word),
+                right = left < 0 ? -1 : bytes_of_characters(gap + 1, text.bytes - left_bytes - 1, word + left);
         if (right < 0) continue;
         hyp_merge m = {find(t, word, (size_t)left), find(t, word + left, (size_t)right), find(t, word, (size_t)(left + right)), rank};
         if (m.left < 0 || m.right < 0 || m.whole < 0 || find_merge(t, m.left, m.right)) continue;
@@ -159,7 +169,8 @@ static hyp_status read_special(const hyp_tokenizer *t, const hyp_gguf *gguf, con
     uint32_t id;
     hyp_status status = hyp_gguf_u32(gguf, key, UINT32_MAX, &id);
     if (status) return status;
-    if (id != UINT32_MAX && id >= t->count) return hyp_fail(gguf->fault, HYP_E_FORMAT, "metadata key '%s' names token %u of a vocabulary of %u", key, id, t->count);
+    if (id != UINT32_MAX && id >= t->count)
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "metadata key '%s' names token %u of a vocabulary of %u", key, id, t->count);
     *out = id == UINT32_MAX ? HYP_NO_TOKEN : (int32_t)id;
     return HYP_OK;
 }
@@ -167,17 +178,18 @@ static hyp_status read_special(const hyp_tokenizer *t, const hyp_gguf *gguf, con
 hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena) {
     *t = (hyp_tokenizer){0};
     hyp_text model = hyp_gguf_string(gguf, "tokenizer.ggml.model"), pre = hyp_gguf_string(gguf, "tokenizer.ggml.pre");
-    if (model.bytes == 5 && memcmp(model.data, "llama", 5) == 0)
-        t->kind = HYP_TOKENIZER_SPM;
-    else if (model.bytes == 4 && memcmp(model.data, "gpt2", 4) == 0)
-        t->kind = HYP_TOKENIZER_BPE;
-    else if (model.bytes == 4 && memcmp(model.data, "bert", 4) == 0)
-        t->kind = HYP_TOKENIZER_WORDPIECE;
+    if (model.bytes == 5 && memcmp(model.data, "llama", 5) == 0) t->kind = HYP_TOKENIZER_SPM;
+    else if (model.bytes == 4 && memcmp(model.data, "gpt2", 4) == 0) t->kind = HYP_TOKENIZER_BPE;
+    else if (model.bytes == 4 && memcmp(model.data, "bert", 4) == 0) t->kind = HYP_TOKENIZER_WORDPIECE;
     else
-        return hyp_fail(gguf->fault, model.data ? HYP_E_UNSUPPORTED : HYP_E_FORMAT, "tokenizer '%.*s' is not supported (llama, gpt2 and bert are)", model.data ? (int)(model.bytes < 60 ? model.bytes : 60) : 4, model.data ? model.data : "none");
+        return hyp_fail(gguf->fault, model.data ? HYP_E_UNSUPPORTED : HYP_E_FORMAT,
+                        "tokenizer '%.*s' is not supported (llama, gpt2 and bert are)",
+                        model.data ? (int)(model.bytes < 60 ? model.bytes : 60) : 4, model.data ? model.data : "none");
     if (t->kind == HYP_TOKENIZER_BPE) {
         t->pre = pre.data ? hyp_pretokenizer_named(pre.data, pre.bytes) : HYP_PRE_GPT2;
-        if (t->pre == HYP_PRE_COUNT) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "pre-tokenizer '%.*s' is not supported", (int)(pre.bytes < 60 ? pre.bytes : 60), pre.data);
+        if (t->pre == HYP_PRE_COUNT)
+            return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "pre-tokenizer '%.*s' is not supported", (int)(pre.bytes < 60 ? pre.bytes : 60),
+                            pre.data);
     }
     t->ignore_merges = t->pre == HYP_PRE_LLAMA3 || t->pre == HYP_PRE_TEKKEN; // as those models' own tokenizers are configured
     hyp_status status = read_tokens(t, gguf, arena);
@@ -187,8 +199,10 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
     const struct {
         const char *key;
         int32_t *id;
-    } ids[] = {{"tokenizer.ggml.bos_token_id", &t->bos}, {"tokenizer.ggml.eos_token_id", &t->eos}, {"tokenizer.ggml.eot_token_id", &t->eot}, {"tokenizer.ggml.eom_token_id", &t->eom},
-               {"tokenizer.ggml.unknown_token_id", &t->unk}, {"tokenizer.ggml.seperator_token_id", &t->sep}, {"tokenizer.ggml.padding_token_id", &t->pad}, {"tokenizer.ggml.cls_token_id", &t->cls}};
+    } ids[] = {{"tokenizer.ggml.bos_token_id", &t->bos},     {"tokenizer.ggml.eos_token_id", &t->eos},
+               {"tokenizer.ggml.eot_token_id", &t->eot},     {"tokenizer.ggml.eom_token_id", &t->eom},
+               {"tokenizer.ggml.unknown_token_id", &t->unk}, {"tokenizer.ggml.seperator_token_id", &t->sep},
+               {"tokenizer.ggml.padding_token_id", &t->pad}, {"tokenizer.ggml.cls_token_id", &t->cls}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if ((status = read_special(t, gguf, ids[i].key, ids[i].id))) return status;
     if (t->kind == HYP_TOKENIZER_WORDPIECE) {
@@ -208,11 +222,13 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
         return status;
 
     uint32_t specials = 0;
-    for (uint32_t i = 0; i < t->count; i++) specials += (t->tokens[i].type == HYP_TOKEN_CONTROL || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes > 0;
+    for (uint32_t i = 0; i < t->count; i++)
+        specials += (t->tokens[i].type == HYP_TOKEN_CONTROL || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes > 0;
     t->specials = hyp_arena_alloc(arena, specials * sizeof *t->specials);
     if (!t->specials) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for the special tokens");
     for (uint32_t i = 0; i < t->count; i++)
-        if ((t->tokens[i].type == HYP_TOKEN_CONTROL || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes > 0) t->specials[t->special_count++] = (int32_t)i;
+        if ((t->tokens[i].type == HYP_TOKEN_CONTROL || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes > 0)
+            t->specials[t->special_count++] = (int32_t)i;
     sort_specials(t);
     return HYP_OK;
 }
@@ -381,17 +397,18 @@ static bool encode_wordpiece(const hyp_tokenizer *t, const char *text, size_t by
         uint32_t length = 1, rune = at < bytes ? hyp_rune_decode(text + at, bytes - at, &length) : ' ';
         at += length;
         hyp_class class = hyp_rune_class(rune);
-        if (rune == 0 || rune == HYP_RUNE_INVALID || ((class == HYP_CLASS_CONTROL || class == HYP_CLASS_FORMAT) && rune != '\t' && rune != '\n' && rune != '\r')) continue;
+        if (rune == 0 || rune == HYP_RUNE_INVALID ||
+            ((class == HYP_CLASS_CONTROL || class == HYP_CLASS_FORMAT) && rune != '\t' && rune != '\n' && rune != '\r'))
+            continue;
         uint32_t parts[3] = {rune}, count = 1;
         if (rune >= 0xAC00 && rune <= 0xD7A3) { // Hangul syllables decompose by arithmetic [Unicode 3.12]
             uint32_t s = rune - 0xAC00;
             parts[0] = 0x1100 + s / 588, parts[1] = 0x1161 + s % 588 / 28, parts[2] = 0x11A7 + s % 28;
             count = s % 28 ? 3 : 2;
-        } else if (class != HYP_CLASS_MARK)
-            parts[0] = hyp_rune_lower(hyp_rune_base(rune));
-        else
-            continue;
-        bool cjk = (rune >= 0x4E00 && rune <= 0x9FFF) || (rune >= 0x3400 && rune <= 0x4DBF) || (rune >= 0x20000 && rune <= 0x2A6DF) || (rune >= 0x2A700 && rune <= 0x2CEAF) || (rune >= 0xF900 && rune <= 0xFAFF) || (rune >= 0x2F800 && rune <= 0x2FA1F);
+        } else if (class != HYP_CLASS_MARK) parts[0] = hyp_rune_lower(hyp_rune_base(rune));
+        else continue;
+        bool cjk = (rune >= 0x4E00 && rune <= 0x9FFF) || (rune >= 0x3400 && rune <= 0x4DBF) || (rune >= 0x20000 && rune <= 0x2A6DF) ||
+                   (rune >= 0x2A700 && rune <= 0x2CEAF) || (rune >= 0xF900 && rune <= 0xFAFF) || (rune >= 0x2F800 && rune <= 0x2FA1F);
         bool symbol_ascii = class == HYP_CLASS_SYMBOL && rune < 128, alone = cjk || class == HYP_CLASS_PUNCTUATION || symbol_ascii;
         if (n && (class == HYP_CLASS_SPACE || alone)) {
             if (runes > WORD_RUNES ? !emit(out, t->unk) : !wordpiece_word(t, word, n, out)) return false;
@@ -426,7 +443,8 @@ static bool encode_plain(merger *m, const char *text, size_t bytes, bool first, 
 static int32_t special_at(const hyp_tokenizer *t, const char *text, size_t bytes, bool control) {
     for (uint32_t i = 0; i < t->special_count; i++) {
         const hyp_token *s = &t->tokens[t->specials[i]];
-        if (s->bytes <= bytes && *s->text == *text && (control || s->type == HYP_TOKEN_USER) && memcmp(s->text, text, s->bytes) == 0) return t->specials[i];
+        if (s->bytes <= bytes && *s->text == *text && (control || s->type == HYP_TOKEN_USER) && memcmp(s->text, text, s->bytes) == 0)
+            return t->specials[i];
     }
     return HYP_NO_TOKEN;
 }
@@ -440,7 +458,8 @@ hyp_status hyp_tokenizer_encode(const hyp_tokenizer *t, const char *text, size_t
     // User-defined tokens are always taken whole; control tokens only where the caller trusts the text.
     bool starts[256] = {false};
     for (uint32_t i = 0; i < t->special_count; i++)
-        if ((flags & HYP_ENCODE_SPECIALS) || t->tokens[t->specials[i]].type == HYP_TOKEN_USER) starts[(uint8_t)*t->tokens[t->specials[i]].text] = true;
+        if ((flags & HYP_ENCODE_SPECIALS) || t->tokens[t->specials[i]].type == HYP_TOKEN_USER)
+            starts[(uint8_t)*t->tokens[t->specials[i]].text] = true;
     size_t plain = 0, at = 0;
     bool first = true; // at the start, and after a special token, SPM puts its space
     while (ok && at < bytes) {
@@ -465,7 +484,8 @@ hyp_status hyp_tokenizer_encode(const hyp_tokenizer *t, const char *text, size_t
 hyp_text hyp_tokenizer_piece(const hyp_tokenizer *t, int32_t id, bool specials) {
     if (id < 0 || (uint32_t)id >= t->count) return (hyp_text){"", 0};
     const hyp_token *token = &t->tokens[id];
-    if (token->type == HYP_TOKEN_CONTROL || token->type == HYP_TOKEN_UNKNOWN) return specials ? (hyp_text){token->text, token->bytes} : (hyp_text){"", 0};
+    if (token->type == HYP_TOKEN_CONTROL || token->type == HYP_TOKEN_UNKNOWN)
+        return specials ? (hyp_text){token->text, token->bytes} : (hyp_text){"", 0};
     return (hyp_text){token->text, token->bytes};
 }
 
@@ -481,4 +501,6 @@ hyp_status hyp_tokenizer_decode(const hyp_tokenizer *t, const int32_t *tokens, u
     return HYP_OK;
 }
 
-bool hyp_tokenizer_ends(const hyp_tokenizer *t, int32_t token) { return token >= 0 && (token == t->eos || token == t->eot || token == t->eom); }
+bool hyp_tokenizer_ends(const hyp_tokenizer *t, int32_t token) {
+    return token >= 0 && (token == t->eos || token == t->eot || token == t->eom);
+}

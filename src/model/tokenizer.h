@@ -7,7 +7,15 @@
 #include "pretokenize.h"
 
 typedef enum hyp_tokenizer_kind { HYP_TOKENIZER_SPM, HYP_TOKENIZER_BPE, HYP_TOKENIZER_WORDPIECE } hyp_tokenizer_kind;
-typedef enum hyp_token_type { HYP_TOKEN_UNDEFINED, HYP_TOKEN_NORMAL, HYP_TOKEN_UNKNOWN, HYP_TOKEN_CONTROL, HYP_TOKEN_USER, HYP_TOKEN_UNUSED, HYP_TOKEN_BYTE } hyp_token_type;
+typedef enum hyp_token_type {
+    HYP_TOKEN_UNDEFINED,
+    HYP_TOKEN_NORMAL,
+    HYP_TOKEN_UNKNOWN,
+    HYP_TOKEN_CONTROL,
+    HYP_TOKEN_USER,
+    HYP_TOKEN_UNUSED,
+    HYP_TOKEN_BYTE
+} hyp_token_type;
 
 enum { HYP_NO_TOKEN = -1, HYP_TEXT_MAX = 1 << 26 };
 
@@ -33,7 +41,7 @@ typedef struct hyp_tokenizer {
     uint32_t table_mask, merge_mask;
     int32_t *specials; // control and user-defined tokens, longest text first
     uint32_t special_count;
-    int32_t bytes[256]; // token of a single byte
+    int32_t bytes[256];                             // token of a single byte
     int32_t bos, eos, eot, eom, unk, sep, pad, cls; // HYP_NO_TOKEN: none
     bool add_bos, add_eos, add_space_prefix, ignore_merges;
 } hyp_tokenizer;
@@ -52,7 +60,8 @@ HYP_MUST_USE hyp_status hyp_tokenizer_encode(const hyp_tokenizer *tokenizer, con
 // The bytes that a token adds to running text; nothing for control tokens unless `specials`. May be part of a character.
 hyp_text hyp_tokenizer_piece(const hyp_tokenizer *tokenizer, int32_t token, bool specials);
 // Appends the text of `tokens`; a leading space that encode put there is taken off.
-HYP_MUST_USE hyp_status hyp_tokenizer_decode(const hyp_tokenizer *tokenizer, const int32_t *tokens, uint32_t count, bool specials, hyp_buffer *out);
+HYP_MUST_USE hyp_status hyp_tokenizer_decode(const hyp_tokenizer *tokenizer, const int32_t *tokens, uint32_t count, bool specials,
+                                             hyp_buffer *out);
 
 // Does this token end a generated text?
 bool hyp_tokenizer_ends(const hyp_tokenizer *tokenizer, int32_t token);

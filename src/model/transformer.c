@@ -27,12 +27,16 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
 static void build(loader *l);
 static hyp_status read_weights(loader *l, hyp_progress progress);
 
-hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena, uint32_t context, hyp_progress progress) {
+hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
+                                uint32_t context, hyp_progress progress) {
     *model = (hyp_transformer){.kernels = kernels};
     hyp_text name = hyp_gguf_string(gguf, "general.architecture");
     if (!name.data) return hyp_fail(gguf->fault, HYP_E_FORMAT, "the file does not name its architecture ('general.architecture')");
     model->arch = hyp_arch_named(name.data, name.bytes);
-    if (!model->arch) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "architecture '%.*s' is not supported (llama, qwen2, qwen3, gemma, gemma2, gemma3 and phi3 are)", name.bytes < 60 ? (int)name.bytes : 60, name.data);
+    if (!model->arch)
+        return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED,
+                        "architecture '%.*s' is not supported (llama, qwen2, qwen3, gemma, gemma2, gemma3 and phi3 are)",
+                        name.bytes < 60 ? (int)name.bytes : 60, name.data);
     hyp_status status = read_shape(model, gguf, context);
     if (status) return status;
 
@@ -95,7 +99,8 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
     if (experts) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "mixtures of experts are not supported (this model has %u)", experts);
     if (s->layers == 0 || s->layers > MAX_LAYERS) return bad_shape(gguf, "layer count", s->layers);
     if (s->dim == 0 || s->dim > 1 << 17 || s->dim % 8) return bad_shape(gguf, "embedding length", s->dim);
-    if (s->heads == 0 || s->heads > 1024 || (s->dim % s->heads && !hyp_gguf_find(gguf, key(&k, "attention.key_length")))) return bad_shape(gguf, "head count", s->heads);
+    if (s->heads == 0 || s->heads > 1024 || (s->dim % s->heads && !hyp_gguf_find(gguf, key(&k, "attention.key_length"))))
+        return bad_shape(gguf, "head count", s->heads);
     if (s->kv_heads == 0 || s->heads % s->kv_heads) return bad_shape(gguf, "key-value head count", s->kv_heads);
     if (s->ffn == 0 || s->ffn > 1 << 20 || s->ffn % 8) return bad_shape(gguf, "feed-forward length", s->ffn);
     if (s->context == 0 || s->context > 1 << 24) return bad_shape(gguf, "context length", s->context);
@@ -112,9 +117,11 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
     if (k.status) return k.status;
     if (s->head == 0 || s->head > 1024 || s->head % 8 || value != s->head) return bad_shape(gguf, "head size", s->head);
     if (s->rope_dims == 0 || s->rope_dims > s->head || s->rope_dims % 2) return bad_shape(gguf, "rotary dimension", s->rope_dims);
-    if (!(s->eps > 0) || !(s->rope_base > 1) || !(s->rope_scale > 0)) return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model's norm epsilon, RoPE base or RoPE scale is not positive");
+    if (!(s->eps > 0) || !(s->rope_base > 1) || !(s->rope_scale > 0))
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model's norm epsilon, RoPE base or RoPE scale is not positive");
     hyp_text scaling = hyp_gguf_string(gguf, key(&k, "rope.scaling.type"));
-    if (scaling.bytes == 4 && memcmp(scaling.data, "yarn", 4) == 0) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "RoPE scaling 'yarn' is not supported");
+    if (scaling.bytes == 4 && memcmp(scaling.data, "yarn", 4) == 0)
+        return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "RoPE scaling 'yarn' is not supported");
     if (scaling.bytes == 4 && memcmp(scaling.data, "none", 4) == 0) s->rope_scale = 1;
     s->score_scale = 1.0f / hyp_sqrtf((float)(arch->wide_layers == s->layers ? s->dim / s->heads : s->head));
     s->embd_scale = arch->embd_scale ? hyp_sqrtf((float)s->dim) : 1;
@@ -128,14 +135,14 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
 
 static const hyp_gguf_tensor *tensor(loader *l, const char *name, bool required) {
     char text[96];
-    if (l->layer != UINT32_MAX)
-        hyp_format_text(text, sizeof text, "blk.%u.%s", l->layer, name);
-    else
-        hyp_format_text(text, sizeof text, "%s", name);
+    if (l->layer != UINT32_MAX) hyp_format_text(text, sizeof text, "blk.%u.%s", l->layer, name);
+    else hyp_format_text(text, sizeof text, "%s", name);
     const hyp_gguf_tensor *t = l->status ? NULL : hyp_gguf_tensor_named(l->gguf, text);
     if (!t && required && !l->status) l->status = hyp_fail(l->fault, HYP_E_FORMAT, "tensor '%s' is missing", text);
     if (t && t->format == HYP_FORMATS) {
-        l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED, "tensor '%s' is stored as %s, which is not supported yet (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are)", text, hyp_format_name(t->type));
+        l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED,
+                             "tensor '%s' is stored as %s, which is not supported yet (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are)", text,
+                             hyp_format_name(t->type));
         return NULL;
     }
     return t;
@@ -145,7 +152,9 @@ static bool expect(loader *l, const hyp_gguf_tensor *t, uint64_t rows, uint64_t 
     if (!t) return false;
     if (t->dim[0] == cols && t->dim[1] == rows && t->dim[2] == 1 && t->dim[3] == 1) return true;
     hyp_text name = hyp_gguf_tensor_name(l->gguf, t);
-    l->status = hyp_fail(l->fault, HYP_E_FORMAT, "tensor '%.*s' has the shape (%llu, %llu); (%llu, %llu) was expected", (int)name.bytes, name.data, (unsigned long long)t->dim[1], (unsigned long long)t->dim[0], (unsigned long long)rows, (unsigned long long)cols);
+    l->status =
+        hyp_fail(l->fault, HYP_E_FORMAT, "tensor '%.*s' has the shape (%llu, %llu); (%llu, %llu) was expected", (int)name.bytes, name.data,
+                 (unsigned long long)t->dim[1], (unsigned long long)t->dim[0], (unsigned long long)rows, (unsigned long long)cols);
     return false;
 }
 
@@ -162,7 +171,8 @@ static const float *vector(loader *l, const char *name, uint64_t count, bool req
     const hyp_gguf_tensor *t = tensor(l, name, required);
     if (!expect(l, t, 1, count)) return NULL;
     if (!hyp_format_is_float(t->format)) {
-        l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED, "tensor '%s' of layer %u is stored as %s; a float format was expected", name, l->layer, hyp_formats[t->format].name);
+        l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED, "tensor '%s' of layer %u is stored as %s; a float format was expected", name,
+                             l->layer, hyp_formats[t->format].name);
         return NULL;
     }
     float *v = hyp_arena_alloc(l->arena, (size_t)count * sizeof *v);
@@ -176,13 +186,16 @@ static void op(loader *l, hyp_op o) {
     l->model->ops[l->model->op_count++] = o;
 }
 
-static void norm(loader *l, hyp_slot dst, hyp_slot src, const char *name) { op(l, (hyp_op){.kind = HYP_OP_NORM, .dst = dst, .src = src, .vector = vector(l, name, l->model->shape.dim, true)}); }
+static void norm(loader *l, hyp_slot dst, hyp_slot src, const char *name) {
+    op(l, (hyp_op){.kind = HYP_OP_NORM, .dst = dst, .src = src, .vector = vector(l, name, l->model->shape.dim, true)});
+}
 
 // dst[at ..] = W src (+ bias, where the file has one)
 static void product(loader *l, hyp_slot dst, uint32_t at, hyp_slot src, bool fresh, const char *name, uint32_t rows, uint32_t cols) {
     char text[48];
     hyp_format_text(text, sizeof text, "%s.weight", name);
-    op(l, (hyp_op){.kind = HYP_OP_MATMUL, .dst = dst, .dst_at = at, .src = src, .fresh = fresh, .matrix = matrix(l, text, rows, cols, true)});
+    op(l,
+       (hyp_op){.kind = HYP_OP_MATMUL, .dst = dst, .dst_at = at, .src = src, .fresh = fresh, .matrix = matrix(l, text, rows, cols, true)});
     hyp_format_text(text, sizeof text, "%s.bias", name);
     const float *bias = vector(l, text, rows, false);
     if (bias) op(l, (hyp_op){.kind = HYP_OP_BIAS, .dst = dst, .dst_at = at, .count = rows, .vector = bias});
@@ -195,16 +208,21 @@ static void layer(loader *l) {
     bool windowed = arch->window_period && l->layer % arch->window_period != arch->window_period - 1;
 
     norm(l, HYP_SLOT_H, HYP_SLOT_X, "attn_norm.weight");
-    if (arch->fused)
-        product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_qkv", q + 2 * kv, s->dim);
+    if (arch->fused) product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_qkv", q + 2 * kv, s->dim);
     else {
         product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_q", q, s->dim);
         product(l, HYP_SLOT_QKV, q, HYP_SLOT_H, false, "attn_k", kv, s->dim);
         product(l, HYP_SLOT_QKV, q + kv, HYP_SLOT_H, false, "attn_v", kv, s->dim);
     }
     if (arch->qk_norm) {
-        op(l, (hyp_op){.kind = HYP_OP_HEAD_NORM, .dst = HYP_SLOT_QKV, .count = s->heads, .vector = vector(l, "attn_q_norm.weight", s->head, true)});
-        op(l, (hyp_op){.kind = HYP_OP_HEAD_NORM, .dst = HYP_SLOT_QKV, .dst_at = q, .count = s->kv_heads, .vector = vector(l, "attn_k_norm.weight", s->head, true)});
+        op(l,
+           (hyp_op){
+               .kind = HYP_OP_HEAD_NORM, .dst = HYP_SLOT_QKV, .count = s->heads, .vector = vector(l, "attn_q_norm.weight", s->head, true)});
+        op(l, (hyp_op){.kind = HYP_OP_HEAD_NORM,
+                       .dst = HYP_SLOT_QKV,
+                       .dst_at = q,
+                       .count = s->kv_heads,
+                       .vector = vector(l, "attn_k_norm.weight", s->head, true)});
     }
     op(l, (hyp_op){.kind = HYP_OP_ROPE, .dst = HYP_SLOT_QKV, .count = s->heads + s->kv_heads, .windowed = windowed});
     op(l, (hyp_op){.kind = HYP_OP_ATTENTION, .dst = HYP_SLOT_ATT, .src = HYP_SLOT_QKV, .windowed = windowed});
@@ -213,8 +231,7 @@ static void layer(loader *l) {
     op(l, (hyp_op){.kind = HYP_OP_ADD, .dst = HYP_SLOT_X, .src = HYP_SLOT_H, .count = s->dim});
 
     norm(l, HYP_SLOT_H, HYP_SLOT_X, "ffn_norm.weight");
-    if (arch->fused)
-        product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_up", 2 * s->ffn, s->dim);
+    if (arch->fused) product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_up", 2 * s->ffn, s->dim);
     else {
         product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_gate", s->ffn, s->dim);
         product(l, HYP_SLOT_FFN, s->ffn, HYP_SLOT_H, false, "ffn_up", s->ffn, s->dim);
@@ -261,7 +278,8 @@ static int64_t order(const job *a, const job *b) {
     return a->tensor->offset < b->tensor->offset ? -1 : a->tensor->offset > b->tensor->offset;
 }
 
-static hyp_status read_matrix(loader *l, const job *j, uint8_t *staging, size_t staging_bytes, uint64_t *done, uint64_t total, hyp_progress progress) {
+static hyp_status read_matrix(loader *l, const job *j, uint8_t *staging, size_t staging_bytes, uint64_t *done, uint64_t total,
+                              hyp_progress progress) {
     hyp_matrix *m = j->matrix;
     size_t row_bytes = hyp_format_row_bytes(m->format, m->cols), group_bytes = hyp_group_bytes(m->format, m->cols);
     uint32_t step = (uint32_t)(staging_bytes / row_bytes) / HYP_GROUP * HYP_GROUP;
@@ -270,9 +288,11 @@ static hyp_status read_matrix(loader *l, const job *j, uint8_t *staging, size_t 
         hyp_status status = hyp_gguf_read(l->gguf, j->tensor, row * row_bytes, staging, rows * row_bytes);
         if (status) return status;
         for (uint32_t r = 0; r < rows; r += HYP_GROUP)
-            l->model->kernels->weights[m->format].pack(m->data + (row + r) / HYP_GROUP * group_bytes, staging + r * row_bytes, hyp_min_u32(HYP_GROUP, rows - r), m->cols);
+            l->model->kernels->weights[m->format].pack(m->data + (row + r) / HYP_GROUP * group_bytes, staging + r * row_bytes,
+                                                       hyp_min_u32(HYP_GROUP, rows - r), m->cols);
         *done += rows * row_bytes;
-        if (progress.report && !progress.report(progress.context, *done, total)) return hyp_fail(l->fault, HYP_E_CANCELLED, "loading was stopped");
+        if (progress.report && !progress.report(progress.context, *done, total))
+            return hyp_fail(l->fault, HYP_E_CANCELLED, "loading was stopped");
     }
     return HYP_OK;
 }
@@ -305,10 +325,12 @@ static hyp_status read_weights(loader *l, hyp_progress progress) {
             l->model->weight_bytes += bytes;
             if (!j->matrix->data) {
                 size_t limit = l->arena->budget->limit_bytes;
-                status = hyp_fail(l->fault, HYP_E_NOMEM, "the model's weights take %llu MB and do not fit %s of %zu MB: use a smaller or more strongly quantized model, or raise the memory limit",
-                                  (unsigned long long)(total >> 20) + 1, limit ? "the memory limit" : "the memory at hand,", (limit ? limit : l->arena->budget->used_bytes) >> 20);
-            } else
-                status = read_matrix(l, j, staging, staging_bytes, &done, total, progress);
+                status = hyp_fail(l->fault, HYP_E_NOMEM,
+                                  "the model's weights take %llu MB and do not fit %s of %zu MB: use a smaller or more strongly quantized "
+                                  "model, or raise the memory limit",
+                                  (unsigned long long)(total >> 20) + 1, limit ? "the memory limit" : "the memory at hand,",
+                                  (limit ? limit : l->arena->budget->used_bytes) >> 20);
+            } else status = read_matrix(l, j, staging, staging_bytes, &done, total, progress);
         } else if (!(status = hyp_gguf_read(l->gguf, j->tensor, 0, staging, (size_t)j->tensor->bytes))) {
             hyp_formats[j->tensor->format].dequantize(j->vector, staging, (uint32_t)j->tensor->dim[0]);
             done += j->tensor->bytes;

@@ -15,7 +15,7 @@ typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
 
 typedef struct hyp_shape {
     uint32_t layers, dim, heads, kv_heads, head, ffn, vocab, context;
-    uint32_t rope_dims, window; // window: 0 for none
+    uint32_t rope_dims, window;                       // window: 0 for none
     float eps, rope_base, rope_scale, rope_attention; // rope_scale divides positions; rope_attention scales cosines and sines
     float attention_cap, logit_cap;                   // 0: none
     float score_scale, embd_scale;
@@ -23,14 +23,25 @@ typedef struct hyp_shape {
 } hyp_shape;
 
 // An operation reads and writes floats of one row per token in the step's buffers.
-typedef enum hyp_op_kind { HYP_OP_EMBED, HYP_OP_NORM, HYP_OP_MATMUL, HYP_OP_BIAS, HYP_OP_HEAD_NORM, HYP_OP_ROPE, HYP_OP_ATTENTION, HYP_OP_GLU, HYP_OP_ADD, HYP_OP_KINDS } hyp_op_kind;
+typedef enum hyp_op_kind {
+    HYP_OP_EMBED,
+    HYP_OP_NORM,
+    HYP_OP_MATMUL,
+    HYP_OP_BIAS,
+    HYP_OP_HEAD_NORM,
+    HYP_OP_ROPE,
+    HYP_OP_ATTENTION,
+    HYP_OP_GLU,
+    HYP_OP_ADD,
+    HYP_OP_KINDS
+} hyp_op_kind;
 typedef enum hyp_slot { HYP_SLOT_X, HYP_SLOT_H, HYP_SLOT_QKV, HYP_SLOT_ATT, HYP_SLOT_FFN, HYP_SLOT_COUNT } hyp_slot;
 
 typedef struct hyp_op {
     hyp_op_kind kind;
     hyp_slot dst, src;
-    bool fresh;             // matmul: `src` has changed since it was last quantized
-    bool windowed;          // rope, attention
+    bool fresh;    // matmul: `src` has changed since it was last quantized
+    bool windowed; // rope, attention
     uint16_t layer;
     uint32_t dst_at, count; // first element within dst; elements (bias, add), heads (head norm, rope)
     const hyp_matrix *matrix;
@@ -59,7 +70,8 @@ typedef struct hyp_progress {
 
 // Reads, packs and checks every weight in file order. `context`: tokens that RoPE is to be prepared for (0: the model's own).
 // `arena` owns what is made. May suspend.
-HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena, uint32_t context, hyp_progress progress);
+HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
+                                             uint32_t context, hyp_progress progress);
 
 // ---- A running context: KV cache and step buffers
 
@@ -81,7 +93,8 @@ typedef struct hyp_state {
 } hyp_state;
 
 // HYP_E_NOMEM leaves nothing behind but what `arena` frees. `fault` may be NULL.
-HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv, hyp_fault *fault);
+HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch,
+                                       hyp_kv_format kv, hyp_fault *fault);
 // Bytes that hyp_state_init will take from the arena.
 uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv);
 // Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. HYP_E_CONTEXT: they do not fit.

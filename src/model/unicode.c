@@ -11,7 +11,11 @@ typedef struct map_run {
 
 uint32_t hyp_rune_decode(const char *text, size_t bytes, uint32_t *length) {
     const uint8_t *p = (const uint8_t *)text;
-    uint32_t lead = p[0], need = lead < 0x80 ? 0 : lead >= 0xC2 && lead < 0xE0 ? 1 : lead >= 0xE0 && lead < 0xF0 ? 2 : lead >= 0xF0 && lead < 0xF5 ? 3 : 9;
+    uint32_t lead = p[0], need = lead < 0x80                   ? 0
+                                 : lead >= 0xC2 && lead < 0xE0 ? 1
+                                 : lead >= 0xE0 && lead < 0xF0 ? 2
+                                 : lead >= 0xF0 && lead < 0xF5 ? 3
+                                                               : 9;
     *length = 1;
     if (need == 0) return lead;
     if (need == 9 || need >= bytes) return HYP_RUNE_INVALID;
@@ -20,7 +24,8 @@ uint32_t hyp_rune_decode(const char *text, size_t bytes, uint32_t *length) {
         if ((p[i] & 0xC0) != 0x80) return HYP_RUNE_INVALID;
         rune = rune << 6 | (p[i] & 0x3F);
     }
-    if ((need == 2 && rune < 0x800) || (need == 3 && rune < 0x10000) || rune > 0x10FFFF || (rune >= 0xD800 && rune < 0xE000)) return HYP_RUNE_INVALID;
+    if ((need == 2 && rune < 0x800) || (need == 3 && rune < 0x10000) || rune > 0x10FFFF || (rune >= 0xD800 && rune < 0xE000))
+        return HYP_RUNE_INVALID;
     *length = need + 1;
     return rune;
 }
@@ -28,8 +33,10 @@ uint32_t hyp_rune_decode(const char *text, size_t bytes, uint32_t *length) {
 uint32_t hyp_rune_encode(uint32_t rune, char out[4]) {
     if (rune < 0x80) return out[0] = (char)rune, 1;
     if (rune < 0x800) return out[0] = (char)(0xC0 | rune >> 6), out[1] = (char)(0x80 | (rune & 0x3F)), 2;
-    if (rune < 0x10000) return out[0] = (char)(0xE0 | rune >> 12), out[1] = (char)(0x80 | (rune >> 6 & 0x3F)), out[2] = (char)(0x80 | (rune & 0x3F)), 3;
-    out[0] = (char)(0xF0 | rune >> 18), out[1] = (char)(0x80 | (rune >> 12 & 0x3F)), out[2] = (char)(0x80 | (rune >> 6 & 0x3F)), out[3] = (char)(0x80 | (rune & 0x3F));
+    if (rune < 0x10000)
+        return out[0] = (char)(0xE0 | rune >> 12), out[1] = (char)(0x80 | (rune >> 6 & 0x3F)), out[2] = (char)(0x80 | (rune & 0x3F)), 3;
+    out[0] = (char)(0xF0 | rune >> 18), out[1] = (char)(0x80 | (rune >> 12 & 0x3F)), out[2] = (char)(0x80 | (rune >> 6 & 0x3F)),
+    out[3] = (char)(0x80 | (rune & 0x3F));
     return 4;
 }
 
@@ -49,10 +56,8 @@ hyp_class hyp_rune_class(uint32_t rune) {
     size_t low = 0, high = COUNT(class_runs); // the last run that starts at or before the rune
     while (high - low > 1) {
         size_t mid = (low + high) / 2;
-        if (class_runs[mid] >> 8 <= rune)
-            low = mid;
-        else
-            high = mid;
+        if (class_runs[mid] >> 8 <= rune) low = mid;
+        else high = mid;
     }
     return (hyp_class)(class_runs[low] & 0xFF);
 }
@@ -61,12 +66,11 @@ static uint32_t apply(const map_run *runs, size_t count, uint32_t rune) {
     size_t low = 0, high = count;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (runs[mid].last < rune)
-            low = mid + 1;
-        else
-            high = mid;
+        if (runs[mid].last < rune) low = mid + 1;
+        else high = mid;
     }
-    if (low < count && runs[low].first <= rune && (rune - runs[low].first) % runs[low].step == 0) return (uint32_t)((int32_t)rune + runs[low].delta);
+    if (low < count && runs[low].first <= rune && (rune - runs[low].first) % runs[low].step == 0)
+        return (uint32_t)((int32_t)rune + runs[low].delta);
     return rune;
 }
 

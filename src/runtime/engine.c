@@ -23,10 +23,15 @@ void hyp_engine_destroy(hyp_engine *engine) {
 }
 
 const char *hyp_engine_error(const hyp_engine *engine) { return engine->fault.text; }
-hyp_memory hyp_engine_memory(const hyp_engine *engine) { return (hyp_memory){engine->budget.used_bytes, engine->budget.peak_bytes, engine->budget.limit_bytes}; }
+hyp_memory hyp_engine_memory(const hyp_engine *engine) {
+    return (hyp_memory){engine->budget.used_bytes, engine->budget.peak_bytes, engine->budget.limit_bytes};
+}
 
 const char *hyp_engine_kernels(const hyp_engine *engine) {
-    return engine->isa & HYP_ISA_AVX2 ? "avx2" : engine->isa & HYP_ISA_RELAXED ? "relaxed-simd" : engine->isa & HYP_ISA_SIMD128 ? "simd128" : "scalar";
+    return engine->isa & HYP_ISA_AVX2      ? "avx2"
+           : engine->isa & HYP_ISA_RELAXED ? "relaxed-simd"
+           : engine->isa & HYP_ISA_SIMD128 ? "simd128"
+                                           : "scalar";
 }
 
 hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_model_config *config, hyp_model **out) {
@@ -39,9 +44,12 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
     hyp_progress progress = {config ? config->progress : NULL, config ? config->progress_context : NULL};
     hyp_status status = hyp_gguf_open(&model->gguf, &engine->budget, sources, count, &engine->fault);
     if (!status) status = hyp_tokenizer_init(&model->tokenizer, &model->gguf, &model->arena);
-    if (!status) status = hyp_transformer_load(&model->transformer, &model->gguf, &engine->kernels, &model->arena, config ? config->context : 0, progress);
+    if (!status)
+        status = hyp_transformer_load(&model->transformer, &model->gguf, &engine->kernels, &model->arena, config ? config->context : 0,
+                                      progress);
     if (!status && model->tokenizer.count > model->transformer.shape.vocab)
-        status = hyp_fail(&engine->fault, HYP_E_FORMAT, "the vocabulary has %u tokens, the embedding matrix %u", model->tokenizer.count, model->transformer.shape.vocab);
+        status = hyp_fail(&engine->fault, HYP_E_FORMAT, "the vocabulary has %u tokens, the embedding matrix %u", model->tokenizer.count,
+                          model->transformer.shape.vocab);
     if (status) {
         hyp_model_close(model);
         return status;
@@ -61,8 +69,17 @@ void hyp_model_close(hyp_model *model) {
 
 hyp_model_facts hyp_model_describe(const hyp_model *model) {
     const hyp_shape *s = &model->transformer.shape;
-    hyp_model_facts facts = {.architecture = model->transformer.arch->name, .context = s->context, .dim = s->dim, .layers = s->layers, .heads = s->heads, .kv_heads = s->kv_heads, .vocab = s->vocab,
-                             .weight_bytes = model->transformer.weight_bytes, .bos = model->tokenizer.bos, .eos = model->tokenizer.eos, .adds_bos = model->tokenizer.add_bos};
+    hyp_model_facts facts = {.architecture = model->transformer.arch->name,
+                             .context = s->context,
+                             .dim = s->dim,
+                             .layers = s->layers,
+                             .heads = s->heads,
+                             .kv_heads = s->kv_heads,
+                             .vocab = s->vocab,
+                             .weight_bytes = model->transformer.weight_bytes,
+                             .bos = model->tokenizer.bos,
+                             .eos = model->tokenizer.eos,
+                             .adds_bos = model->tokenizer.add_bos};
     for (uint32_t i = 0; i < hyp_gguf_tensor_count(&model->gguf); i++) {
         const hyp_gguf_tensor *t = hyp_gguf_tensor_at(&model->gguf, i);
         facts.parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
@@ -80,7 +97,11 @@ hyp_status hyp_model_tokenize(hyp_model *model, const char *text, size_t bytes, 
     model->tokens.bytes = 0;
     int encode = (flags & HYP_TEXT_EDGES ? HYP_ENCODE_EDGES : 0) | (flags & HYP_TEXT_SPECIALS ? HYP_ENCODE_SPECIALS : 0);
     hyp_status status = hyp_tokenizer_encode(&model->tokenizer, text, bytes, encode, &model->tokens);
-    if (status) return hyp_fail(&model->engine->fault, status, status == HYP_E_NOMEM ? "not enough memory to tokenize %zu bytes" : "a text of %zu bytes is too long to tokenize at once", bytes);
+    if (status)
+        return hyp_fail(&model->engine->fault, status,
+                        status == HYP_E_NOMEM ? "not enough memory to tokenize %zu bytes"
+                                              : "a text of %zu bytes is too long to tokenize at once",
+                        bytes);
     *tokens = (const int32_t *)(const void *)model->tokens.data;
     *count = (uint32_t)(model->tokens.bytes / sizeof(int32_t));
     return HYP_OK;

@@ -12,12 +12,9 @@ static void put_value(hyp_json *json, const hyp_gguf *gguf, const hyp_gguf_kv *k
     size_t n = name.bytes < sizeof key - 1 ? name.bytes : sizeof key - 1;
     memcpy(key, name.data, n);
     key[n] = 0;
-    if (kv->type == HYP_GGUF_STRING)
-        hyp_json_text(json, key, hyp_gguf_value(gguf, kv), (size_t)kv->bytes);
-    else if (kv->type == HYP_GGUF_BOOL)
-        hyp_json_bool(json, key, hyp_gguf_number(gguf, kv, 0) != 0);
-    else if (kv->type != HYP_GGUF_ARRAY)
-        hyp_json_number(json, key, hyp_gguf_number(gguf, kv, 0));
+    if (kv->type == HYP_GGUF_STRING) hyp_json_text(json, key, hyp_gguf_value(gguf, kv), (size_t)kv->bytes);
+    else if (kv->type == HYP_GGUF_BOOL) hyp_json_bool(json, key, hyp_gguf_number(gguf, kv, 0) != 0);
+    else if (kv->type != HYP_GGUF_ARRAY) hyp_json_number(json, key, hyp_gguf_number(gguf, kv, 0));
     else {
         hyp_json_open(json, key, '{');
         hyp_json_number(json, "count", (double)kv->count);
@@ -26,8 +23,7 @@ static void put_value(hyp_json *json, const hyp_gguf *gguf, const hyp_gguf_kv *k
         for (uint64_t i = 0; i < kv->count && i < SHOWN; i++)
             if (kv->element == HYP_GGUF_STRING && hyp_gguf_next_string(gguf, kv, &at, &text))
                 hyp_json_text(json, NULL, text.data, text.bytes);
-            else
-                hyp_json_number(json, NULL, hyp_gguf_number(gguf, kv, i));
+            else hyp_json_number(json, NULL, hyp_gguf_number(gguf, kv, i));
         hyp_json_close(json, ']');
         hyp_json_close(json, '}');
     }
@@ -78,7 +74,8 @@ hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uin
 
 hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char *name, const hyp_sink *sink) {
     hyp_format format = hyp_format_named(name);
-    if (format == HYP_FORMATS || !hyp_formats[format].quantize) return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "'%.40s' is no format that can be written (Q4_0, Q8_0, F16 and F32 are)", name);
+    if (format == HYP_FORMATS || !hyp_formats[format].quantize)
+        return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "'%.40s' is no format that can be written (Q4_0, Q8_0, F16 and F32 are)", name);
     hyp_gguf *gguf = hyp_budget_map(&engine->budget, sizeof *gguf);
     if (!gguf) return hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to read the file");
     hyp_status status = hyp_gguf_open(gguf, &engine->budget, sources, count, &engine->fault);

@@ -17,6 +17,7 @@ typedef struct hyp_sink {
 } hyp_sink;
 
 // Writes the model with its float matrices in `format` ("Q4_0", "Q8_0", "F16", "F32"); vectors stay as they are. May suspend.
-HYP_MUST_USE hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char *format, const hyp_sink *sink);
+HYP_MUST_USE hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char *format,
+                                            const hyp_sink *sink);
 
 #endif

@@ -2,8 +2,8 @@
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"
-#include "../port.h"
 #include "../model/unicode.h"
+#include "../port.h"
 
 enum { DEFAULT_CONTEXT = 2048, DEFAULT_BATCH = 64, MAX_STOPS = 16, MAX_STOP_BYTES = 256 };
 
@@ -20,7 +20,9 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     uint32_t context = config->context ? config->context : hyp_min_u32(model->transformer.shape.context, DEFAULT_CONTEXT);
     *s = (hyp_session){.model = model, .arena = arena, .held.budget = &model->engine->budget};
     hyp_arena_init(&s->answer, &model->engine->budget);
-    hyp_status status = hyp_state_init(&s->state, &model->transformer, &s->arena, context, config->batch ? config->batch : hyp_min_u32(DEFAULT_BATCH, context), config->cache == HYP_CACHE_Q8_0 ? HYP_KV_Q8_0 : HYP_KV_F16, &model->engine->fault);
+    hyp_status status = hyp_state_init(&s->state, &model->transformer, &s->arena, context,
+                                       config->batch ? config->batch : hyp_min_u32(DEFAULT_BATCH, context),
+                                       config->cache == HYP_CACHE_Q8_0 ? HYP_KV_Q8_0 : HYP_KV_F16, &model->engine->fault);
     if (!status) {
         s->history = hyp_arena_alloc(&s->arena, context * sizeof *s->history);
         s->vector = hyp_arena_alloc(&s->arena, model->transformer.shape.dim * sizeof *s->vector);
@@ -45,19 +47,27 @@ void hyp_session_destroy(hyp_session *s) {
 
 static hyp_status check_tokens(const hyp_session *s, const int32_t *tokens, uint32_t count) {
     uint32_t vocab = s->model->transformer.shape.vocab;
-    if (count == 0) return hyp_fail(fault(s), HYP_E_ARGUMENT, "the text has no tokens: give at least one (a model without a BOS token has nothing to start from)");
+    if (count == 0)
+        return hyp_fail(fault(s), HYP_E_ARGUMENT,
+                        "the text has no tokens: give at least one (a model without a BOS token has nothing to start from)");
     for (uint32_t i = 0; i < count; i++)
-        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab) return hyp_fail(fault(s), HYP_E_ARGUMENT, "token %d is not in the vocabulary of %u", tokens[i], vocab);
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
+            return hyp_fail(fault(s), HYP_E_ARGUMENT, "token %d is not in the vocabulary of %u", tokens[i], vocab);
     return HYP_OK;
 }
 
-hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count) {
+hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops,
+                             uint32_t stop_count) {
     static const hyp_sampling greedy;
     s->ready = false;
     hyp_status status = check_tokens(s, tokens, count);
     if (status) return status;
-    if (count >= s->state.context) return hyp_fail(fault(s), HYP_E_CONTEXT, "a prompt of %u tokens leaves no room in a context of %u: shorten it or ask for a longer context", count, s->state.context);
-    if (stop_count > MAX_STOPS) return hyp_fail(fault(s), HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_count, MAX_STOPS);
+    if (count >= s->state.context)
+        return hyp_fail(fault(s), HYP_E_CONTEXT,
+                        "a prompt of %u tokens leaves no room in a context of %u: shorten it or ask for a longer context", count,
+                        s->state.context);
+    if (stop_count > MAX_STOPS)
+        return hyp_fail(fault(s), HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_count, MAX_STOPS);
     hyp_arena_deinit(&s->answer);
     status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, s->model->transformer.shape.vocab, &s->answer, fault(s));
     if (status) return status;
@@ -65,7 +75,8 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     s->stop_count = 0;
     for (uint32_t i = 0; i < stop_count && s->stops; i++) {
         size_t bytes = strlen(stops[i]);
-        if (bytes == 0 || bytes > MAX_STOP_BYTES) return hyp_fail(fault(s), HYP_E_ARGUMENT, "a stop text must have 1 to %d bytes", MAX_STOP_BYTES);
+        if (bytes == 0 || bytes > MAX_STOP_BYTES)
+            return hyp_fail(fault(s), HYP_E_ARGUMENT, "a stop text must have 1 to %d bytes", MAX_STOP_BYTES);
         char *copy = hyp_arena_alloc(&s->answer, bytes);
         if (!copy) break;
         memcpy(copy, stops[i], bytes);
@@ -94,10 +105,8 @@ static hyp_status catch_up(hyp_session *s) {
     hyp_status status = hyp_state_step(&s->state, s->history + s->state.past, step);
     if (status) return hyp_fail(fault(s), status, "computing %u tokens failed: %s", step, hyp_status_message(status));
     uint64_t spent = hyp_port_now_ns() - start;
-    if (s->stats.answer_tokens)
-        s->stats.answer_ns += spent;
-    else
-        s->stats.prompt_ns += spent, s->stats.prompt_tokens += step;
+    if (s->stats.answer_tokens) s->stats.answer_ns += spent;
+    else s->stats.prompt_ns += spent, s->stats.prompt_tokens += step;
     return HYP_OK;
 }
 
@@ -138,8 +147,7 @@ hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
     if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
     if (s->finish) return hyp_fail(fault(s), HYP_E_STATE, "the answer has ended: begin another");
     drop_given(s);
-    if (s->count == s->state.context)
-        s->finish = HYP_FINISH_CONTEXT;
+    if (s->count == s->state.context) s->finish = HYP_FINISH_CONTEXT;
     else {
         while (s->state.past < s->count) {
             hyp_status status = catch_up(s);
@@ -149,11 +157,11 @@ hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
         piece->token = hyp_sampler_choose(&s->sampler, hyp_state_logits(&s->state, s->state.last - 1));
         s->stats.answer_ns += hyp_port_now_ns() - start;
         s->stats.answer_tokens++;
-        if (hyp_tokenizer_ends(&s->model->tokenizer, piece->token))
-            s->finish = HYP_FINISH_END;
+        if (hyp_tokenizer_ends(&s->model->tokenizer, piece->token)) s->finish = HYP_FINISH_END;
         else {
             hyp_text text = hyp_tokenizer_piece(&s->model->tokenizer, piece->token, false);
-            if (!hyp_buffer_append(&s->held, text.data, text.bytes)) return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the answer's text");
+            if (!hyp_buffer_append(&s->held, text.data, text.bytes))
+                return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the answer's text");
             hyp_sampler_accept(&s->sampler, piece->token);
             s->history[s->count++] = piece->token;
         }
@@ -163,8 +171,7 @@ hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
     if (stop) {
         s->finish = HYP_FINISH_STOP;
         s->held.bytes = ready;
-    } else if (s->finish)
-        ready = s->held.bytes;
+    } else if (s->finish) ready = s->held.bytes;
     if (ready) piece->text = (const char *)s->held.data;
     piece->bytes = s->given = ready;
     piece->finish = s->finish;
@@ -178,15 +185,18 @@ void hyp_session_flush(hyp_session *s, const char **text, size_t *bytes) {
 }
 
 // Runs a whole text from an empty cache, handing each batch to `visit`.
-static hyp_status run_all(hyp_session *s, const int32_t *tokens, uint32_t count, void (*visit)(hyp_session *, uint32_t from, uint32_t n, void *), void *context) {
+static hyp_status run_all(hyp_session *s, const int32_t *tokens, uint32_t count,
+                          void (*visit)(hyp_session *, uint32_t from, uint32_t n, void *), void *context) {
     hyp_status status = check_tokens(s, tokens, count);
     if (status) return status;
-    if (count > s->state.context) return hyp_fail(fault(s), HYP_E_CONTEXT, "a text of %u tokens does not fit a context of %u", count, s->state.context);
+    if (count > s->state.context)
+        return hyp_fail(fault(s), HYP_E_CONTEXT, "a text of %u tokens does not fit a context of %u", count, s->state.context);
     s->ready = false;
     s->state.past = s->count = 0;
     for (uint32_t at = 0, n; at < count; at += n) {
         n = hyp_min_u32(count - at, s->state.batch);
-        if ((status = hyp_state_step(&s->state, tokens + at, n))) return hyp_fail(fault(s), status, "computing %u tokens failed: %s", n, hyp_status_message(status));
+        if ((status = hyp_state_step(&s->state, tokens + at, n)))
+            return hyp_fail(fault(s), status, "computing %u tokens failed: %s", n, hyp_status_message(status));
         visit(s, at, n, context);
     }
     s->state.past = 0;
@@ -205,8 +215,7 @@ static void pool_batch(hyp_session *s, uint32_t from, uint32_t n, void *context)
         const float *h = hyp_state_hidden(&s->state, t);
         if (p->kind == HYP_POOL_MEAN)
             for (uint32_t i = 0; i < dim; i++) s->vector[i] += h[i];
-        else if (from + t == (p->kind == HYP_POOL_CLS ? 0 : p->count - 1))
-            memcpy(s->vector, h, dim * sizeof *h);
+        else if (from + t == (p->kind == HYP_POOL_CLS ? 0 : p->count - 1)) memcpy(s->vector, h, dim * sizeof *h);
     }
 }
 
@@ -243,7 +252,8 @@ static void score_batch(hyp_session *s, uint32_t from, uint32_t n, void *context
     }
 }
 
-hyp_status hyp_session_score(hyp_session *s, const int32_t *tokens, uint32_t count, void (*visit)(void *, uint32_t, const float *), void *context) {
+hyp_status hyp_session_score(hyp_session *s, const int32_t *tokens, uint32_t count, void (*visit)(void *, uint32_t, const float *),
+                             void *context) {
     scorer c = {visit, context};
     return run_all(s, tokens, count, score_batch, &c);
 }
