@@ -21,11 +21,15 @@ const collect = async (pieces, out = []) => {
 const text = pieces => pieces.map(p => p.text).join('');
 const rejects = (promise, code, message) => assert.rejects(promise, error => error instanceof HyperionError && error.code === code && (!message || message.test(error.message)) || assert.fail(`${error.code}: ${error.message}`));
 
+// The second toolchain's build, where it has been made (emcc on the PATH).
+const EMSCRIPTEN = join(root, 'dist/hyperion-emscripten.wasm');
+if (existsSync(EMSCRIPTEN)) artefacts.push('custom');
+
 for (const artefact of artefacts)
   for (const worker of [false, true])
-    describe(`${artefact}${worker ? ' in a worker' : ''}`, () => {
+    describe(`${artefact === 'custom' ? 'Emscripten' : artefact}${worker ? ' in a worker' : ''}`, () => {
       let model;
-      before(async () => (model = await open(STORY, { artefact, worker })));
+      before(async () => (model = await open(STORY, artefact === 'custom' ? { wasm: readFileSync(EMSCRIPTEN), worker } : { artefact, worker })));
       after(() => model.close());
 
       test('tells a story, the same for the same seed', async () => {
