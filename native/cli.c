@@ -130,6 +130,7 @@ static bool open_sources(loaded *l, const char *path) {
 static int load(loaded *l, const options *o, const char *path) {
     *l = (loaded){0};
     if (!open_sources(l, path)) return 1;
+    // HYP_ISA_MASK=0 asks for the scalar kernels; a mask of 0 would mean all, so a bit that no kernel has goes with it.
     l->engine = hyp_engine_create(&(hyp_engine_config){
         .memory_bytes = o->memory, .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0});
     if (!l->engine) return fputs("hyperion: not enough memory for the engine\n", stderr), 1;

@@ -69,6 +69,24 @@ static void a_story_is_told(void) {
     close_all(&f);
 }
 
+// What the cache holds of an earlier text serves only as far as the new one is the same.
+static void a_changed_text_is_computed_anew(void) {
+    static const char *const prompts[] = {"Once upon a time, there was a little fox", "Once upon a time, there was a little owl named",
+                                          "Tom had a red kite", "Once upon a"};
+    static char kept[4096], fresh[4096];
+    fixture f, g;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    for (int round = 0; round < 12; round++) {
+        const char *prompt = prompts[(uint32_t)round * 7 % 4];
+        CHECK(open_with(&g, NULL, NULL) == HYP_OK);
+        answer(&f, prompt, NULL, NULL, 0, 25, kept);
+        answer(&g, prompt, NULL, NULL, 0, 25, fresh);
+        CHECK_MSG(strcmp(kept, fresh) == 0, "'%s' after another text, '%s' from the start", kept, fresh);
+        close_all(&g);
+    }
+    close_all(&f);
+}
+
 // The story's sampled text and its logits are the same bits in every tier on every platform: this number is of all of them.
 static uint64_t logits_hash;
 static void hash_logits(void *context, uint32_t position, const float *log_probabilities) {
@@ -406,6 +424,7 @@ int main(void) {
     slow = getenv("HYP_SLOW");
     story = read_file("models/story.gguf", &story_bytes);
     RUN(a_story_is_told);
+    RUN(a_changed_text_is_computed_anew);
     RUN(the_same_bits_everywhere);
     RUN(batches_do_not_matter);
     RUN(stop_texts);

@@ -216,7 +216,9 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
         int32_t id = find(t, turns[i], strlen(turns[i]));
         if (id >= 0 && (t->tokens[id].type == HYP_TOKEN_CONTROL || t->tokens[id].type == HYP_TOKEN_USER)) t->eot = id;
     }
-    if ((status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", t->kind == HYP_TOKENIZER_SPM, &t->add_bos)) ||
+    // Files of Llama 3 and Tekken models often leave it out, and the models expect it.
+    bool starts = t->kind == HYP_TOKENIZER_SPM || (t->kind == HYP_TOKENIZER_BPE && (t->pre == HYP_PRE_LLAMA3 || t->pre == HYP_PRE_TEKKEN));
+    if ((status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", starts, &t->add_bos)) ||
         (status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_eos_token", false, &t->add_eos)) ||
         (status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", t->kind == HYP_TOKENIZER_SPM, &t->add_space_prefix)))
         return status;
