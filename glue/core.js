@@ -49,7 +49,7 @@ export class Core {
   #encoder = new TextEncoder();
   /** @type {ByteSource[]} */
   #sources = [];
-  /** @type {{promise: Promise<Uint8Array>, pointer: number} | null} a read that the core waits for */
+  /** @type {Promise<void> | null} a read that the core waits for */
   #pending = null;
   #status = 0; // of the read that the core resumes with
   #unwind = 0;
@@ -103,7 +103,7 @@ export class Core {
           return guarded(() => {
             const data = this.#sources[handle].read(offset, bytes);
             if (data instanceof Uint8Array) return this.#deliver(data, pointer, bytes);
-            this.#pending = { promise: data.then(d => (this.#status = this.#deliver(d, pointer, bytes), d)), pointer };
+            this.#pending = data.then(arrived => void (this.#status = this.#deliver(arrived, pointer, bytes)));
             this.#unwind = this.#exports.unwind_buffer();
             this.#exports.asyncify_start_unwind(this.#unwind);
             return 0;
@@ -164,9 +164,8 @@ export class Core {
       let status = act(this.#engine, ...args);
       while (this.#exports.asyncify_get_state() === UNWINDING) {
         this.#exports.asyncify_stop_unwind();
-        const pending = /** @type {{promise: Promise<Uint8Array>}} */ (this.#pending);
         try {
-          await pending.promise;
+          await this.#pending;
         } catch (cause) {
           this.#cause = cause;
           this.#status = /** @type {any} */ (cause)?.name === 'AbortError' ? STATUS.CANCELLED : STATUS.IO;
@@ -199,10 +198,6 @@ export class Core {
 
   get engine() {
     return this.#engine;
-  }
-
-  get version() {
-    return this.#text(this.call('version'));
   }
 
   /** The address that the last call gave as its result. */

@@ -77,11 +77,29 @@ const throwIfAborted = signal => {
   if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
 };
 
-/** @param {Source | Source[]} source @param {AbortSignal} [signal] */
-async function openAll(source, signal) {
+/**
+ * Reads a model's files with a core of their own: under the options' memory limit, with progress, ended by the signal.
+ * @template T
+ * @param {Source | Source[]} source @param {OpenOptions} options
+ * @param {(core: Core, sources: import('./sources.js').ByteSource[]) => Promise<T>} act
+ * @returns {Promise<T>}
+ */
+async function reading(source, { memory, artefact, wasm, onProgress, signal }, act) {
+  throwIfAborted(signal);
+  const core = await Core.create({ memoryBytes: memoryBytes(memory), artefact, wasm });
+  core.onProgress = (loaded, total) => (onProgress?.({ loaded, total }), !signal?.aborted);
+  /** @type {import('./sources.js').ByteSource[]} */
   const sources = [];
-  for (const one of shardsOf(source)) sources.push(await openSource(one, signal));
-  return sources;
+  try {
+    for (const one of shardsOf(source)) sources.push(await openSource(one, signal));
+    return await act(core, sources);
+  } catch (error) {
+    throwIfAborted(signal);
+    throw error;
+  } finally {
+    core.onProgress = null;
+    for (const one of sources) await one.close?.();
+  }
 }
 
 /**
@@ -89,39 +107,22 @@ async function openAll(source, signal) {
  * @param {Source | Source[]} source the file, or the parts of a split model in order
  * @param {OpenOptions} [options]
  */
-export async function openModel(source, options = {}) {
-  const { onProgress, signal } = options;
-  throwIfAborted(signal);
-  const core = await Core.create({ memoryBytes: memoryBytes(options.memory), artefact: options.artefact, wasm: options.wasm });
-  core.onProgress = (loaded, total) => (onProgress?.({ loaded, total }), !signal?.aborted);
-  let sources;
-  try {
-    sources = await openAll(source, signal);
+export function openModel(source, options = {}) {
+  return reading(source, options, async (core, sources) => {
     await core.runReading('model_open', sources, options.context ?? 0);
     return new Model(core, core.resultPointer, options);
-  } catch (error) {
-    if (signal?.aborted) throwIfAborted(signal);
-    throw error;
-  } finally {
-    core.onProgress = null;
-    for (const one of sources ?? []) await one.close?.();
-  }
+  });
 }
 
 /**
  * Metadata and tensors of a GGUF file.
  * @param {Source | Source[]} source @param {OpenOptions} [options]
  */
-export async function inspect(source, options = {}) {
-  const core = await Core.create(options);
-  const sources = await openAll(source, options.signal);
-  try {
+export function inspect(source, options = {}) {
+  return reading(source, options, async (core, sources) => {
     await core.runReading('inspect', sources);
     return core.resultJson();
-  } finally {
-    for (const one of sources) await one.close?.();
-    core.close();
-  }
+  });
 }
 
 /**
@@ -130,18 +131,12 @@ export async function inspect(source, options = {}) {
  * @param {(bytes: Uint8Array) => void} write takes the new file from front to back
  * @param {OpenOptions} [options]
  */
-export async function quantize(source, format, write, options = {}) {
-  const core = await Core.create(options);
-  const sources = await openAll(source, options.signal);
-  core.onProgress = (loaded, total) => (options.onProgress?.({ loaded, total }), !options.signal?.aborted);
-  core.onWrite = bytes => (write(bytes), true);
-  try {
+export function quantize(source, format, write, options = {}) {
+  return reading(source, options, async (core, sources) => {
+    core.onWrite = bytes => (write(bytes), true);
     core.inputText(format);
     await core.runReading('quantize', sources);
-  } finally {
-    for (const one of sources) await one.close?.();
-    core.close();
-  }
+  });
 }
 
 export class Model {

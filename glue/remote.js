@@ -66,6 +66,8 @@ export class RemoteModel {
     try {
       const places = Array.isArray(source) ? source.map(absolute) : absolute(source);
       model.facts = await model.#call('open', [places, { ...options, wasm: absolute(options.wasm) }], signal, progress => onProgress?.(progress));
+      // The worker may have been done before it heard of the abort; the caller was not.
+      if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
       return model;
     } catch (error) {
       model.#port.end();

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2, MAX_STOPS = 16, MAX_SHARDS = 512 };
+enum { EXIT_USAGE = 2, MAX_SHARDS = 512 };
 
 static const char help[] = "hyperion: run quantized language models\n"
                            "\n"
@@ -61,7 +61,7 @@ typedef struct options {
     size_t memory;
     hyp_cache cache;
     hyp_sampling sampling;
-    const char *stops[MAX_STOPS];
+    const char *stops[HYP_STOPS_MAX];
     uint32_t stop_count;
     const char *system;
     bool lines, specials, json, quiet;
@@ -614,7 +614,7 @@ int main(int argc, char **argv) {
         case MIROSTAT: ok = parse_real(optarg, &o.sampling.mirostat_tau); break;
         case 's': o.sampling.seed = strtoull(optarg, &end, 10), ok = end != optarg && !*end; break;
         case STOP:
-            if (o.stop_count == MAX_STOPS) return usage_error("too many --stop", NULL);
+            if (o.stop_count == HYP_STOPS_MAX) return usage_error("too many --stop", NULL);
             o.stops[o.stop_count++] = optarg;
             break;
         case 'c': ok = parse_count(optarg, &o.context); break;

@@ -5,7 +5,7 @@
 //   hyp_session one running text: KV cache, sampler, stop strings
 //
 // Handles are opaque. Config structs are plain and mean their defaults when all-zero. A call that fails returns a negative status,
-// changes nothing that the caller can see, and leaves an explanation in hyp_engine_error. One engine belongs to one thread.
+// changes nothing that the caller can see, and leaves an explanation in hyp_engine_error (a failed begin also leaves no answer to ask for). One engine belongs to one thread.
 #ifndef HYPERION_H
 #define HYPERION_H
 
@@ -79,6 +79,8 @@ HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *to
 
 // ---- Session
 
+enum { HYP_STOPS_MAX = 16 }; // stop texts of an answer
+
 typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
 
 typedef struct hyp_session_config {
@@ -135,9 +137,9 @@ HYP_MUST_USE hyp_status hyp_session_next(hyp_session *session, hyp_piece *piece)
 void hyp_session_flush(hyp_session *session, const char **text, size_t *bytes);
 
 typedef enum hyp_pooling { HYP_POOL_MEAN, HYP_POOL_CLS, HYP_POOL_LAST } hyp_pooling;
-// The pooled final hidden state of `tokens`, scaled to length 1: `dim` floats, valid until the next call. Drops the session's text.
+// The pooled final hidden state of `tokens`, scaled to length 1: *dim floats, valid until the next call. Drops the session's text.
 HYP_MUST_USE hyp_status hyp_session_embed(hyp_session *session, const int32_t *tokens, uint32_t count, hyp_pooling pooling,
-                                          const float **vector);
+                                          const float **vector, uint32_t *dim);
 
 // Log-probabilities: calls `visit` after each of `tokens` with the natural logarithms (vocab) of the next token's distribution. Drops the session's text.
 HYP_MUST_USE hyp_status hyp_session_score(hyp_session *session, const int32_t *tokens, uint32_t count,

@@ -235,7 +235,8 @@ static void full_contexts_and_bad_arguments(void) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK_MSG(hyp_session_begin(f.session, tokens, 3, &bad[i], NULL, 0) == HYP_E_ARGUMENT, "case %zu", i);
     const float *vector;
-    CHECK(hyp_session_embed(f.session, tokens, 13, HYP_POOL_MEAN, &vector) == HYP_E_CONTEXT);
+    uint32_t dim;
+    CHECK(hyp_session_embed(f.session, tokens, 13, HYP_POOL_MEAN, &vector, &dim) == HYP_E_CONTEXT);
     close_all(&f);
 }
 
@@ -247,10 +248,10 @@ static void embeddings(void) {
     for (int i = 0; i < 3; i++) {
         const int32_t *tokens;
         const float *vector;
-        uint32_t count;
+        uint32_t count, dim;
         CHECK(hyp_model_tokenize(f.model, texts[i], strlen(texts[i]), HYP_TEXT_EDGES, &tokens, &count) == HYP_OK);
         for (int pooling = HYP_POOL_MEAN; pooling <= HYP_POOL_LAST; pooling++) {
-            CHECK(hyp_session_embed(f.session, tokens, count, (hyp_pooling)pooling, &vector) == HYP_OK);
+            CHECK(hyp_session_embed(f.session, tokens, count, (hyp_pooling)pooling, &vector, &dim) == HYP_OK && dim == 256);
             double length = 0;
             for (int k = 0; k < 256; k++) length += (double)vector[k] * (double)vector[k];
             CHECK(fabs(length - 1) < 1e-5);

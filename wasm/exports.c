@@ -1,7 +1,7 @@
 // What the module shows to JavaScript: scalars in, a status out. Texts and vectors come back through result_data / result_bytes,
 // records as JSON, so that the glue knows no struct layout. Calls that read a source are marked; they may suspend by Asyncify.
+#include "../src/model/gguf.h"
 #include "../src/port.h"
-#include "../src/runtime/engine.h"
 #include "../src/runtime/inspect.h"
 #include "../src/runtime/json.h"
 
@@ -13,7 +13,7 @@ __attribute__((import_module("hyp"), import_name("progress"))) int32_t host_prog
 __attribute__((import_module("hyp"), import_name("write"))) int32_t host_write(const void *data, size_t bytes);
 __attribute__((import_module("hyp"), import_name("scored"))) void host_scored(uint32_t position, const float *log_probabilities);
 
-enum { MAX_STOPS = 16, UNWIND_BYTES = 16 << 10 };
+enum { UNWIND_BYTES = 16 << 10 };
 
 static const void *result;
 static size_t result_size;
@@ -24,8 +24,7 @@ static hyp_source sources[HYP_GGUF_SHARDS];
 static uint32_t source_count;
 static hyp_sampling sampling;
 static hyp_logit_bias biases[256];
-static const char *stops[MAX_STOPS];
-static uint32_t stop_count;
+static const char *stops[HYP_STOPS_MAX];
 
 // Asyncify's record: where it writes, and where that ends.
 static char unwind_stack[UNWIND_BYTES];
@@ -58,7 +57,6 @@ EXPORT(input_reserve) void *input_reserve(size_t bytes) {
     return hyp_buffer_reserve(&input, bytes + 1) ? input.data : NULL;
 }
 
-EXPORT(version) const char *version(void) { return HYPERION_VERSION; }
 EXPORT(status_name) const char *status_name(int32_t status) { return hyp_status_name((hyp_status)status); }
 EXPORT(status_message) const char *status_message(int32_t status) { return hyp_status_message((hyp_status)status); }
 
@@ -185,7 +183,6 @@ void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, f
                               .mirostat_eta = mirostat_eta,
                               .seed = (uint64_t)seed,
                               .bias = biases};
-    stop_count = 0;
 }
 EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
     if (sampling.bias_count == sizeof biases / sizeof *biases) return HYP_E_ARGUMENT;
@@ -194,11 +191,8 @@ EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
 }
 // Input: `count` int32 tokens, then `stop_texts` terminated texts.
 EXPORT(session_begin) hyp_status session_begin(hyp_session *session, uint32_t count, uint32_t stop_texts) {
-    if (stop_texts > MAX_STOPS)
-        return hyp_fail(&session->model->engine->fault, HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_texts,
-                        MAX_STOPS);
     const char *text = (const char *)input.data + count * sizeof(int32_t);
-    for (uint32_t i = 0; i < stop_texts; i++) {
+    for (uint32_t i = 0; i < stop_texts && i < HYP_STOPS_MAX; i++) { // more are refused by their count
         stops[i] = text;
         text += strlen(text) + 1;
     }
@@ -226,8 +220,9 @@ EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
 }
 EXPORT(session_embed) hyp_status session_embed(hyp_session *session, uint32_t count, uint32_t pooling) {
     const float *vector = NULL;
-    hyp_status status = hyp_session_embed(session, (const int32_t *)(const void *)input.data, count, (hyp_pooling)pooling, &vector);
-    return give(status, vector, session->model->transformer.shape.dim * sizeof *vector);
+    uint32_t dim = 0;
+    hyp_status status = hyp_session_embed(session, (const int32_t *)(const void *)input.data, count, (hyp_pooling)pooling, &vector, &dim);
+    return give(status, vector, dim * sizeof *vector);
 }
 static void scored(void *context, uint32_t position, const float *log_probabilities) {
     (void)context;

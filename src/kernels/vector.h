@@ -116,15 +116,6 @@ static void vec_softmax(float *x, uint32_t n) {
     for (; i < n; i++) x[i] *= inverse;
 }
 
-static void vec_rope(float *x, const float *cs, uint32_t half, bool neox) {
-    for (uint32_t i = 0; i < half; i++) { // the compiler's vectors are good enough here; a head is 32 pairs
-        float *a = neox ? x + i : x + 2 * i, *b = neox ? x + i + half : x + 2 * i + 1;
-        float u = *a, v = *b, c = cs[2 * i], s = cs[2 * i + 1];
-        *a = u * c - v * s;
-        *b = u * s + v * c;
-    }
-}
-
 // Rounds eight activations; returns them as integers within -127..127.
 static inline i8x quantize8(const float *x, float inverse) {
     f8 magic = f8_all(12582912.0f), r = (f8_load(x) * inverse + magic) - magic;
@@ -146,9 +137,6 @@ static inline float quantize_scale(const float *x, float *d) {
     *d = m / 127;
     return *d > 0 ? 1 / *d : 0;
 }
-
-static void vec_store_f16(void *dst, const float *x, uint32_t n) { hyp_formats[HYP_F16].quantize(dst, x, n); }
-static void vec_store_q8(void *dst, const float *x, uint32_t n) { hyp_formats[HYP_Q8_0].quantize(dst, x, n); }
 
 static inline f8 q8_load(const uint8_t *row, uint32_t i) {
     const uint8_t *block = row + i / 32 * 34;
@@ -253,7 +241,7 @@ VEC_MATMUL(f16, f16_load, 2)
 VEC_MATMUL(bf16, bf16_load, 2)
 #undef VEC_MATMUL
 
-// Overwrites every slot that this file serves; the tier adds its products of quantized weights and its `quantize`.
+// Overwrites every slot that this file serves (RoPE, soft cap and the cache's stores stay scalar: they do not show); the tier adds its products of quantized weights and its `quantize`.
 static void vec_fill(hyp_kernels *table) {
     table->weights[HYP_F32].pack = hyp_pack_f32_columns;
     table->weights[HYP_F32].unpack = hyp_unpack_f32_columns;
@@ -269,11 +257,8 @@ static void vec_fill(hyp_kernels *table) {
     table->silu_mul = vec_silu_mul;
     table->gelu_mul = vec_gelu_mul;
     table->softmax = vec_softmax;
-    table->rope = vec_rope;
-    table->kv[HYP_KV_F16].store = vec_store_f16;
     table->kv[HYP_KV_F16].scores = vec_scores_f16;
     table->kv[HYP_KV_F16].mix = vec_mix_f16;
-    table->kv[HYP_KV_Q8_0].store = vec_store_q8;
     table->kv[HYP_KV_Q8_0].scores = vec_scores_q8;
     table->kv[HYP_KV_Q8_0].mix = vec_mix_q8;
 }

@@ -8,7 +8,7 @@ static size_t kv_row(const hyp_shape *s, hyp_kv_format kv) { return hyp_kv_bytes
 
 static size_t act_row(const hyp_transformer *model) {
     const hyp_shape *s = &model->shape;
-    return hyp_act_bytes(model->kernels, hyp_max_u32(hyp_max_u32(s->dim, s->ffn), s->heads * s->head) / 32 * 32 + 32);
+    return hyp_act_bytes(model->kernels, (uint32_t)hyp_round_up(hyp_max_u32(hyp_max_u32(s->dim, s->ffn), s->heads * s->head), HYP_BLOCK));
 }
 
 // What a state takes, in the order in which hyp_state_init takes it.

@@ -5,7 +5,7 @@
 #include "../model/unicode.h"
 #include "../port.h"
 
-enum { DEFAULT_CONTEXT = 2048, DEFAULT_BATCH = 64, MAX_STOPS = 16, MAX_STOP_BYTES = 256 };
+enum { DEFAULT_CONTEXT = 2048, DEFAULT_BATCH = 64, MAX_STOP_BYTES = 256 };
 
 static hyp_fault *fault(const hyp_session *s) { return &s->model->engine->fault; }
 
@@ -66,8 +66,8 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
         return hyp_fail(fault(s), HYP_E_CONTEXT,
                         "a prompt of %u tokens leaves no room in a context of %u: shorten it or ask for a longer context", count,
                         s->state.context);
-    if (stop_count > MAX_STOPS)
-        return hyp_fail(fault(s), HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_count, MAX_STOPS);
+    if (stop_count > HYP_STOPS_MAX)
+        return hyp_fail(fault(s), HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_count, HYP_STOPS_MAX);
     hyp_arena_deinit(&s->answer);
     status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, s->model->transformer.shape.vocab, &s->answer, fault(s));
     if (status) return status;
@@ -219,7 +219,8 @@ static void pool_batch(hyp_session *s, uint32_t from, uint32_t n, void *context)
     }
 }
 
-hyp_status hyp_session_embed(hyp_session *s, const int32_t *tokens, uint32_t count, hyp_pooling pooling, const float **vector) {
+hyp_status hyp_session_embed(hyp_session *s, const int32_t *tokens, uint32_t count, hyp_pooling pooling, const float **vector,
+                             uint32_t *dim_out) {
     uint32_t dim = s->model->transformer.shape.dim;
     memset(s->vector, 0, dim * sizeof *s->vector);
     pool p = {pooling, count};
@@ -230,6 +231,7 @@ hyp_status hyp_session_embed(hyp_session *s, const int32_t *tokens, uint32_t cou
     float scale = square > 0 ? 1.0f / hyp_sqrtf(square) : 0;
     for (uint32_t i = 0; i < dim; i++) s->vector[i] *= scale;
     *vector = s->vector;
+    *dim_out = dim;
     return HYP_OK;
 }
 

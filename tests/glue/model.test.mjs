@@ -97,6 +97,7 @@ for (const artefact of artefacts)
         await rejects(collect(model.generate('x', { temperature: -1 })), 'HYP_E_ARGUMENT', /temperature/);
         await rejects(collect(model.generate([99999])), 'HYP_E_ARGUMENT', /vocabulary/);
         await rejects(collect(model.generate([])), 'HYP_E_ARGUMENT');
+        await rejects(collect(model.generate('x', { stop: Array(17).fill('y') })), 'HYP_E_ARGUMENT', /17 stop texts/);
         await rejects(collect(model.generate(Array(600).fill(5))), 'HYP_E_CONTEXT', /context/);
         await rejects(collect(model.chat([{ role: 'user', content: 'hi' }])), 'HYP_E_UNSUPPORTED', /chat template/);
       });
@@ -204,6 +205,10 @@ describe('files', () => {
     await promisify(execFile)(join(root, 'build/native/hyperion'), ['quantize', source, native, 'q4_0', '-q']);
     assert.ok(Buffer.concat(parts).equals(readFileSync(native)));
     await rejects(quantize(source, 'q9_9', () => {}), 'HYP_E_ARGUMENT', /q9_9/);
+    await rejects(quantize(source, 'q8_0', () => {}, { memory: '100KB' }), 'HYP_E_NOMEM');
+    const controller = new AbortController();
+    await rejects(quantize(source, 'q8_0', () => {}, { signal: controller.signal, onProgress: () => controller.abort() }), 'HYP_E_CANCELLED');
+    await rejects(inspect(source, { memory: '100KB' }), 'HYP_E_NOMEM');
   });
 
   test('both command lines: same verbs, same answers, exit codes', async () => {
@@ -244,6 +249,11 @@ describe('files', () => {
 });
 
 describe('the package', () => {
+  test('the example runs', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['examples/hello.mjs'], { cwd: root });
+    assert.match(stdout, /[a-z]{3}.*\n\d+ tokens\/s, [\d.]+ MB, (simd|relaxed)/s);
+  });
+
   test('npm pack gives something that Node imports from elsewhere', { timeout: 120000 }, async () => {
     const dir = mkdtempSync(join(tmpdir(), 'hyperion-pack-'));
     try {

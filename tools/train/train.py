@@ -161,7 +161,6 @@ def curve(points, held, path):
     y = lambda v: top + (h - top - 40) * (1 - (math.log(min(v, high)) - math.log(low)) / (math.log(high) - math.log(low)))
     line = lambda pts, c: '<polyline fill="none" stroke="%s" stroke-width="1.6" points="%s"/>' % (c, " ".join("%.1f,%.1f" % (x(a), y(b)) for a, b in pts))
     out = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" fill="#555">' % (w, h), '<rect width="100%" height="100%" fill="#fff"/>']
-    v = low
     for v in [x for x in (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0) if low <= x <= high]:
         out.append('<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="12" y="%.1f">%.1f</text>' % (left, w - 20, y(v), y(v), y(v) + 4, v))
     for s in range(0, last + 1, max(1, last // 6)):
