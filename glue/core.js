@@ -1,4 +1,5 @@
-// The C core as a JavaScript object: one WebAssembly instance, its imports, and calls that may wait for bytes.
+// The C core as a JavaScript object: one WebAssembly instance, its imports, and calls that run as fibers within it: each may wait for
+// bytes while the others go on.
 // Knows no struct of the core: scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
 import { HyperionError } from './errors.js';
 import { artefactFile, bestArtefact } from './detect.js';
@@ -15,8 +16,19 @@ import { artefactFile, bestArtefact } from './detect.js';
  */
 
 const STATUS = { IO: -2, CANCELLED: -7 };
-const UNWINDING = 1;
-const REWINDING = 2;
+const PENDING = 1; // of read: its bytes come later
+const READY = 0; // of engine_run: there is more to run
+const BREATH_MS = 12; // how long the event loop may wait for the engine
+
+/** Lets the host run its other tasks. @returns {Promise<void>} */
+const breathe = () =>
+  new Promise(resolve => {
+    if (typeof setImmediate === 'function') return setImmediate(resolve);
+    if (typeof MessageChannel !== 'function') return setTimeout(resolve, 0);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => (port1.close(), resolve());
+    port2.postMessage(0);
+  });
 
 /** Where the package's own artefact lies, by feature detection. @param {'auto' | Artefact} artefact @returns {{artefact: Artefact, url: URL}} */
 function locate(artefact) {
@@ -47,20 +59,23 @@ export class Core {
   #engine = 0;
   #decoder = new TextDecoder();
   #encoder = new TextEncoder();
-  /** @type {ByteSource[]} */
+  /** @type {ByteSource[]} by handle */
   #sources = [];
-  /** @type {Promise<void> | null} a read that the core waits for */
-  #pending = null;
-  #status = 0; // of the read that the core resumes with
-  #unwind = 0;
+  /** @type {Set<number>} tickets of reads that the core waits for */
+  #tickets = new Set();
+  /** @type {Map<number, {resolve: (status: number) => void, reject: (error: unknown) => void}>} calls under way, by session; 0: the job */
+  #calls = new Map();
   /** @type {unknown} what a host function threw */
   #cause = undefined;
-  #busy = false;
+  #running = false;
+  #breath = 0; // when the host's other tasks last ran
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer = undefined;
   /** @type {((done: number, total: number) => boolean) | null} */
   onProgress = null;
   /** @type {((bytes: Uint8Array) => boolean) | null} takes the output of quantize */
   onWrite = null;
-  /** @type {((position: number, logProbabilities: Float32Array) => void) | null} */
+  /** @type {((position: number, logProbabilities: Float32Array) => void) | null} one score at a time */
   onScored = null;
   vocab = 0;
 
@@ -94,20 +109,38 @@ export class Core {
     return {
       hyp: {
         now: () => performance.now(),
-        /** @param {number} handle @param {number} offset @param {number} pointer @param {number} bytes */
-        read: (handle, offset, pointer, bytes) => {
-          if (this.#exports.asyncify_get_state() === REWINDING) {
-            this.#exports.asyncify_stop_rewind();
-            return this.#status;
-          }
-          return guarded(() => {
+        /** @param {number} handle @param {number} offset @param {number} pointer @param {number} bytes @param {number} ticket */
+        read: (handle, offset, pointer, bytes, ticket) =>
+          guarded(() => {
             const data = this.#sources[handle].read(offset, bytes);
             if (data instanceof Uint8Array) return this.#deliver(data, pointer, bytes);
-            this.#pending = data.then(arrived => void (this.#status = this.#deliver(arrived, pointer, bytes)));
-            this.#unwind = this.#exports.unwind_buffer();
-            this.#exports.asyncify_start_unwind(this.#unwind);
-            return 0;
-          }, STATUS.IO);
+            this.#tickets.add(ticket);
+            const done = (/** @type {() => number} */ status) => {
+              if (!this.#tickets.delete(ticket) || !this.#exports) return; // forgotten, or closed meanwhile
+              this.#exports.read_done(ticket, status());
+              this.#pump();
+            };
+            data.then(
+              arrived => done(() => this.#deliver(arrived, pointer, bytes)),
+              cause => done(() => ((this.#cause = cause), /** @type {any} */ (cause)?.name === 'AbortError' ? STATUS.CANCELLED : STATUS.IO)),
+            );
+            return PENDING;
+          }, STATUS.IO),
+        /** @param {number} ticket */
+        forget: ticket => void this.#tickets.delete(ticket),
+        /** @param {number} session @param {number} status */
+        ended: (session, status) => {
+          const call = this.#calls.get(session);
+          this.#calls.delete(session);
+          try {
+            call?.resolve(this.#check(status)); // an error's text is the engine's until the next one
+          } catch (error) {
+            call?.reject(error);
+          }
+        },
+        /** @param {number} message */
+        panic: message => {
+          throw new HyperionError('HYP_E_HOST', `the engine has stopped, because an invariant of it is broken: ${this.#text(message)}`);
         },
         /** @param {number} done @param {number} total */
         progress: (done, total) => guarded(() => (this.onProgress && this.onProgress(done, total) === false ? 0 : 1), 0),
@@ -136,9 +169,8 @@ export class Core {
     return this.#exports.memory.buffer;
   }
 
-  /** A call that never waits. Engine pointer first where `engine` is set. @param {string} name @param {...number} args @returns {number} */
+  /** A call that never waits. @param {string} name @param {...number} args @returns {number} */
   call(name, ...args) {
-    if (this.#busy) throw new HyperionError('HYP_E_STATE', 'the engine is still loading: wait for that to end');
     if (!this.#exports) throw new HyperionError('HYP_E_STATE', 'the model is closed');
     return this.#exports[name](...args);
   }
@@ -148,36 +180,58 @@ export class Core {
     return this.#check(this.call(name, ...args));
   }
 
+  /** Waits for the call that `begin` begins for `session` (0: the job). @param {number} session @param {() => void} begin @returns {Promise<number>} */
+  #until(session, begin) {
+    return new Promise((resolve, reject) => {
+      begin();
+      this.#calls.set(session, { resolve, reject });
+      this.#pump();
+    });
+  }
+
   /**
-   * A call that reads sources and may wait for them.
+   * Begins a job (model_open, inspect, quantize), which reads `sources` and may wait for them. One at a time.
    * @param {string} name @param {ByteSource[]} sources @param {...number} args
    * @returns {Promise<number>}
    */
-  async runReading(name, sources, ...args) {
-    this.call('sources_clear');
-    this.#sources = sources;
-    for (const [handle, source] of sources.entries()) this.run('sources_add', handle, source.size);
-    this.#cause = undefined;
-    this.#busy = true;
+  runJob(name, sources, ...args) {
+    return this.#until(0, () => {
+      this.call('sources_clear');
+      for (const source of sources) this.run('sources_add', this.#sources.push(source) - 1, source.size);
+      this.#cause = undefined;
+      this.run(name, this.#engine, ...args);
+    });
+  }
+
+  /** Runs a call of a session (see hyp_call_kind) beside whatever else is under way. @param {number} session @param {number} kind @param {number} [count] @param {number} [pooling] */
+  runCall(session, kind, count = 0, pooling = 0) {
+    return this.#until(session, () => this.run('session_post', session, kind, count, pooling));
+  }
+
+  /** Runs the fibers until all wait or have ended, with pauses for the host's other tasks. */
+  async #pump() {
+    if (this.#running || !this.#exports) return;
+    this.#running = true;
     try {
-      const act = this.#exports[name];
-      let status = act(this.#engine, ...args);
-      while (this.#exports.asyncify_get_state() === UNWINDING) {
-        this.#exports.asyncify_stop_unwind();
-        try {
-          await this.#pending;
-        } catch (cause) {
-          this.#cause = cause;
-          this.#status = /** @type {any} */ (cause)?.name === 'AbortError' ? STATUS.CANCELLED : STATUS.IO;
-        }
-        this.#exports.asyncify_start_rewind(this.#unwind);
-        status = act(this.#engine, ...args);
+      while (this.#exports) {
+        const left = this.#breath + BREATH_MS - performance.now();
+        if (left <= 0) {
+          await breathe();
+          this.#breath = performance.now();
+        } else if (this.#exports.engine_run(this.#engine, left) !== READY) break;
+        else await null; // a call may have ended: its caller may begin the next
       }
-      return this.#check(status);
+    } catch (error) {
+      for (const call of this.#calls.values()) call.reject(error);
+      this.#calls.clear();
+      this.#exports = null;
+      return;
     } finally {
-      this.#busy = false;
-      this.#sources = [];
+      this.#running = false;
     }
+    const next = this.#exports ? this.#exports.engine_next_ms(this.#engine) : -1;
+    clearTimeout(this.#timer);
+    if (next >= 0) this.#timer = setTimeout(() => this.#pump(), next);
   }
 
   /** @param {number} status */
@@ -251,7 +305,7 @@ export class Core {
     return tokens.length;
   }
 
-  /** Memory and kernels of the engine. @returns {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number, kernels: string}} */
+  /** @returns {{kernels: string, memory: import('./model.js').MemoryStats, fibers: import('./model.js').FiberStats}} */
   stats() {
     this.run('engine_stats', this.#engine);
     return this.resultJson();
@@ -259,6 +313,10 @@ export class Core {
 
   /** Lets go of the instance and all its memory. */
   close() {
+    clearTimeout(this.#timer);
     this.#exports = null;
+    const closed = new HyperionError('HYP_E_STATE', 'the model is closed');
+    for (const call of this.#calls.values()) call.reject(closed);
+    this.#calls.clear();
   }
 }

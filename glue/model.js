@@ -13,6 +13,7 @@ import { openSource, shardsOf } from './sources.js';
  * @property {'f16' | 'q8_0'} [cache] format of the KV cache
  * @property {number} [batch] prompt tokens computed at once
  * @property {boolean} [profile] time each kind of operation
+ * @property {'intent' | 'round-robin'} [policy] how the engine divides its thread among answers under way
  * @property {'auto' | import('./detect.js').Artefact} [artefact]
  * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or compile it
  * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
@@ -38,20 +39,25 @@ import { openSource, shardsOf } from './sources.js';
  * @property {number} [seed] the same seed gives the same text on every platform; random when left out
  * @property {string[]} [stop] texts that end the answer and are not part of it
  * @property {boolean} [specials] read special tokens in the prompt
+ * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others under way, interactive ones get the most of the engine
  * @property {AbortSignal} [signal]
  */
 
 /** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
 /** @typedef {{text: string, token: number, finish: Finish}} Piece `finish` is set on the last one */
 /** @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim: number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number, weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts */
-/** @typedef {{artefact: string, kernels: string, memory: {usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number}, promptTokens: number, reusedTokens: number, answerTokens: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
+/** @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number, blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab */
+/** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
+/** @typedef {{pages: number, kept: number, resident: number, frames: number, wholeBytes: number, capacityBytes: number, residentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `kept` have a place for good, the others share `frames` */
+/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
 
 const EDGES = 1;
 const SPECIALS = 2;
 /** @type {Finish[]} */
 const FINISH = ['', 'end', 'stop', 'context'];
 const POOLING = { mean: 0, cls: 1, last: 2 };
-const BREATH_MS = 12; // how long the event loop may wait for the engine
+const CALL = { prefill: 0, next: 1, embed: 2, score: 3 }; // hyp_call_kind
+const PURPOSE = { interactive: 0, batch: 2, background: 3 }; // hyp_purpose
 
 /** @param {number | string | undefined} memory */
 function memoryBytes(memory) {
@@ -62,16 +68,6 @@ function memoryBytes(memory) {
   return Math.floor(Number(match[1]) * { '': 1, k: 1e3, m: 1e6, g: 1e9 }[/** @type {'' | 'k' | 'm' | 'g'} */ (match[2].toLowerCase())]);
 }
 
-/** Lets the host run its other tasks. @returns {Promise<void>} */
-const breathe = () =>
-  new Promise(resolve => {
-    if (typeof setImmediate === 'function') return setImmediate(resolve);
-    if (typeof MessageChannel !== 'function') return setTimeout(resolve, 0);
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => (port1.close(), resolve());
-    port2.postMessage(0);
-  });
-
 /** @param {AbortSignal | undefined} signal */
 const throwIfAborted = signal => {
   if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
@@ -81,24 +77,33 @@ const throwIfAborted = signal => {
  * Reads a model's files with a core of their own: under the options' memory limit, with progress, ended by the signal.
  * @template T
  * @param {Source | Source[]} source @param {OpenOptions} options
- * @param {(core: Core, sources: import('./sources.js').ByteSource[]) => Promise<T>} act
+ * @param {(core: Core, sources: import('./sources.js').ByteSource[], release: () => Promise<void>) => Promise<T>} act a model takes the sources over, and releases them
  * @returns {Promise<T>}
  */
-async function reading(source, { memory, artefact, wasm, onProgress, signal }, act) {
+async function reading(source, { memory, artefact, wasm, policy, onProgress, signal }, act) {
   throwIfAborted(signal);
   const core = await Core.create({ memoryBytes: memoryBytes(memory), artefact, wasm });
+  if (policy) {
+    core.inputText(policy);
+    core.run('engine_set_policy', core.engine);
+  }
   core.onProgress = (loaded, total) => (onProgress?.({ loaded, total }), !signal?.aborted);
   /** @type {import('./sources.js').ByteSource[]} */
   const sources = [];
+  const release = async () => {
+    for (const one of sources.splice(0)) await one.close?.();
+  };
   try {
     for (const one of shardsOf(source)) sources.push(await openSource(one, signal));
-    return await act(core, sources);
+    const result = await act(core, sources, release);
+    if (!(result instanceof Model)) await release();
+    return result;
   } catch (error) {
+    await release();
     throwIfAborted(signal);
     throw error;
   } finally {
     core.onProgress = null;
-    for (const one of sources) await one.close?.();
   }
 }
 
@@ -108,9 +113,11 @@ async function reading(source, { memory, artefact, wasm, onProgress, signal }, a
  * @param {OpenOptions} [options]
  */
 export function openModel(source, options = {}) {
-  return reading(source, options, async (core, sources) => {
-    await core.runReading('model_open', sources, options.context ?? 0);
-    return new Model(core, core.resultPointer, options);
+  return reading(source, options, async (core, sources, release) => {
+    await core.runJob('model_open', sources, options.context ?? 0);
+    const model = new Model(core, core.resultPointer, options, release);
+    if (model.residency().kept === model.residency().pages) await release(); // nothing will be read again
+    return model;
   });
 }
 
@@ -120,7 +127,7 @@ export function openModel(source, options = {}) {
  */
 export function inspect(source, options = {}) {
   return reading(source, options, async (core, sources) => {
-    await core.runReading('inspect', sources);
+    await core.runJob('inspect', sources);
     return core.resultJson();
   });
 }
@@ -135,7 +142,7 @@ export function quantize(source, format, write, options = {}) {
   return reading(source, options, async (core, sources) => {
     core.onWrite = bytes => (write(bytes), true);
     core.inputText(format);
-    await core.runReading('quantize', sources);
+    await core.runJob('quantize', sources);
   });
 }
 
@@ -143,18 +150,22 @@ export class Model {
   #core;
   #model;
   #options;
-  /** @type {{pointer: number, busy: boolean}[]} */
+  /** @type {{pointer: number, busy: boolean, purpose: number}[]} */
   #sessions = [];
   #last = 0; // the session that stats speak of
   #closed = false;
+  #release;
+  /** @type {Promise<unknown>} the scores, one after the other */
+  #scores = Promise.resolve();
   /** @type {Facts} */
   facts;
 
-  /** @param {Core} core @param {number} model @param {OpenOptions} options */
-  constructor(core, model, options) {
+  /** @param {Core} core @param {number} model @param {OpenOptions} options @param {() => Promise<void>} release of its sources */
+  constructor(core, model, options, release) {
     this.#core = core;
     this.#model = model;
     this.#options = options;
+    this.#release = release;
     core.run('model_facts', model);
     this.facts = core.resultJson();
     core.vocab = this.facts.vocab;
@@ -166,14 +177,15 @@ export class Model {
   }
 
   /** A session that nobody uses; concurrent answers get one each. */
-  #session() {
+  #session(/** @type {keyof typeof PURPOSE} */ purpose = 'interactive') {
     const core = this.#open();
-    let session = this.#sessions.find(s => !s.busy);
+    if (!(purpose in PURPOSE)) throw new HyperionError('HYP_E_ARGUMENT', `'${purpose}' is no purpose: interactive, batch or background`);
+    let session = this.#sessions.find(s => !s.busy && s.purpose === PURPOSE[purpose]);
     if (!session) {
       const { context = 0, batch = 0, cache = 'f16', profile = false } = this.#options;
       if (cache !== 'f16' && cache !== 'q8_0') throw new HyperionError('HYP_E_ARGUMENT', `'${cache}' is no cache format: f16 or q8_0`);
-      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0);
-      session = { pointer: core.resultPointer, busy: false };
+      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose]);
+      session = { pointer: core.resultPointer, busy: false, purpose: PURPOSE[purpose] };
       this.#sessions.push(session);
     }
     session.busy = true;
@@ -220,34 +232,31 @@ export class Model {
     throwIfAborted(signal);
     const core = this.#open();
     const tokens = typeof prompt === 'string' ? this.#tokenize(prompt, { specials: options.specials }) : prompt;
-    const session = this.#session();
+    const session = this.#session(options.purpose);
+    const { pointer } = session;
     try {
       const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
       core.call('sampling_set', options.temperature ?? 0.7, options.topK ?? 0, options.topP ?? 0, options.minP ?? 0, options.typicalP ?? 0, options.repeatPenalty ?? 0, options.frequencyPenalty ?? 0,
         options.presencePenalty ?? 0, options.penaltyLast ?? 0, options.mirostat ?? 0, options.mirostatEta ?? 0, seed);
       for (const [token, bias] of Object.entries(options.logitBias ?? {})) core.run('sampling_bias', Number(token), bias);
-      core.run('session_begin', session.pointer, core.inputTokens(tokens, stop), stop.length);
-      let breath = performance.now();
-      const rest = async () => {
-        if (performance.now() - breath > BREATH_MS) {
-          await breathe();
-          breath = performance.now();
-        }
+      core.run('session_begin', pointer, core.inputTokens(tokens, stop), stop.length);
+      do {
+        await core.runCall(pointer, CALL.prefill);
         throwIfAborted(signal);
-      };
-      while (core.run('session_prefill', session.pointer) > 0) await rest();
+      } while (core.call('session_left', pointer) > 0);
       for (let made = 0; made < maxTokens; made++) {
-        core.run('session_next', session.pointer);
-        const piece = { text: core.resultText(), token: core.call('piece_token'), finish: FINISH[core.call('piece_finish')] };
+        await core.runCall(pointer, CALL.next);
+        core.run('session_text', pointer);
+        const piece = { text: core.resultText(), token: core.call('session_token', pointer), finish: FINISH[core.call('session_finish', pointer)] };
         if (!piece.finish && made + 1 === maxTokens) {
-          core.run('session_flush', session.pointer);
+          core.run('session_flush', pointer);
           piece.text += core.resultText();
           piece.finish = 'length';
         }
-        this.#last = session.pointer;
+        this.#last = pointer;
         yield piece;
         if (piece.finish) return;
-        await rest();
+        throwIfAborted(signal);
       }
     } finally {
       session.busy = false;
@@ -280,7 +289,8 @@ export class Model {
     const tokens = this.#tokenize(text);
     const session = this.#session();
     try {
-      core.run('session_embed', session.pointer, core.inputTokens(tokens), POOLING[pooling]);
+      await core.runCall(session.pointer, CALL.embed, core.inputTokens(tokens), POOLING[pooling]);
+      core.run('session_vector', session.pointer);
       return core.resultFloats();
     } finally {
       session.busy = false;
@@ -292,22 +302,43 @@ export class Model {
    * @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit
    * @returns {Promise<void>}
    */
-  async score(tokens, visit) {
+  score(tokens, visit) {
+    const turn = this.#scores.then(() => this.#score(tokens, visit));
+    this.#scores = turn.catch(() => {});
+    return turn;
+  }
+
+  /** @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit */
+  async #score(tokens, visit) {
     const core = this.#open();
     const session = this.#session();
     core.onScored = visit;
     try {
-      core.run('session_score', session.pointer, core.inputTokens(tokens));
+      await core.runCall(session.pointer, CALL.score, core.inputTokens(tokens));
     } finally {
       core.onScored = null;
       session.busy = false;
     }
   }
 
-  /** Speed of the last answer, memory, artefact. @returns {Promise<Stats>} */
+  /** Which of the weights are in memory. @returns {Residency} */
+  residency() {
+    const core = this.#open();
+    core.run('model_residency', this.#model);
+    return core.resultJson();
+  }
+
+  /** A number for each page of the weights: 0 absent, else 1 to 255 by how often it is used; 64 is once a pass. @returns {Promise<Uint8Array>} */
+  async heat() {
+    const core = this.#open();
+    core.run('model_heat', this.#model);
+    return core.resultBytes();
+  }
+
+  /** Speed of the last answer, memory, fibers, residency of the weights. @returns {Promise<Stats>} */
   async stats() {
     const core = this.#open();
-    const { kernels, ...memory } = core.stats();
+    const { kernels, memory, fibers } = core.stats();
     /** @type {any} */
     let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, operationMs: {} };
     if (this.#last) {
@@ -316,12 +347,13 @@ export class Model {
     }
     const { promptMs, answerMs, ...rest } = s;
     const rate = (/** @type {number} */ tokens, /** @type {number} */ ms) => (ms > 0 ? (tokens * 1000) / ms : 0);
-    return { artefact: core.artefact, kernels, memory, ...rest, promptTokensPerSecond: rate(s.promptTokens, promptMs), answerTokensPerSecond: rate(s.answerTokens, answerMs) };
+    return { artefact: core.artefact, kernels, memory, fibers, weights: this.residency(), lanes: [], ...rest, promptTokensPerSecond: rate(s.promptTokens, promptMs), answerTokensPerSecond: rate(s.answerTokens, answerMs) };
   }
 
   /** Gives all memory back. Answers under way end with an error. @returns {Promise<void>} */
   async close() {
     this.#closed = true;
     this.#core.close();
+    await this.#release();
   }
 }

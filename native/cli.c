@@ -211,7 +211,7 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
     if (!text) text = calloc(1, 1);
     text[used] = 0;
     hyp_session_stats s = hyp_session_describe(session);
-    hyp_memory m = hyp_engine_memory(l->engine);
+    hyp_engine_stats m = hyp_engine_describe(l->engine);
     double prompt_rate = s.prompt_ns ? s.prompt_tokens / ((double)s.prompt_ns / 1e9) : 0,
            answer_rate = s.answer_ns ? s.answer_tokens / ((double)s.answer_ns / 1e9) : 0;
     static const char *const reasons[] = {"length", "end", "stop", "context"};
@@ -439,7 +439,7 @@ static int verb_bench(const options *o, int argc, char **argv) {
     else if (!(code = interrupted ? 130 : 0)) {
         qsort(prompt, RUNS, sizeof *prompt, by_value), qsort(decode, RUNS, sizeof *decode, by_value);
         hyp_session_stats s = hyp_session_describe(session);
-        hyp_memory m = hyp_engine_memory(l.engine);
+        hyp_engine_stats m = hyp_engine_describe(l.engine);
         if (o->json) {
             printf("{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
                    "\"kernels\":\"%s\",\"operationMs\":{",

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -52,6 +54,17 @@ uint64_t hyp_port_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool hyp_port_nap(uint64_t ns) {
+    struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    nanosleep(&t, NULL);
+    return true;
+}
+
+void hyp_port_panic(const char *message) {
+    fprintf(stderr, "hyperion: %s\n", message);
+    abort();
 }
 
 uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {

@@ -4,6 +4,10 @@
 //   hyp_model   weights and tokenizer; immutable, shared by its sessions
 //   hyp_session one running text: KV cache, sampler, stop strings
 //
+// Sessions of an engine run as fibers: what one waits for (a page of weights, a source) does not hold up the others, and those that have
+// work share the thread fairly. The calls on a session come in two kinds: hyp_session_next and its like run the engine until they are
+// done; hyp_session_post begins one, and hyp_engine_run runs whatever has been begun.
+//
 // Handles are opaque. Config structs are plain and mean their defaults when all-zero. A call that fails returns a negative status,
 // changes nothing that the caller can see, and leaves an explanation in hyp_engine_error (a failed begin also leaves no answer to ask for). One engine belongs to one thread.
 #ifndef HYPERION_H
@@ -35,10 +39,24 @@ void hyp_engine_destroy(hyp_engine *engine);
 // Why the last call on this engine or anything of it failed; one sentence. Valid until the next call.
 const char *hyp_engine_error(const hyp_engine *engine);
 
-typedef struct hyp_memory {
+typedef struct hyp_engine_stats {
     size_t used_bytes, peak_bytes, limit_bytes;
-} hyp_memory;
-hyp_memory hyp_engine_memory(const hyp_engine *engine);
+    size_t blocks, block_bytes;      // of the slab, lent
+    uint32_t fibers, ready, waiting; // fibers: sessions and calls that have not ended
+    uint64_t switches, work;         // since the beginning; work in thousands of multiply-adds
+    size_t stack_bytes;
+    const char *policy;
+} hyp_engine_stats;
+hyp_engine_stats hyp_engine_describe(hyp_engine *engine);
+// Who is chosen to run: "intent" (the default: interactive sessions before batch and background, nobody starves) or "round-robin".
+// May be swapped at any time. HYP_E_ARGUMENT: another name.
+HYP_MUST_USE hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name);
+
+typedef enum hyp_progress_kind { HYP_ENGINE_READY, HYP_ENGINE_WAITING, HYP_ENGINE_IDLE } hyp_progress_kind;
+// Runs what has been begun until a call has ended, nothing can run, or `until_ns` (of hyp_port_now_ns; 0: no limit) has passed.
+// READY: call again; WAITING: for a source or a timer, see hyp_engine_next_ns; IDLE: nothing has been begun.
+hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t until_ns);
+uint64_t hyp_engine_next_ns(const hyp_engine *engine);    // when a timer is due; UINT64_MAX: none
 const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx2"
 
 // ---- Model
@@ -50,10 +68,12 @@ typedef struct hyp_model_config {
     void *progress_context;
 } hyp_model_config;
 
-// Loads a GGUF model from its files in order (one for an unsplit model). `sources` is needed only during the call. May suspend.
+// Loads a GGUF model from its files in order (one for an unsplit model). What the engine's memory does not hold of the weights is read
+// again when it is used: the sources (not the array) must last as long as the model, unless hyp_model_residency says that all is kept.
+// May suspend. HYP_E_NOMEM names the least memory that would do.
 HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);
-void hyp_model_close(hyp_model *model); // after its sessions
+void hyp_model_close(hyp_model *model); // after its sessions and calls
 
 typedef struct hyp_model_facts {
     const char *architecture;
@@ -63,6 +83,16 @@ typedef struct hyp_model_facts {
     bool adds_bos;
 } hyp_model_facts;
 hyp_model_facts hyp_model_describe(const hyp_model *model);
+
+typedef struct hyp_residency {              // of the weights
+    uint32_t pages, kept, resident, frames; // kept: have a place for good; the others share `frames`
+    uint64_t whole_bytes, capacity_bytes, resident_bytes;
+    uint64_t pins, hits, fills, filled_bytes, evictions, faults; // since the model was opened
+    bool traps;                                                  // absent pages are also filled when touched
+} hyp_residency;
+hyp_residency hyp_model_residency(const hyp_model *model);
+// Of each page from `first`: 0 when absent, else 1 to 255 by its heat (64 is one access a pass; decays by half each pass). Fills `count` bytes.
+void hyp_model_heat(const hyp_model *model, uint32_t first, uint32_t count, uint8_t *heat);
 
 // A metadata string of the file ("tokenizer.chat_template"), not terminated; NULL when absent.
 const char *hyp_model_metadata(const hyp_model *model, const char *key, size_t *bytes);
@@ -83,11 +113,16 @@ enum { HYP_STOPS_MAX = 16 }; // stop texts of an answer
 
 typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
 
+// What a session is for; the engine's policy may heed it.
+typedef enum hyp_purpose { HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_DEADLINE, HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND } hyp_purpose;
+
 typedef struct hyp_session_config {
     uint32_t context; // tokens of prompt and answer together; 0: the model's, at most 2048
     uint32_t batch;   // prompt tokens computed at once; 0: 64
     hyp_cache cache;
     bool profile; // time each kind of operation
+    hyp_purpose purpose;
+    uint64_t deadline_ns; // with HYP_PURPOSE_DEADLINE, of hyp_port_now_ns
 } hyp_session_config;
 
 typedef struct hyp_logit_bias {
@@ -112,7 +147,7 @@ typedef struct hyp_sampling {
 } hyp_sampling;
 
 HYP_MUST_USE hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config, hyp_session **session);
-void hyp_session_destroy(hyp_session *session);
+void hyp_session_destroy(hyp_session *session); // a call under way is cancelled; its `ended` is not called
 
 // Begins an answer to `tokens`, the whole text so far. What the cache already holds of its start is kept.
 // `stops`: texts that end the answer and are not part of it; copied. HYP_E_CONTEXT: the prompt leaves no room for an answer.
@@ -144,6 +179,30 @@ HYP_MUST_USE hyp_status hyp_session_embed(hyp_session *session, const int32_t *t
 // Log-probabilities: calls `visit` after each of `tokens` with the natural logarithms (vocab) of the next token's distribution. Drops the session's text.
 HYP_MUST_USE hyp_status hyp_session_score(hyp_session *session, const int32_t *tokens, uint32_t count,
                                           void (*visit)(void *context, uint32_t position, const float *log_probabilities), void *context);
+
+typedef enum hyp_call_kind { HYP_CALL_PREFILL, HYP_CALL_NEXT, HYP_CALL_EMBED, HYP_CALL_SCORE } hyp_call_kind;
+typedef struct hyp_call {
+    hyp_call_kind kind;
+    const int32_t *tokens; // embed, score: copied
+    uint32_t count;
+    hyp_pooling pooling;                                                             // embed
+    void (*visit)(void *context, uint32_t position, const float *log_probabilities); // score
+    // Called when the call has ended, from within hyp_engine_run; may be NULL. Must not call the engine.
+    void (*ended)(void *context, hyp_session *session, hyp_status status);
+    void *context; // of visit and ended
+} hyp_call;
+// Begins a call that hyp_engine_run will run; its results are then asked for by hyp_session_result. HYP_E_STATE: one is under way.
+HYP_MUST_USE hyp_status hyp_session_post(hyp_session *session, const hyp_call *call);
+bool hyp_session_busy(const hyp_session *session); // a call is under way: begin, flush and the blocking calls are refused
+typedef struct hyp_result {
+    hyp_status status;
+    uint32_t left;       // prefill
+    hyp_piece piece;     // next
+    const float *vector; // embed
+    uint32_t dim;
+} hyp_result;
+// Of the last call that has ended; valid until the next call on this session.
+const hyp_result *hyp_session_result(const hyp_session *session);
 
 typedef struct hyp_session_stats {
     uint32_t context, used;         // tokens

@@ -29,12 +29,30 @@ const hyp_caps *hyp_port_caps(void);
 void *hyp_port_map(size_t bytes);
 void hyp_port_unmap(void *memory, size_t bytes);
 
-// Reads exactly `bytes` at `offset` of the host's byte source `handle` into `dst`. May suspend: nothing of the caller's
-// state may be changed by another call meanwhile. HYP_E_IO: the source failed or ended before; HYP_E_CANCELLED: the host gave up.
+// Reads exactly `bytes` at `offset` of the host's byte source `handle` into `dst`. May suspend the calling fiber. HYP_E_IO: the source
+// failed or ended before; HYP_E_CANCELLED: the host gave up, or the task was cancelled; HYP_E_STATE: the host answers later, and there is no task to wait.
 HYP_MUST_USE hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes);
 
 // Monotonic time in nanoseconds from an arbitrary origin.
 uint64_t hyp_port_now_ns(void);
+// Lets the thread sleep for about `ns`; false where it must not (a page's main thread, an isolate).
+bool hyp_port_nap(uint64_t ns);
+// Ends the program: an invariant is broken. `message` says which.
+_Noreturn void hyp_port_panic(const char *message);
+
+// A range of addresses whose parts appear and vanish, and where touching an absent part is a fault that the owner serves. Offsets and
+// sizes are multiples of page_bytes.
+typedef struct hyp_view hyp_view;
+// Reserves `bytes` (at least a tebibyte of addresses), all absent. `fault` is called in a signal handler: true when the access may be
+// tried again; false passes the fault on to whoever handled it before. NULL: the platform can not, or will not.
+hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *context, uint64_t offset), void *context);
+void hyp_port_view_destroy(hyp_view *view);
+void *hyp_port_view_at(const hyp_view *view, uint64_t offset);
+// Makes a part present: zeroed, writable, counted against nobody. `now`: at once, not page by page at the first touch.
+bool hyp_port_view_commit(hyp_view *view, uint64_t offset, size_t bytes, bool now);
+// Moves the memory at `from`, as it is, to the absent part at `to`; `from` becomes absent. Costs the same for any size.
+bool hyp_port_view_move(hyp_view *view, uint64_t from, uint64_t to, size_t bytes);
+void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes); // absent again; the memory is given back
 
 // Overwrites slots of `table` (already filled with the scalar reference) by the fastest kernels that the machine has,
 // leaving out instruction sets whose bit in `isa_mask` is clear. Returns the bits in use.

@@ -1,7 +1,11 @@
 // What the module shows to JavaScript: scalars in, a status out. Texts and vectors come back through result_data / result_bytes,
-// records as JSON, so that the glue knows no struct layout. Calls that read a source are marked; they may suspend by Asyncify.
+// records as JSON, so that the glue knows no struct layout.
+//
+// What computes or waits is begun (session_post, and the jobs: model_open, inspect, quantize) and runs within engine_run, as a fiber; its
+// end is told to the host by `ended`, with the session's address, or 0 for the job. One job at a time.
 #include "../src/model/gguf.h"
 #include "../src/port.h"
+#include "../src/runtime/engine.h"
 #include "../src/runtime/inspect.h"
 #include "../src/runtime/json.h"
 
@@ -12,8 +16,9 @@
 __attribute__((import_module("hyp"), import_name("progress"))) int32_t host_progress(double done, double total);
 __attribute__((import_module("hyp"), import_name("write"))) int32_t host_write(const void *data, size_t bytes);
 __attribute__((import_module("hyp"), import_name("scored"))) void host_scored(uint32_t position, const float *log_probabilities);
+__attribute__((import_module("hyp"), import_name("ended"))) void host_ended(const void *session, int32_t status);
 
-enum { UNWIND_BYTES = 16 << 10 };
+enum { JOB_STACK_BYTES = 128 << 10 };
 
 static const void *result;
 static size_t result_size;
@@ -25,16 +30,6 @@ static uint32_t source_count;
 static hyp_sampling sampling;
 static hyp_logit_bias biases[256];
 static const char *stops[HYP_STOPS_MAX];
-
-// Asyncify's record: where it writes, and where that ends.
-static char unwind_stack[UNWIND_BYTES];
-static struct { void *at, *end; } unwind;
-
-EXPORT(unwind_buffer) void *unwind_buffer(void) {
-    unwind.at = unwind_stack;
-    unwind.end = unwind_stack + sizeof unwind_stack;
-    return &unwind;
-}
 
 EXPORT(result_data) const void *result_data(void) { return result; }
 EXPORT(result_bytes) size_t result_bytes(void) { return result_size; }
@@ -65,17 +60,42 @@ EXPORT(engine_create) hyp_engine *engine_create(double memory_bytes, uint32_t is
 }
 EXPORT(engine_destroy) void engine_destroy(hyp_engine *engine) { hyp_engine_destroy(engine); }
 EXPORT(engine_error) const char *engine_error(const hyp_engine *engine) { return hyp_engine_error(engine); }
-EXPORT(engine_stats) hyp_status engine_stats(const hyp_engine *engine) {
-    hyp_memory m = hyp_engine_memory(engine);
+EXPORT(engine_stats) hyp_status engine_stats(hyp_engine *engine) {
+    hyp_engine_stats s = hyp_engine_describe(engine);
     begin_json();
-    hyp_json_number(&json, "usedBytes", (double)m.used_bytes);
-    hyp_json_number(&json, "peakBytes", (double)m.peak_bytes);
-    hyp_json_number(&json, "limitBytes", (double)m.limit_bytes);
-    hyp_json_number(&json, "linearMemoryBytes", (double)__builtin_wasm_memory_size(0) * 65536);
     const char *kernels = hyp_engine_kernels(engine);
     hyp_json_text(&json, "kernels", kernels, strlen(kernels));
+    hyp_json_open(&json, "memory", '{');
+    hyp_json_number(&json, "usedBytes", (double)s.used_bytes);
+    hyp_json_number(&json, "peakBytes", (double)s.peak_bytes);
+    hyp_json_number(&json, "limitBytes", (double)s.limit_bytes);
+    hyp_json_number(&json, "linearMemoryBytes", (double)__builtin_wasm_memory_size(0) * 65536);
+    hyp_json_number(&json, "blocks", (double)s.blocks);
+    hyp_json_number(&json, "blockBytes", (double)s.block_bytes);
+    hyp_json_close(&json, '}');
+    hyp_json_open(&json, "fibers", '{');
+    hyp_json_text(&json, "policy", s.policy, strlen(s.policy));
+    hyp_json_number(&json, "count", s.fibers);
+    hyp_json_number(&json, "ready", s.ready);
+    hyp_json_number(&json, "waiting", s.waiting);
+    hyp_json_number(&json, "switches", (double)s.switches);
+    hyp_json_number(&json, "stackBytes", (double)s.stack_bytes);
+    hyp_json_close(&json, '}');
     hyp_json_close(&json, '}');
     return give_json();
+}
+// The input holds the policy's name, terminated.
+EXPORT(engine_set_policy) hyp_status engine_set_policy(hyp_engine *engine) {
+    return hyp_engine_set_policy(engine, (const char *)input.data);
+}
+// Runs what has been begun for about `ms`: 0 there is more to run, 1 all of it waits, 2 nothing has been begun.
+EXPORT(engine_run) int32_t engine_run(hyp_engine *engine, double ms) {
+    return (int32_t)hyp_engine_run(engine, hyp_port_now_ns() + (uint64_t)(ms * 1e6));
+}
+// Milliseconds until a timer is due; negative: none runs.
+EXPORT(engine_next_ms) double engine_next_ms(const hyp_engine *engine) {
+    uint64_t due = hyp_engine_next_ns(engine), now = hyp_port_now_ns();
+    return due == UINT64_MAX ? -1 : due > now ? (double)(due - now) / 1e6 : 0;
 }
 
 EXPORT(sources_clear) void sources_clear(void) { source_count = 0; }
@@ -94,13 +114,63 @@ static bool sink_write(void *context, const void *data, size_t bytes) {
     return host_write(data, bytes);
 }
 
-// May suspend. The model's address is the result's data.
-EXPORT(model_open) hyp_status model_open(hyp_engine *engine, uint32_t context) {
+// ---- Jobs: what reads a source
+
+static struct {
+    hyp_engine *engine;
+    hyp_status (*run)(void);
+    hyp_task *task;
+    uint32_t context;
+    char format[16];
+} job;
+
+static void run_job(void *unused) {
+    (void)unused;
+    hyp_status status = job.run();
+    job.task = NULL;
+    job.engine->ended = true;
+    host_ended(NULL, status);
+}
+static hyp_status begin_job(hyp_engine *engine, hyp_status (*run)(void)) {
+    if (job.task) return HYP_E_STATE;
+    job.engine = engine;
+    job.run = run;
+    hyp_status status =
+        hyp_sched_spawn(engine->sched, run_job, NULL, &(hyp_task_config){.name = "job", .stack_bytes = JOB_STACK_BYTES}, &job.task);
+    if (!status) hyp_task_detach(job.task);
+    return status;
+}
+
+static hyp_status open_job(void) {
     hyp_model *model = NULL;
     hyp_status status =
-        hyp_model_open(engine, sources, source_count, &(hyp_model_config){.context = context, .progress = progress}, &model);
+        hyp_model_open(job.engine, sources, source_count, &(hyp_model_config){.context = job.context, .progress = progress}, &model);
     return give(status, model, 0);
 }
+// The model's address is the result's data.
+EXPORT(model_open) hyp_status model_open(hyp_engine *engine, uint32_t context) {
+    job.context = context;
+    return begin_job(engine, open_job);
+}
+static hyp_status inspect_job(void) {
+    const char *text = NULL;
+    size_t bytes = 0;
+    hyp_status status = hyp_engine_inspect(job.engine, sources, source_count, &text, &bytes);
+    return give(status, text, bytes);
+}
+EXPORT(inspect) hyp_status inspect(hyp_engine *engine) { return begin_job(engine, inspect_job); }
+static hyp_status quantize_job(void) {
+    return hyp_engine_quantize(job.engine, sources, source_count, job.format, &(hyp_sink){.write = sink_write, .progress = progress});
+}
+// The input holds the format's name, terminated.
+EXPORT(quantize) hyp_status quantize(hyp_engine *engine) {
+    memset(job.format, 0, sizeof job.format);
+    for (size_t i = 0; i + 1 < sizeof job.format && input.data[i]; i++) job.format[i] = (char)input.data[i];
+    return begin_job(engine, quantize_job);
+}
+
+// ---- Models
+
 EXPORT(model_close) void model_close(hyp_model *model) { hyp_model_close(model); }
 EXPORT(model_facts) hyp_status model_facts(const hyp_model *model) {
     hyp_model_facts f = hyp_model_describe(model);
@@ -144,24 +214,45 @@ EXPORT(model_detokenize) hyp_status model_detokenize(hyp_model *model, uint32_t 
     return give(status, text, bytes);
 }
 
-// May suspend.
-EXPORT(inspect) hyp_status inspect(hyp_engine *engine) {
-    const char *text = NULL;
-    size_t bytes = 0;
-    hyp_status status = hyp_engine_inspect(engine, sources, source_count, &text, &bytes);
-    return give(status, text, bytes);
+EXPORT(model_residency) hyp_status model_residency(const hyp_model *model) {
+    hyp_residency r = hyp_model_residency(model);
+    begin_json();
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"pages", r.pages},
+                   {"kept", r.kept},
+                   {"resident", r.resident},
+                   {"frames", r.frames},
+                   {"wholeBytes", (double)r.whole_bytes},
+                   {"capacityBytes", (double)r.capacity_bytes},
+                   {"residentBytes", (double)r.resident_bytes},
+                   {"pins", (double)r.pins},
+                   {"hits", (double)r.hits},
+                   {"fills", (double)r.fills},
+                   {"filledBytes", (double)r.filled_bytes},
+                   {"evictions", (double)r.evictions}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
+    hyp_json_close(&json, '}');
+    return give_json();
 }
-// May suspend. The input holds the format's name, terminated.
-EXPORT(quantize) hyp_status quantize(hyp_engine *engine) {
-    char format[16] = "";
-    for (size_t i = 0; i + 1 < sizeof format && input.data[i]; i++) format[i] = (char)input.data[i];
-    return hyp_engine_quantize(engine, sources, source_count, format, &(hyp_sink){.write = sink_write, .progress = progress});
+// A byte for each page of the weights: see hyp_model_heat.
+EXPORT(model_heat) hyp_status model_heat(const hyp_model *model) {
+    uint32_t pages = hyp_model_residency(model).pages;
+    json.out.bytes = 0;
+    if (!hyp_buffer_reserve(&json.out, pages)) return HYP_E_NOMEM;
+    hyp_model_heat(model, 0, pages, json.out.data);
+    return give(HYP_OK, json.out.data, pages);
 }
 
-EXPORT(session_create) hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile) {
+EXPORT(session_create)
+hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile, uint32_t purpose) {
     hyp_session *session = NULL;
     hyp_status status = hyp_session_create(
-        model, &(hyp_session_config){.context = context, .batch = batch, .cache = (hyp_cache)cache, .profile = profile}, &session);
+        model,
+        &(hyp_session_config){
+            .context = context, .batch = batch, .cache = (hyp_cache)cache, .profile = profile, .purpose = (hyp_purpose)purpose},
+        &session);
     return give(status, session, 0);
 }
 EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
@@ -198,38 +289,40 @@ EXPORT(session_begin) hyp_status session_begin(hyp_session *session, uint32_t co
     }
     return hyp_session_begin(session, (const int32_t *)(const void *)input.data, count, &sampling, stops, stop_texts);
 }
-// Returns the prompt tokens left, or a status below zero.
-EXPORT(session_prefill) int32_t session_prefill(hyp_session *session) {
-    uint32_t left = 0;
-    hyp_status status = hyp_session_prefill(session, &left);
-    return status ? (int32_t)status : (int32_t)left;
-}
-static hyp_piece piece;
-// The result is the piece's text.
-EXPORT(session_next) hyp_status session_next(hyp_session *session) {
-    hyp_status status = hyp_session_next(session, &piece);
-    return give(status, piece.text, piece.bytes);
-}
-EXPORT(piece_token) int32_t piece_token(void) { return piece.token; }
-EXPORT(piece_finish) int32_t piece_finish(void) { return (int32_t)piece.finish; }
-EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
-    const char *text;
-    size_t bytes;
-    hyp_session_flush(session, &text, &bytes);
-    return give(HYP_OK, text, bytes);
-}
-EXPORT(session_embed) hyp_status session_embed(hyp_session *session, uint32_t count, uint32_t pooling) {
-    const float *vector = NULL;
-    uint32_t dim = 0;
-    hyp_status status = hyp_session_embed(session, (const int32_t *)(const void *)input.data, count, (hyp_pooling)pooling, &vector, &dim);
-    return give(status, vector, dim * sizeof *vector);
+static void ended(void *context, hyp_session *session, hyp_status status) {
+    (void)context;
+    host_ended(session, status);
 }
 static void scored(void *context, uint32_t position, const float *log_probabilities) {
     (void)context;
     host_scored(position, log_probabilities);
 }
-EXPORT(session_score) hyp_status session_score(hyp_session *session, uint32_t count) {
-    return hyp_session_score(session, (const int32_t *)(const void *)input.data, count, scored, NULL);
+// `kind` as in hyp_call_kind. Embed and score take `count` tokens from the input.
+EXPORT(session_post) hyp_status session_post(hyp_session *session, uint32_t kind, uint32_t count, uint32_t pooling) {
+    return hyp_session_post(session, &(hyp_call){.kind = (hyp_call_kind)kind,
+                                                 .tokens = (const int32_t *)(const void *)input.data,
+                                                 .count = count,
+                                                 .pooling = (hyp_pooling)pooling,
+                                                 .visit = scored,
+                                                 .ended = ended});
+}
+// Of the call that has ended: the piece's text, or the vector.
+EXPORT(session_text) hyp_status session_text(const hyp_session *session) {
+    const hyp_piece *piece = &hyp_session_result(session)->piece;
+    return give(HYP_OK, piece->text, piece->bytes);
+}
+EXPORT(session_vector) hyp_status session_vector(const hyp_session *session) {
+    const hyp_result *r = hyp_session_result(session);
+    return give(HYP_OK, r->vector, r->dim * sizeof *r->vector);
+}
+EXPORT(session_left) int32_t session_left(const hyp_session *session) { return (int32_t)hyp_session_result(session)->left; }
+EXPORT(session_token) int32_t session_token(const hyp_session *session) { return hyp_session_result(session)->piece.token; }
+EXPORT(session_finish) int32_t session_finish(const hyp_session *session) { return (int32_t)hyp_session_result(session)->piece.finish; }
+EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
+    const char *text;
+    size_t bytes;
+    hyp_session_flush(session, &text, &bytes);
+    return give(HYP_OK, text, bytes);
 }
 EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
     hyp_session_stats s = hyp_session_describe(session);

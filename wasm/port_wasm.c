@@ -3,6 +3,7 @@
 #include "../src/port.h"
 
 #include "../src/base/bytes.h"
+#include "../src/fiber/sched.h"
 
 enum { PAGE = 4096, WASM_PAGE = 65536 };
 
@@ -13,8 +14,19 @@ typedef struct run { // at the start of each free run
 
 static run *free_runs;
 
-__attribute__((import_module("hyp"), import_name("read"))) int32_t host_read(uint32_t handle, double offset, void *dst, size_t bytes);
+typedef struct ticket { // of a read that the host serves later; lives on the reading fiber's stack
+    hyp_event arrived;
+    bool done;
+    hyp_status status;
+} ticket;
+
+enum { PENDING = 1 };
+// 0: `dst` is filled; below: failed; PENDING: read_done will be called with the ticket, unless it is forgotten before.
+__attribute__((import_module("hyp"), import_name("read"))) int32_t host_read(uint32_t handle, double offset, void *dst, size_t bytes,
+                                                                             ticket *t);
+__attribute__((import_module("hyp"), import_name("forget"))) void host_forget(const ticket *t);
 __attribute__((import_module("hyp"), import_name("now"))) double host_now(void);
+__attribute__((import_module("hyp"), import_name("panic"), noreturn)) void host_panic(const char *message);
 
 const hyp_caps *hyp_port_caps(void) {
     static const hyp_caps caps = {.page_bytes = PAGE,
@@ -59,7 +71,44 @@ void hyp_port_unmap(void *memory, size_t bytes) {
     if (before && (char *)before + before->bytes == (char *)fresh) *before = (run){fresh->next, before->bytes + fresh->bytes};
 }
 
-hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes) {
-    return (hyp_status)host_read(handle, (double)offset, dst, bytes);
+__attribute__((export_name("read_done"))) void read_done(ticket *t, int32_t status) {
+    t->done = true;
+    t->status = (hyp_status)status;
+    hyp_event_signal(&t->arrived);
 }
+
+// Suspends the calling fiber only.
+hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes) {
+    ticket t = {.done = false};
+    int32_t status = host_read(handle, (double)offset, dst, bytes, &t);
+    if (status != PENDING) return (hyp_status)status;
+    while (!t.done) {
+        hyp_status waited = hyp_event_wait(&t.arrived, 0);
+        if (waited) {
+            host_forget(&t); // the host must not write to `dst` any more
+            return waited;
+        }
+    }
+    return t.status;
+}
+bool hyp_port_nap(uint64_t ns) {
+    (void)ns;
+    return false; // the host's event loop sleeps
+}
+void hyp_port_panic(const char *message) { host_panic(message); }
 uint64_t hyp_port_now_ns(void) { return (uint64_t)(host_now() * 1e6); }
+
+// No traps: can_trap is false and nobody asks.
+hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *, uint64_t), void *context) {
+    (void)bytes, (void)fault, (void)context;
+    return NULL;
+}
+void hyp_port_view_destroy(hyp_view *view) { (void)view; }
+void *hyp_port_view_at(const hyp_view *view, uint64_t offset) { return (void)view, (void)offset, NULL; }
+bool hyp_port_view_commit(hyp_view *view, uint64_t offset, size_t bytes, bool now) {
+    return (void)view, (void)offset, (void)bytes, (void)now, false;
+}
+bool hyp_port_view_move(hyp_view *view, uint64_t from, uint64_t to, size_t bytes) {
+    return (void)view, (void)from, (void)to, (void)bytes, false;
+}
+void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes) { (void)view, (void)offset, (void)bytes; }

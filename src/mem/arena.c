@@ -1,9 +1,9 @@
 #include "arena.h"
 
 #include "../base/bytes.h"
-#include "../port.h"
+#include "poison.h"
 
-enum { ALIGN = 64, CHUNK_BYTES = 256 << 10 };
+enum { ALIGN = 64, CHUNK_BYTES = 256 << 10, FIRST_BYTES = 16 << 10 };
 
 struct hyp_arena_chunk {
     hyp_arena_chunk *next;
@@ -12,12 +12,26 @@ struct hyp_arena_chunk {
 
 void hyp_arena_init(hyp_arena *arena, hyp_budget *budget) { *arena = (hyp_arena){.budget = budget}; }
 
-void hyp_arena_deinit(hyp_arena *arena) {
-    for (hyp_arena_chunk *chunk = arena->chunks, *next; chunk; chunk = next) {
-        next = chunk->next;
+static void drop_until(hyp_arena *arena, hyp_arena_chunk **list, const hyp_arena_chunk *last) {
+    while (*list != last) {
+        hyp_arena_chunk *chunk = *list;
+        *list = chunk->next;
+        hyp_unpoison(chunk, chunk->bytes);
         hyp_budget_unmap(arena->budget, chunk, chunk->bytes);
     }
-    arena->chunks = NULL;
+}
+
+static hyp_arena_chunk *add_chunk(hyp_arena *arena, hyp_arena_chunk **list, size_t bytes) {
+    hyp_arena_chunk *chunk = hyp_budget_map(arena->budget, bytes);
+    if (!chunk) return NULL;
+    *chunk = (hyp_arena_chunk){.bytes = bytes, .used = ALIGN, .next = *list};
+    hyp_poison((char *)chunk + ALIGN, bytes - ALIGN);
+    return *list = chunk;
+}
+
+void hyp_arena_deinit(hyp_arena *arena) {
+    drop_until(arena, &arena->large, NULL);
+    drop_until(arena, &arena->chunks, NULL);
 }
 
 void *hyp_arena_alloc(hyp_arena *arena, size_t bytes) {
@@ -25,40 +39,31 @@ void *hyp_arena_alloc(hyp_arena *arena, size_t bytes) {
     bytes = hyp_round_up(bytes ? bytes : 1, ALIGN);
     hyp_arena_chunk *chunk = arena->chunks;
     if (!chunk || chunk->bytes - chunk->used < bytes) {
-        // A large block gets a chunk of its own behind the open one, which stays open.
-        size_t want = bytes + ALIGN > CHUNK_BYTES / 4 ? bytes + ALIGN : CHUNK_BYTES;
-        hyp_arena_chunk *fresh = hyp_budget_map(arena->budget, want);
-        if (!fresh) return NULL;
-        *fresh = (hyp_arena_chunk){.bytes = want, .used = ALIGN};
-        if (chunk && want != CHUNK_BYTES) {
-            fresh->next = chunk->next;
-            chunk->next = fresh;
-        } else {
-            fresh->next = chunk;
-            arena->chunks = fresh;
-        }
-        chunk = fresh;
+        // A small arena begins small.
+        size_t want = chunk ? CHUNK_BYTES : FIRST_BYTES;
+        chunk = bytes + ALIGN > want / 4 ? add_chunk(arena, &arena->large, bytes + ALIGN) : add_chunk(arena, &arena->chunks, want);
+        if (!chunk) return NULL;
     }
     void *memory = (char *)chunk + chunk->used;
     chunk->used += bytes;
+    hyp_unpoison(memory, bytes);
     return memory;
 }
 
-void *hyp_budget_map(hyp_budget *budget, size_t bytes) {
-    size_t page = hyp_port_caps()->page_bytes;
-    if (bytes > SIZE_MAX - page) return NULL;
-    size_t whole = hyp_round_up(bytes, page);
-    if (budget->limit_bytes && (whole > budget->limit_bytes || budget->used_bytes > budget->limit_bytes - whole)) return NULL;
-    void *memory = hyp_port_map(whole);
-    if (!memory) return NULL;
-    budget->used_bytes += whole;
-    if (budget->used_bytes > budget->peak_bytes) budget->peak_bytes = budget->used_bytes;
-    return memory;
+hyp_arena_mark hyp_arena_now(const hyp_arena *arena) {
+    return (hyp_arena_mark){arena->chunks, arena->large, arena->chunks ? arena->chunks->used : 0};
 }
 
-void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes) {
-    if (!memory) return;
-    size_t whole = hyp_round_up(bytes, hyp_port_caps()->page_bytes);
-    hyp_port_unmap(memory, whole);
-    budget->used_bytes -= whole;
+void hyp_arena_return(hyp_arena *arena, hyp_arena_mark mark) {
+    drop_until(arena, &arena->large, mark.large);
+    while (arena->chunks != mark.chunk && arena->chunks->next != mark.chunk) drop_until(arena, &arena->chunks, arena->chunks->next);
+    if (arena->chunks != mark.chunk) {
+        if (mark.chunk) drop_until(arena, &arena->chunks, mark.chunk);
+        else mark.used = ALIGN; // the first chunk is kept, so that an answer after another maps nothing
+    }
+    hyp_arena_chunk *chunk = arena->chunks;
+    if (!chunk) return;
+    memset((char *)chunk + mark.used, 0, chunk->used - mark.used);
+    hyp_poison((char *)chunk + mark.used, chunk->bytes - mark.used);
+    chunk->used = mark.used;
 }

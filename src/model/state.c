@@ -4,6 +4,8 @@
 #include "../port.h"
 #include "transformer.h"
 
+enum { WORK_UNIT = 1000 }; // multiply-adds in a unit of the scheduler
+
 static size_t kv_row(const hyp_shape *s, hyp_kv_format kv) { return hyp_kv_bytes(kv, s->head); }
 
 static size_t act_row(const hyp_transformer *model) {
@@ -37,8 +39,8 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
     return sum;
 }
 
-hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch,
-                          hyp_kv_format kv, hyp_fault *fault) {
+hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv,
+                          hyp_fault *fault) {
     const hyp_shape *s = &model->shape;
     if (context == 0 || batch == 0) return hyp_fail(fault, HYP_E_ARGUMENT, "a context and a batch of at least one token are needed");
     if (kv == HYP_KV_Q8_0 && s->head % 32)
@@ -80,31 +82,48 @@ hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_ar
 
 static float *row(const hyp_state *state, hyp_slot slot, uint32_t token) { return state->slots[slot] + token * state->slot_stride[slot]; }
 
-static void embed(hyp_state *state, const int32_t *tokens, uint32_t count) {
-    const hyp_transformer *m = state->model;
+static hyp_status embed(hyp_state *state, const int32_t *tokens, uint32_t count) {
+    hyp_transformer *m = state->model;
     const hyp_matrix *e = m->embd;
     size_t group_bytes = hyp_group_bytes(e->format, e->cols);
     for (uint32_t t = 0; t < count; t++) {
         float *x = row(state, HYP_SLOT_X, t);
-        uint32_t id = (uint32_t)tokens[t];
-        m->kernels->weights[e->format].unpack(x, e->data + id / HYP_GROUP * group_bytes, id % HYP_GROUP, e->cols);
+        uint32_t group = (uint32_t)tokens[t] / HYP_GROUP, page = group / e->page_groups, groups;
+        const uint8_t *data;
+        hyp_status status = hyp_weights_pin(&m->weights, e, page, &data, &groups);
+        if (status) return status;
+        m->kernels->weights[e->format].unpack(x, data + group % e->page_groups * group_bytes, (uint32_t)tokens[t] % HYP_GROUP, e->cols);
+        hyp_weights_unpin(&m->weights, e, page);
         if (m->shape.embd_scale != 1)
             for (uint32_t i = 0; i < e->cols; i++) x[i] *= m->shape.embd_scale;
     }
+    return HYP_OK;
 }
 
-// y (tokens, rows) = x (tokens, cols) W^T; quantizes x first where W is in blocks and x is `fresh`.
-static void matmul(hyp_state *state, const hyp_matrix *w, float *y, size_t y_stride, const float *x, size_t x_stride, uint32_t tokens,
-                   bool fresh) {
-    const hyp_kernels *k = state->model->kernels;
-    if (hyp_format_is_float(w->format)) {
-        k->weights[w->format].matmul(y, y_stride, w->data, w->groups, w->cols, x, x_stride * sizeof(float), tokens);
-        return;
+// y (tokens, rows) = x (tokens, cols) W^T, page by page; quantizes x first where W is in blocks and x is `fresh`.
+static hyp_status matmul(hyp_state *state, const hyp_matrix *w, float *y, size_t y_stride, const float *x, size_t x_stride, uint32_t tokens,
+                         bool fresh) {
+    hyp_transformer *m = state->model;
+    const hyp_kernels *k = m->kernels;
+    const void *in = x;
+    size_t in_stride = x_stride * sizeof(float);
+    if (!hyp_format_is_float(w->format)) {
+        in = state->acts;
+        in_stride = hyp_act_bytes(k, w->cols);
+        if (fresh)
+            for (uint32_t t = 0; t < tokens; t++) k->quantize(state->acts + t * in_stride, x + t * x_stride, w->cols);
     }
-    size_t stride = hyp_act_bytes(k, w->cols);
-    if (fresh)
-        for (uint32_t t = 0; t < tokens; t++) k->quantize(state->acts + t * stride, x + t * x_stride, w->cols);
-    k->weights[w->format].matmul(y, y_stride, w->data, w->groups, w->cols, state->acts, stride, tokens);
+    for (uint32_t page = 0, pages = hyp_matrix_pages(w); page < pages; page++) {
+        const uint8_t *data;
+        uint32_t groups;
+        hyp_status status = hyp_weights_pin(&m->weights, w, page, &data, &groups);
+        if (status) return status;
+        k->weights[w->format].matmul(y + page * w->page_groups * HYP_GROUP, y_stride, data, groups, w->cols, in, in_stride, tokens);
+        hyp_weights_unpin(&m->weights, w, page);
+        status = hyp_task_work((uint32_t)((uint64_t)groups * HYP_GROUP * w->cols * tokens / WORK_UNIT));
+        if (status) return status;
+    }
+    return HYP_OK;
 }
 
 static void fill_angles(hyp_state *state, uint32_t count) {
@@ -149,17 +168,18 @@ static void attend(hyp_state *state, const hyp_op *o, uint32_t count) {
     }
 }
 
-static void run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32_t count) {
+static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32_t count) {
     const hyp_transformer *m = state->model;
     const hyp_shape *s = &m->shape;
     const hyp_kernels *k = m->kernels;
     switch (o->kind) {
-    case HYP_OP_EMBED: embed(state, tokens, count); break;
+    case HYP_OP_EMBED: return embed(state, tokens, count);
     case HYP_OP_MATMUL:
-        matmul(state, o->matrix, row(state, o->dst, 0) + o->dst_at, state->slot_stride[o->dst], row(state, o->src, 0),
-               state->slot_stride[o->src], count, o->fresh);
-        break;
-    case HYP_OP_ATTENTION: attend(state, o, count); break;
+        return matmul(state, o->matrix, row(state, o->dst, 0) + o->dst_at, state->slot_stride[o->dst], row(state, o->src, 0),
+                      state->slot_stride[o->src], count, o->fresh);
+    case HYP_OP_ATTENTION:
+        attend(state, o, count);
+        return hyp_task_work((uint32_t)((uint64_t)s->heads * s->head * (state->past + count) * count * 2 / WORK_UNIT));
     default:
         for (uint32_t t = 0; t < count; t++) {
             float *dst = row(state, o->dst, t) + o->dst_at;
@@ -178,6 +198,7 @@ static void run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32
             }
         }
     }
+    return HYP_OK;
 }
 
 hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
@@ -189,7 +210,8 @@ hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t coun
     fill_angles(state, count);
     uint64_t then = state->profile ? hyp_port_now_ns() : 0;
     for (uint32_t i = 0; i < m->op_count; i++) {
-        run(state, &m->ops[i], tokens, count);
+        hyp_status status = run(state, &m->ops[i], tokens, count);
+        if (status) return status;
         if (state->profile) {
             uint64_t now = hyp_port_now_ns();
             state->op_ns[m->ops[i].kind] += now - then;
@@ -203,9 +225,11 @@ hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t coun
 
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index) { return row(state, HYP_SLOT_H, index); }
 
-float *hyp_state_logits(hyp_state *state, uint32_t index) {
+hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits) {
     const hyp_transformer *m = state->model;
-    matmul(state, m->output, state->logits, 0, row(state, HYP_SLOT_H, index), 0, 1, true);
+    hyp_status status = matmul(state, m->output, state->logits, 0, row(state, HYP_SLOT_H, index), 0, 1, true);
+    if (status) return status;
     if (m->shape.logit_cap > 0) m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
-    return state->logits;
+    *logits = state->logits;
+    return HYP_OK;
 }

@@ -5,7 +5,7 @@
 #include "../base/fmath.h"
 #include "../base/text.h"
 
-enum { STAGING_BYTES = 256 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
+enum { SESSION_CONTEXT = 2048, SESSION_BATCH = 64, SPARE_BYTES = 512 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
 
 typedef struct job { // one tensor to read: either a matrix or a vector of floats
     const hyp_gguf_tensor *tensor;
@@ -25,6 +25,7 @@ typedef struct loader {
 
 static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint32_t context);
 static void build(loader *l);
+static hyp_status open_weights(loader *l, uint32_t context);
 static hyp_status read_weights(loader *l, hyp_progress progress);
 
 hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
@@ -50,11 +51,15 @@ hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, co
     else {
         l.jobs = (job *)(void *)jobs.data;
         build(&l);
-        status = l.status ? l.status : read_weights(&l, progress);
+        status = l.status ? l.status : open_weights(&l, context);
+        if (!status) status = read_weights(&l, progress);
     }
     hyp_buffer_deinit(&jobs);
+    if (status) hyp_transformer_close(model);
     return status;
 }
+
+void hyp_transformer_close(hyp_transformer *model) { hyp_weights_close(&model->weights); }
 
 // ---- Shape
 
@@ -162,7 +167,12 @@ static const hyp_matrix *matrix(loader *l, const char *name, uint64_t rows, uint
     const hyp_gguf_tensor *t = tensor(l, name, required);
     if (!expect(l, t, rows, cols)) return NULL;
     hyp_matrix *m = &l->model->matrices[l->model->matrix_count++];
-    *m = (hyp_matrix){t->format, (uint32_t)rows, (uint32_t)cols, (uint32_t)((rows + HYP_GROUP - 1) / HYP_GROUP), NULL};
+    *m = (hyp_matrix){.format = t->format,
+                      .rows = (uint32_t)rows,
+                      .cols = (uint32_t)cols,
+                      .groups = (uint32_t)((rows + HYP_GROUP - 1) / HYP_GROUP),
+                      .tensor = t};
+    l->model->weight_bytes += t->bytes;
     l->jobs[l->job_count++] = (job){.tensor = t, .matrix = m};
     return m;
 }
@@ -259,8 +269,6 @@ static void build(loader *l) {
         return;
     }
     s->vocab = (uint32_t)embd->dim[1];
-    m->embd = matrix(l, "token_embd.weight", s->vocab, s->dim, true);
-    m->output = tensor(l, "output.weight", false) ? matrix(l, "output.weight", s->vocab, s->dim, true) : m->embd;
     // Llama 3 divides each frequency by a factor; Phi-3 has two sets, for the trained context and beyond.
     static const char *const factors[] = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"};
     for (size_t i = 0; i < 3 && !m->rope_factors; i++)
@@ -269,6 +277,10 @@ static void build(loader *l) {
     for (l->layer = 0; l->layer < s->layers && !l->status; l->layer++) layer(l);
     l->layer = UINT32_MAX;
     norm(l, HYP_SLOT_H, HYP_SLOT_X, "output_norm.weight");
+    // Of an embedding a step reads a row for each token: last, so that it is the first to do without a place of its own.
+    if (tensor(l, "output.weight", false)) m->output = matrix(l, "output.weight", s->vocab, s->dim, true);
+    m->embd = matrix(l, "token_embd.weight", s->vocab, s->dim, true);
+    if (!m->output) m->output = m->embd;
 }
 
 // ---- Weights
@@ -278,35 +290,51 @@ static int64_t order(const job *a, const job *b) {
     return a->tensor->offset < b->tensor->offset ? -1 : a->tensor->offset > b->tensor->offset;
 }
 
-static hyp_status read_matrix(loader *l, const job *j, uint8_t *staging, size_t staging_bytes, uint64_t *done, uint64_t total,
-                              hyp_progress progress) {
-    hyp_matrix *m = j->matrix;
-    size_t row_bytes = hyp_format_row_bytes(m->format, m->cols), group_bytes = hyp_group_bytes(m->format, m->cols);
-    uint32_t step = (uint32_t)(staging_bytes / row_bytes) / HYP_GROUP * HYP_GROUP;
-    for (uint32_t row = 0; row < m->rows; row += step) {
-        uint32_t rows = hyp_min_u32(step, m->rows - row);
-        hyp_status status = hyp_gguf_read(l->gguf, j->tensor, row * row_bytes, staging, rows * row_bytes);
+static hyp_status too_small(const loader *l, uint64_t least) {
+    const hyp_budget *budget = l->arena->budget;
+    if (!budget->limit_bytes)
+        return hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory for the model's weights of %llu MB",
+                        (unsigned long long)(l->model->weight_bytes >> 20) + 1);
+    return hyp_fail(l->fault, HYP_E_NOMEM,
+                    "a memory limit of %llu MB is too small for this model: %llu MB are the least, with its weights read again for every "
+                    "token; %llu MB hold it whole",
+                    (unsigned long long)budget->limit_bytes / 1000000, (unsigned long long)(budget->used_bytes + least) / 1000000 + 1,
+                    (unsigned long long)(budget->used_bytes + least + l->model->weight_bytes) / 1000000 + 1);
+}
+
+// Gives the pager what the limit leaves beside a session of usual size.
+static hyp_status open_weights(loader *l, uint32_t context) {
+    hyp_transformer *m = l->model;
+    const hyp_budget *budget = l->arena->budget;
+    hyp_status status = hyp_weights_plan(&m->weights, l->gguf, m->kernels, m->matrices, m->matrix_count, l->arena);
+    uint64_t limit = 0, least = 0, session = SPARE_BYTES;
+    session += hyp_state_bytes(m, hyp_min_u32(context ? context : SESSION_CONTEXT, m->shape.context), SESSION_BATCH, HYP_KV_F16);
+    if (!status && budget->limit_bytes) {
+        uint64_t taken = budget->used_bytes + session;
+        limit = budget->limit_bytes > taken ? budget->limit_bytes - taken : 1;
+    }
+    if (!status) status = hyp_weights_open(&m->weights, l->arena->budget, limit, &least);
+    return status == HYP_E_NOMEM ? too_small(l, session + least) : status;
+}
+
+static hyp_status read_matrix(loader *l, const hyp_matrix *m, uint64_t *done, uint64_t total, hyp_progress progress) {
+    hyp_weights *w = &l->model->weights;
+    for (uint32_t i = 0; i < hyp_matrix_pages(m); i++) {
+        if (!hyp_pager_keeps(w->pager, m->page + i)) continue;
+        hyp_status status = hyp_pager_prefetch(w->pager, m->page + i);
         if (status) return status;
-        for (uint32_t r = 0; r < rows; r += HYP_GROUP)
-            l->model->kernels->weights[m->format].pack(m->data + (row + r) / HYP_GROUP * group_bytes, staging + r * row_bytes,
-                                                       hyp_min_u32(HYP_GROUP, rows - r), m->cols);
-        *done += rows * row_bytes;
-        if (progress.report && !progress.report(progress.context, *done, total))
+        *done += w->page_bytes[m->page + i];
+        if (progress.report && !progress.report(progress.context, *done < total ? *done : total, total))
             return hyp_fail(l->fault, HYP_E_CANCELLED, "loading was stopped");
     }
     return HYP_OK;
 }
 
 static hyp_status read_weights(loader *l, hyp_progress progress) {
+    const hyp_weights *w = &l->model->weights;
     uint64_t total = 0, done = 0;
-    size_t staging_bytes = STAGING_BYTES;
-    for (uint32_t i = 0; i < l->job_count; i++) {
-        const job *j = &l->jobs[i];
-        size_t row = hyp_format_row_bytes(j->tensor->format, j->tensor->dim[0]);
-        total += j->tensor->bytes;
-        size_t least = j->matrix ? row * HYP_GROUP : row;
-        if (least > staging_bytes) staging_bytes = least;
-    }
+    for (uint32_t i = 0; i < w->pages; i++)
+        if (hyp_pager_keeps(w->pager, i)) total += w->page_bytes[i];
     // By place in the file, so that a stream is read once from front to back.
     for (uint32_t gap = l->job_count / 2; gap > 0; gap /= 2)
         for (uint32_t i = gap; i < l->job_count; i++) {
@@ -315,27 +343,19 @@ static hyp_status read_weights(loader *l, hyp_progress progress) {
             for (; k >= gap && order(&j, &l->jobs[k - gap]) < 0; k -= gap) l->jobs[k] = l->jobs[k - gap];
             l->jobs[k] = j;
         }
-    uint8_t *staging = hyp_budget_map(l->arena->budget, staging_bytes);
-    hyp_status status = staging ? HYP_OK : hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory to read the model's weights");
+    size_t row_bytes = 0; // of the longest vector, as stored
+    for (uint32_t i = 0; i < l->job_count; i++) {
+        const job *j = &l->jobs[i];
+        if (!j->matrix && j->tensor->bytes > row_bytes) row_bytes = (size_t)j->tensor->bytes;
+    }
+    uint8_t *row = hyp_budget_map(l->arena->budget, row_bytes);
+    hyp_status status = row ? HYP_OK : hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory to read the model's norms");
     for (uint32_t i = 0; i < l->job_count && !status; i++) {
         const job *j = &l->jobs[i];
-        if (j->matrix) {
-            size_t bytes = j->matrix->groups * hyp_group_bytes(j->matrix->format, j->matrix->cols);
-            j->matrix->data = hyp_arena_alloc(l->arena, bytes);
-            l->model->weight_bytes += bytes;
-            if (!j->matrix->data) {
-                size_t limit = l->arena->budget->limit_bytes;
-                status = hyp_fail(l->fault, HYP_E_NOMEM,
-                                  "the model's weights take %llu MB and do not fit %s of %zu MB: use a smaller or more strongly quantized "
-                                  "model, or raise the memory limit",
-                                  (unsigned long long)(total >> 20) + 1, limit ? "the memory limit" : "the memory at hand,",
-                                  (limit ? limit : l->arena->budget->used_bytes) >> 20);
-            } else status = read_matrix(l, j, staging, staging_bytes, &done, total, progress);
-        } else if (!(status = hyp_gguf_read(l->gguf, j->tensor, 0, staging, (size_t)j->tensor->bytes))) {
-            hyp_formats[j->tensor->format].dequantize(j->vector, staging, (uint32_t)j->tensor->dim[0]);
-            done += j->tensor->bytes;
-        }
+        if (j->matrix) status = read_matrix(l, j->matrix, &done, total, progress);
+        else if (!(status = hyp_gguf_read(l->gguf, j->tensor, 0, row, (size_t)j->tensor->bytes)))
+            hyp_formats[j->tensor->format].dequantize(j->vector, row, (uint32_t)j->tensor->dim[0]);
     }
-    hyp_budget_unmap(l->arena->budget, staging, staging_bytes);
+    hyp_budget_unmap(l->arena->budget, row, row_bytes);
     return status;
 }

@@ -1,17 +1,12 @@
-// A decoder-only transformer: its weights, packed for the kernels, and the list of operations that a step runs.
-// Immutable after load; any number of states may run over one transformer.
+// A decoder-only transformer: its weights in pages, and the list of operations that a step runs.
+// After load only the pager within changes; any number of states may run over one transformer.
 #ifndef HYP_MODEL_TRANSFORMER_H
 #define HYP_MODEL_TRANSFORMER_H
 
 #include "../kernels/kernels.h"
 #include "arch.h"
 #include "gguf.h"
-
-typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
-    hyp_format format;
-    uint32_t rows, cols, groups;
-    uint8_t *data;
-} hyp_matrix;
+#include "weights.h"
 
 typedef struct hyp_shape {
     uint32_t layers, dim, heads, kv_heads, head, ffn, vocab, context;
@@ -54,12 +49,13 @@ typedef struct hyp_transformer {
     hyp_shape shape;
     hyp_op *ops;
     uint32_t op_count;
-    hyp_matrix *matrices;
+    hyp_matrix *matrices; // in the order of use: layers, output, embedding
     uint32_t matrix_count;
+    hyp_weights weights;
     const hyp_matrix *embd, *output;
     const float *rope_factors; // rope_dims / 2 divisors of the frequencies, or NULL
     uint32_t slot_floats[HYP_SLOT_COUNT];
-    uint64_t weight_bytes;
+    uint64_t weight_bytes; // as stored
 } hyp_transformer;
 
 typedef struct hyp_progress {
@@ -68,18 +64,19 @@ typedef struct hyp_progress {
     void *context;
 } hyp_progress;
 
-// Reads, packs and checks every weight in file order. `context`: tokens that RoPE is to be prepared for (0: the model's own).
-// `arena` owns what is made. May suspend.
+// Checks every tensor, then reads what fits the arena's budget, in file order; the rest is read when it is used. `context`: tokens that
+// RoPE and the memory left for a session are to be prepared for (0: the model's own). `arena` owns the tables. May suspend.
 HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
                                              uint32_t context, hyp_progress progress);
+void hyp_transformer_close(hyp_transformer *model); // the pager; the tables are the arena's
 
 // ---- A running context: KV cache and step buffers
 
 typedef struct hyp_state {
-    const hyp_transformer *model; // borrowed
-    uint32_t context, batch;      // tokens the cache holds; tokens per step at most
-    uint32_t past;                // tokens in the cache
-    uint32_t last;                // tokens of the last step, whose final hidden rows are in slot H
+    hyp_transformer *model;  // borrowed
+    uint32_t context, batch; // tokens the cache holds; tokens per step at most
+    uint32_t past;           // tokens in the cache
+    uint32_t last;           // tokens of the last step, whose final hidden rows are in slot H
     hyp_kv_format kv;
     uint8_t *keys, *values; // (layers, kv_heads, context, head)
     float *slots[HYP_SLOT_COUNT];
@@ -93,15 +90,16 @@ typedef struct hyp_state {
 } hyp_state;
 
 // HYP_E_NOMEM leaves nothing behind but what `arena` frees. `fault` may be NULL.
-HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, const hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch,
+HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch,
                                        hyp_kv_format kv, hyp_fault *fault);
 // Bytes that hyp_state_init will take from the arena.
 uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv);
-// Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. HYP_E_CONTEXT: they do not fit.
+// Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. May suspend: for pages, and at the end of
+// the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit.
 HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);
 // The final hidden row (dim floats) of token `index` of the last step.
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index);
-// The logits (vocab floats) after token `index` of the last step; valid until the next call.
-float *hyp_state_logits(hyp_state *state, uint32_t index);
+// The logits (vocab floats) after token `index` of the last step; valid until the next call. May suspend.
+HYP_MUST_USE hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits);
 
 #endif

@@ -9,6 +9,12 @@ hyp_engine *hyp_engine_create(const hyp_engine_config *config) {
     hyp_engine *engine = hyp_budget_map(&budget, sizeof *engine);
     if (!engine) return NULL;
     *engine = (hyp_engine){.budget = budget};
+    engine->slab = hyp_slab_create(&engine->budget);
+    if (engine->slab) engine->sched = hyp_sched_create(engine->slab, &engine->budget);
+    if (!engine->sched) {
+        hyp_engine_destroy(engine);
+        return NULL;
+    }
     engine->text.budget = &engine->budget;
     hyp_kernels_scalar(&engine->kernels);
     engine->isa = hyp_port_kernels(&engine->kernels, config && config->isa_mask ? config->isa_mask : UINT32_MAX);
@@ -17,15 +23,49 @@ hyp_engine *hyp_engine_create(const hyp_engine_config *config) {
 
 void hyp_engine_destroy(hyp_engine *engine) {
     if (!engine) return;
-    hyp_buffer_deinit(&engine->text);
+    if (engine->text.budget) hyp_buffer_deinit(&engine->text);
+    hyp_sched_destroy(engine->sched);
+    hyp_slab_destroy(engine->slab);
     hyp_budget budget = engine->budget;
     hyp_budget_unmap(&budget, engine, sizeof *engine);
 }
 
 const char *hyp_engine_error(const hyp_engine *engine) { return engine->fault.text; }
-hyp_memory hyp_engine_memory(const hyp_engine *engine) {
-    return (hyp_memory){engine->budget.used_bytes, engine->budget.peak_bytes, engine->budget.limit_bytes};
+
+hyp_engine_stats hyp_engine_describe(hyp_engine *engine) {
+    hyp_slab_stats blocks = hyp_slab_describe(engine->slab);
+    hyp_sched_stats fibers = hyp_sched_describe(engine->sched);
+    return (hyp_engine_stats){.used_bytes = engine->budget.used_bytes,
+                              .peak_bytes = engine->budget.peak_bytes,
+                              .limit_bytes = engine->budget.limit_bytes,
+                              .blocks = blocks.live_blocks,
+                              .block_bytes = blocks.live_bytes,
+                              .fibers = fibers.tasks,
+                              .ready = fibers.ready,
+                              .waiting = fibers.waiting,
+                              .switches = fibers.switches,
+                              .work = fibers.work,
+                              .stack_bytes = fibers.stack_bytes,
+                              .policy = fibers.policy};
 }
+
+hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name) {
+    static const hyp_policy *const policies[] = {&hyp_policy_intent, &hyp_policy_round_robin};
+    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
+        if (strcmp(name, policies[i]->name) == 0) return hyp_sched_set_policy(engine->sched, policies[i]), HYP_OK;
+    return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "there is no policy '%s': intent or round-robin", name);
+}
+
+hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t until_ns) {
+    engine->ended = false;
+    for (;;) {
+        hyp_run run = hyp_sched_run(engine->sched, 1);
+        if (run != HYP_RUN_READY) return run == HYP_RUN_WAITING ? HYP_ENGINE_WAITING : HYP_ENGINE_IDLE;
+        if (engine->ended || (until_ns && hyp_port_now_ns() >= until_ns)) return HYP_ENGINE_READY;
+    }
+}
+
+uint64_t hyp_engine_next_ns(const hyp_engine *engine) { return hyp_sched_next_ns(engine->sched); }
 
 const char *hyp_engine_kernels(const hyp_engine *engine) {
     return engine->isa & HYP_ISA_AVX2      ? "avx2"
@@ -41,8 +81,11 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
     hyp_model *model = hyp_arena_alloc(&arena, sizeof *model);
     if (!model) return hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to open a model");
     *model = (hyp_model){.engine = engine, .arena = arena, .tokens.budget = &engine->budget, .text.budget = &engine->budget};
+    hyp_source *copies = hyp_arena_alloc(&model->arena, count * sizeof *copies);
+    if (copies) memcpy(copies, sources, count * sizeof *copies);
     hyp_progress progress = {config ? config->progress : NULL, config ? config->progress_context : NULL};
-    hyp_status status = hyp_gguf_open(&model->gguf, &engine->budget, sources, count, &engine->fault);
+    hyp_status status = copies ? hyp_gguf_open(&model->gguf, &engine->budget, copies, count, &engine->fault)
+                               : hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to open a model");
     if (!status) status = hyp_tokenizer_init(&model->tokenizer, &model->gguf, &model->arena);
     if (!status)
         status = hyp_transformer_load(&model->transformer, &model->gguf, &engine->kernels, &model->arena, config ? config->context : 0,
@@ -60,6 +103,7 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
 
 void hyp_model_close(hyp_model *model) {
     if (!model) return;
+    hyp_transformer_close(&model->transformer);
     hyp_gguf_deinit(&model->gguf);
     hyp_buffer_deinit(&model->tokens);
     hyp_buffer_deinit(&model->text);
@@ -85,6 +129,20 @@ hyp_model_facts hyp_model_describe(const hyp_model *model) {
         facts.parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
     }
     return facts;
+}
+
+hyp_residency hyp_model_residency(const hyp_model *model) {
+    hyp_pager_stats s = hyp_pager_describe(model->transformer.weights.pager);
+    return (hyp_residency){s.pages, s.kept, s.resident, s.frames,       s.whole_bytes, s.capacity_bytes, s.resident_bytes,
+                           s.pins,  s.hits, s.fills,    s.filled_bytes, s.evictions,   s.faults,         s.traps};
+}
+
+void hyp_model_heat(const hyp_model *model, uint32_t first, uint32_t count, uint8_t *heat) {
+    for (uint32_t i = 0; i < count; i++) {
+        hyp_page_facts page = hyp_pager_page(model->transformer.weights.pager, first + i);
+        float scaled = page.heat * 64;
+        heat[i] = !page.resident ? 0 : scaled < 1 ? 1 : scaled > 255 ? 255 : (uint8_t)scaled;
+    }
 }
 
 const char *hyp_model_metadata(const hyp_model *model, const char *key, size_t *bytes) {

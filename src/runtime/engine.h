@@ -2,6 +2,7 @@
 #ifndef HYP_RUNTIME_ENGINE_H
 #define HYP_RUNTIME_ENGINE_H
 
+#include "../fiber/sched.h"
 #include "../hyperion.h"
 #include "../model/sampler.h"
 #include "../model/tokenizer.h"
@@ -9,6 +10,9 @@
 
 struct hyp_engine {
     hyp_budget budget;
+    hyp_slab *slab;
+    hyp_sched *sched;
+    bool ended; // a call has ended since hyp_engine_run looked
     hyp_kernels kernels;
     uint32_t isa;
     hyp_fault fault;
@@ -36,7 +40,13 @@ struct hyp_session {
     hyp_finish finish;
     hyp_text *stops;
     uint32_t stop_count;
-    hyp_buffer held; // text not yet given out; its first `given` bytes were given out by the last call
+    hyp_task *task; // runs the calls
+    hyp_event posted;
+    hyp_call call;
+    hyp_result result;
+    bool busy;            // a call is under way
+    hyp_arena_mark fresh; // of `answer`, empty
+    hyp_buffer held;      // text not yet given out; its first `given` bytes were given out by the last call
     size_t given;
     float *vector; // result of embed
     hyp_session_stats stats;

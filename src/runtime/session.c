@@ -7,6 +7,8 @@
 
 enum { DEFAULT_CONTEXT = 2048, DEFAULT_BATCH = 64, MAX_STOP_BYTES = 256 };
 
+static void run_calls(void *session);
+
 static hyp_fault *fault(const hyp_session *s) { return &s->model->engine->fault; }
 
 hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config, hyp_session **out) {
@@ -20,6 +22,7 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     uint32_t context = config->context ? config->context : hyp_min_u32(model->transformer.shape.context, DEFAULT_CONTEXT);
     *s = (hyp_session){.model = model, .arena = arena, .held.budget = &model->engine->budget};
     hyp_arena_init(&s->answer, &model->engine->budget);
+    s->fresh = hyp_arena_now(&s->answer);
     hyp_status status = hyp_state_init(&s->state, &model->transformer, &s->arena, context,
                                        config->batch ? config->batch : hyp_min_u32(DEFAULT_BATCH, context),
                                        config->cache == HYP_CACHE_Q8_0 ? HYP_KV_Q8_0 : HYP_KV_F16, &model->engine->fault);
@@ -27,6 +30,11 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
         s->history = hyp_arena_alloc(&s->arena, context * sizeof *s->history);
         s->vector = hyp_arena_alloc(&s->arena, model->transformer.shape.dim * sizeof *s->vector);
         if (!s->history || !s->vector) status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
+    }
+    if (!status) {
+        hyp_task_config task = {.name = "session", .intent = (hyp_intent)config->purpose, .deadline_ns = config->deadline_ns};
+        status = hyp_sched_spawn(model->engine->sched, run_calls, s, &task, &s->task);
+        if (status) status = hyp_fail(&model->engine->fault, status, "not enough memory for a session's stack, or an unknown purpose");
     }
     if (status) {
         hyp_session_destroy(s);
@@ -39,10 +47,19 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
 
 void hyp_session_destroy(hyp_session *s) {
     if (!s) return;
+    if (s->task) {
+        s->call.ended = NULL;
+        hyp_task_cancel(s->task);
+        if (hyp_task_join(s->task)) hyp_port_panic("a session was destroyed by its own call"); // its stack lives on in the session
+    }
     hyp_buffer_deinit(&s->held);
     hyp_arena_deinit(&s->answer);
     hyp_arena arena = s->arena; // the session itself lives in it
     hyp_arena_deinit(&arena);
+}
+
+static hyp_status refuse(const hyp_session *s) {
+    return hyp_fail(fault(s), HYP_E_STATE, "the session's last call is still under way: wait for its end, or use another session");
 }
 
 static hyp_status check_tokens(const hyp_session *s, const int32_t *tokens, uint32_t count) {
@@ -59,6 +76,7 @@ static hyp_status check_tokens(const hyp_session *s, const int32_t *tokens, uint
 hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops,
                              uint32_t stop_count) {
     static const hyp_sampling greedy;
+    if (s->busy) return refuse(s);
     s->ready = false;
     hyp_status status = check_tokens(s, tokens, count);
     if (status) return status;
@@ -68,7 +86,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
                         s->state.context);
     if (stop_count > HYP_STOPS_MAX)
         return hyp_fail(fault(s), HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_count, HYP_STOPS_MAX);
-    hyp_arena_deinit(&s->answer);
+    hyp_arena_return(&s->answer, s->fresh);
     status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, s->model->transformer.shape.vocab, &s->answer, fault(s));
     if (status) return status;
     s->stops = hyp_arena_alloc(&s->answer, stop_count * sizeof *s->stops);
@@ -98,19 +116,25 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     return HYP_OK;
 }
 
+// A failed read has said why already.
+static hyp_status computing_failed(const hyp_session *s, hyp_status status, uint32_t tokens) {
+    if (status == HYP_E_IO) return status;
+    return hyp_fail(fault(s), status, "computing %u tokens failed: %s", tokens, hyp_status_message(status));
+}
+
 // One batch of what the cache still lacks of the text.
 static hyp_status catch_up(hyp_session *s) {
     uint64_t start = hyp_port_now_ns();
     uint32_t step = hyp_min_u32(s->count - s->state.past, s->state.batch);
     hyp_status status = hyp_state_step(&s->state, s->history + s->state.past, step);
-    if (status) return hyp_fail(fault(s), status, "computing %u tokens failed: %s", step, hyp_status_message(status));
+    if (status) return computing_failed(s, status, step);
     uint64_t spent = hyp_port_now_ns() - start;
     if (s->stats.answer_tokens) s->stats.answer_ns += spent;
     else s->stats.prompt_ns += spent, s->stats.prompt_tokens += step;
     return HYP_OK;
 }
 
-hyp_status hyp_session_prefill(hyp_session *s, uint32_t *left) {
+static hyp_status prefill(hyp_session *s, uint32_t *left) {
     if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
     hyp_status status = s->state.past < s->count ? catch_up(s) : HYP_OK;
     *left = s->count - s->state.past;
@@ -142,7 +166,7 @@ static void drop_given(hyp_session *s) {
     s->given = 0;
 }
 
-hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
+static hyp_status next(hyp_session *s, hyp_piece *piece) {
     *piece = (hyp_piece){.token = -1, .text = "", .finish = s->finish};
     if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
     if (s->finish) return hyp_fail(fault(s), HYP_E_STATE, "the answer has ended: begin another");
@@ -154,7 +178,10 @@ hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
             if (status) return status;
         }
         uint64_t start = hyp_port_now_ns();
-        piece->token = hyp_sampler_choose(&s->sampler, hyp_state_logits(&s->state, s->state.last - 1));
+        float *logits;
+        hyp_status status = hyp_state_logits(&s->state, s->state.last - 1, &logits);
+        if (status) return computing_failed(s, status, 1);
+        piece->token = hyp_sampler_choose(&s->sampler, logits);
         s->stats.answer_ns += hyp_port_now_ns() - start;
         s->stats.answer_tokens++;
         if (hyp_tokenizer_ends(&s->model->tokenizer, piece->token)) s->finish = HYP_FINISH_END;
@@ -179,6 +206,9 @@ hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
 }
 
 void hyp_session_flush(hyp_session *s, const char **text, size_t *bytes) {
+    *text = "";
+    *bytes = 0;
+    if (s->busy) return;
     drop_given(s);
     *text = s->held.bytes ? (const char *)s->held.data : "";
     *bytes = s->given = s->held.bytes;
@@ -186,18 +216,16 @@ void hyp_session_flush(hyp_session *s, const char **text, size_t *bytes) {
 
 // Runs a whole text from an empty cache, handing each batch to `visit`.
 static hyp_status run_all(hyp_session *s, const int32_t *tokens, uint32_t count,
-                          void (*visit)(hyp_session *, uint32_t from, uint32_t n, void *), void *context) {
-    hyp_status status = check_tokens(s, tokens, count);
-    if (status) return status;
+                          hyp_status (*visit)(hyp_session *, uint32_t from, uint32_t n, void *), void *context) {
     if (count > s->state.context)
         return hyp_fail(fault(s), HYP_E_CONTEXT, "a text of %u tokens does not fit a context of %u", count, s->state.context);
-    s->ready = false;
-    s->state.past = s->count = 0;
+    hyp_status status = check_tokens(s, tokens, count);
+    if (status) return status;
     for (uint32_t at = 0, n; at < count; at += n) {
         n = hyp_min_u32(count - at, s->state.batch);
-        if ((status = hyp_state_step(&s->state, tokens + at, n)))
-            return hyp_fail(fault(s), status, "computing %u tokens failed: %s", n, hyp_status_message(status));
-        visit(s, at, n, context);
+        status = hyp_state_step(&s->state, tokens + at, n);
+        if (!status) status = visit(s, at, n, context);
+        if (status) return computing_failed(s, status, n);
     }
     s->state.past = 0;
     return HYP_OK;
@@ -208,7 +236,7 @@ typedef struct pool {
     uint32_t count;
 } pool;
 
-static void pool_batch(hyp_session *s, uint32_t from, uint32_t n, void *context) {
+static hyp_status pool_batch(hyp_session *s, uint32_t from, uint32_t n, void *context) {
     const pool *p = context;
     uint32_t dim = s->model->transformer.shape.dim;
     for (uint32_t t = 0; t < n; t++) {
@@ -217,10 +245,10 @@ static void pool_batch(hyp_session *s, uint32_t from, uint32_t n, void *context)
             for (uint32_t i = 0; i < dim; i++) s->vector[i] += h[i];
         else if (from + t == (p->kind == HYP_POOL_CLS ? 0 : p->count - 1)) memcpy(s->vector, h, dim * sizeof *h);
     }
+    return HYP_OK;
 }
 
-hyp_status hyp_session_embed(hyp_session *s, const int32_t *tokens, uint32_t count, hyp_pooling pooling, const float **vector,
-                             uint32_t *dim_out) {
+static hyp_status embed(hyp_session *s, const int32_t *tokens, uint32_t count, hyp_pooling pooling) {
     uint32_t dim = s->model->transformer.shape.dim;
     memset(s->vector, 0, dim * sizeof *s->vector);
     pool p = {pooling, count};
@@ -230,8 +258,6 @@ hyp_status hyp_session_embed(hyp_session *s, const int32_t *tokens, uint32_t cou
     for (uint32_t i = 0; i < dim; i++) square += s->vector[i] * s->vector[i];
     float scale = square > 0 ? 1.0f / hyp_sqrtf(square) : 0;
     for (uint32_t i = 0; i < dim; i++) s->vector[i] *= scale;
-    *vector = s->vector;
-    *dim_out = dim;
     return HYP_OK;
 }
 
@@ -240,11 +266,14 @@ typedef struct scorer {
     void *context;
 } scorer;
 
-static void score_batch(hyp_session *s, uint32_t from, uint32_t n, void *context) {
+static hyp_status score_batch(hyp_session *s, uint32_t from, uint32_t n, void *context) {
     const scorer *c = context;
     uint32_t vocab = s->model->transformer.shape.vocab;
     for (uint32_t t = 0; t < n; t++) {
-        float *l = hyp_state_logits(&s->state, t), top = l[0];
+        float *l;
+        hyp_status status = hyp_state_logits(&s->state, t, &l);
+        if (status) return status;
+        float top = l[0];
         double sum = 0;
         for (uint32_t i = 1; i < vocab; i++) top = l[i] > top ? l[i] : top;
         for (uint32_t i = 0; i < vocab; i++) sum += (double)hyp_expf(l[i] - top);
@@ -252,12 +281,88 @@ static void score_batch(hyp_session *s, uint32_t from, uint32_t n, void *context
         for (uint32_t i = 0; i < vocab; i++) l[i] -= shift;
         c->visit(c->context, from + t, l);
     }
+    return HYP_OK;
+}
+
+// ---- Calls
+
+static hyp_status run_call(hyp_session *s) {
+    const hyp_call *call = &s->call;
+    hyp_result *r = &s->result;
+    *r = (hyp_result){.piece.text = "", .vector = s->vector, .dim = s->model->transformer.shape.dim};
+    switch (call->kind) {
+    case HYP_CALL_PREFILL: return prefill(s, &r->left);
+    case HYP_CALL_NEXT: return next(s, &r->piece);
+    case HYP_CALL_EMBED: return embed(s, call->tokens, call->count, call->pooling);
+    default: return run_all(s, call->tokens, call->count, score_batch, &(scorer){call->visit, call->context});
+    }
+}
+
+// The session's fiber.
+static void run_calls(void *session) {
+    hyp_session *s = session;
+    for (;;) {
+        while (!s->busy)
+            if (hyp_event_wait(&s->posted, 0)) return;
+        s->result.status = run_call(s);
+        s->busy = false;
+        s->model->engine->ended = true;
+        if (s->call.ended) s->call.ended(s->call.context, s, s->result.status);
+        if (hyp_task_cancelled()) return;
+    }
+}
+
+hyp_status hyp_session_post(hyp_session *s, const hyp_call *call) {
+    if (s->busy) return refuse(s);
+    s->call = *call;
+    if (call->kind == HYP_CALL_EMBED || call->kind == HYP_CALL_SCORE) { // they drop the session's text: its place takes the tokens
+        s->ready = false;
+        s->state.past = s->count = 0;
+        if (call->count <= s->state.context) memcpy(s->history, call->tokens, call->count * sizeof *call->tokens);
+        s->call.tokens = s->history;
+    }
+    s->busy = true;
+    hyp_event_signal(&s->posted);
+    return HYP_OK;
+}
+
+bool hyp_session_busy(const hyp_session *s) { return s->busy; }
+const hyp_result *hyp_session_result(const hyp_session *s) { return &s->result; }
+
+static bool is_free(void *session) { return !((hyp_session *)session)->busy; }
+
+// Begins a call and runs the engine until it has ended.
+static hyp_status call(hyp_session *s, const hyp_call *what) {
+    hyp_status status = hyp_session_post(s, what);
+    if (!status) status = hyp_sched_run_until(s->model->engine->sched, is_free, s);
+    if (status == HYP_E_STATE && s->busy)
+        return hyp_fail(fault(s), status, "the source answers later: post the call and run the engine instead");
+    return status ? status : s->result.status;
+}
+
+hyp_status hyp_session_prefill(hyp_session *s, uint32_t *left) {
+    hyp_status status = call(s, &(hyp_call){.kind = HYP_CALL_PREFILL});
+    *left = s->result.left;
+    return status;
+}
+
+hyp_status hyp_session_next(hyp_session *s, hyp_piece *piece) {
+    hyp_status status = call(s, &(hyp_call){.kind = HYP_CALL_NEXT});
+    *piece = s->result.piece;
+    return status;
+}
+
+hyp_status hyp_session_embed(hyp_session *s, const int32_t *tokens, uint32_t count, hyp_pooling pooling, const float **vector,
+                             uint32_t *dim) {
+    hyp_status status = call(s, &(hyp_call){.kind = HYP_CALL_EMBED, .tokens = tokens, .count = count, .pooling = pooling});
+    *vector = s->result.vector;
+    *dim = s->result.dim;
+    return status;
 }
 
 hyp_status hyp_session_score(hyp_session *s, const int32_t *tokens, uint32_t count, void (*visit)(void *, uint32_t, const float *),
                              void *context) {
-    scorer c = {visit, context};
-    return run_all(s, tokens, count, score_batch, &c);
+    return call(s, &(hyp_call){.kind = HYP_CALL_SCORE, .tokens = tokens, .count = count, .visit = visit, .context = context});
 }
 
 hyp_session_stats hyp_session_describe(const hyp_session *s) {

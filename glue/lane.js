@@ -1,0 +1,2 @@
+/** @typedef {{name: string}} LaneStats */
+export {};

@@ -1,0 +1,48 @@
+#include "budget.h"
+
+#include "../base/bytes.h"
+#include "../port.h"
+#include "pager.h"
+#include "slab.h"
+
+bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
+    size_t page = hyp_port_caps()->page_bytes;
+    if (bytes > SIZE_MAX - page) return false;
+    size_t whole = hyp_round_up(bytes, page);
+    if (budget->limit_bytes) {
+        if (whole > budget->limit_bytes) return false;
+        if (budget->used_bytes > budget->limit_bytes - whole) {
+            size_t lacking = budget->used_bytes - (budget->limit_bytes - whole);
+            // A direct call: a pointer here would make every function that allocates one that may suspend, in Asyncify's eyes.
+            if (!hyp_pagers_reclaim(budget->pagers, lacking)) return false;
+            if (budget->used_bytes > budget->limit_bytes - whole) return false;
+        }
+    }
+    budget->used_bytes += whole;
+    if (budget->used_bytes > budget->peak_bytes) budget->peak_bytes = budget->used_bytes;
+    return true;
+}
+
+void hyp_budget_give(hyp_budget *budget, size_t bytes) { budget->used_bytes -= hyp_round_up(bytes, hyp_port_caps()->page_bytes); }
+
+void *hyp_budget_map(hyp_budget *budget, size_t bytes) {
+    if (!hyp_budget_take(budget, bytes)) return NULL;
+    void *memory = hyp_port_map(hyp_round_up(bytes, hyp_port_caps()->page_bytes));
+    if (!memory) hyp_budget_give(budget, bytes);
+    return memory;
+}
+
+void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes) {
+    if (!memory) return;
+    hyp_port_unmap(memory, hyp_round_up(bytes, hyp_port_caps()->page_bytes));
+    hyp_budget_give(budget, bytes);
+}
+
+void *hyp_budget_alloc(hyp_budget *budget, size_t bytes, const char *tag) {
+    return budget->slab ? hyp_slab_alloc(budget->slab, bytes, tag) : hyp_budget_map(budget, bytes);
+}
+
+void hyp_budget_free(hyp_budget *budget, void *memory, size_t bytes) {
+    if (budget->slab) hyp_slab_free(budget->slab, memory, bytes);
+    else hyp_budget_unmap(budget, memory, bytes);
+}

@@ -1,0 +1,34 @@
+// Budget: what an engine may hold in all. Arenas, slabs, buffers, the pager and fiber stacks take from it. One thread.
+// Invariant: `used_bytes` is the sum of what has been taken and not given back, in whole pages of the platform.
+#ifndef HYP_MEM_BUDGET_H
+#define HYP_MEM_BUDGET_H
+
+#include "../base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hyp_slab;
+struct hyp_pager;
+
+typedef struct hyp_budget {
+    size_t limit_bytes; // 0: no limit but the platform's
+    size_t used_bytes, peak_bytes;
+    struct hyp_slab *slab;    // small blocks come from here; NULL: everything is mapped in pages
+    struct hyp_pager *pagers; // asked to give back frames when the limit is reached
+} hyp_budget;
+
+// Maps zeroed pages under the budget, taking frames from its pagers first where the limit is reached. NULL: the budget or the platform has no more.
+void *hyp_budget_map(hyp_budget *budget, size_t bytes);
+void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes);
+
+// Counts what is mapped elsewhere (stacks, frames that can trap). False, with nothing taken, when the limit is reached.
+HYP_MUST_USE bool hyp_budget_take(hyp_budget *budget, size_t bytes);
+void hyp_budget_give(hyp_budget *budget, size_t bytes);
+
+// Blocks: from the budget's slab, or pages of their own where it has none. Zeroed only when mapped; `bytes` of both calls must agree.
+void *hyp_budget_alloc(hyp_budget *budget, size_t bytes, const char *tag);
+void hyp_budget_free(hyp_budget *budget, void *memory, size_t bytes);
+
+#endif

@@ -1,0 +1,77 @@
+// Pager: read-only pages that come from somewhere slow, in frames under a hard limit. Pages have their own sizes; what fills them, and
+// what they hold, the owner knows. One thread; its fibers wait for one another's fills.
+//
+// Two kinds of places:
+//   kept   a prefix of the pages, each at its own place for good, filled once
+//   rest   the others share a few frames of the largest page's size
+// Weights are read in the same order again and again; there, any policy that evicts by recency hits nothing, and a kept prefix is the
+// best that can be done (each pass reads what does not fit, once). In the rest, a page that was used again since it came is spared once.
+//
+// Guarded (everywhere): pin looks the page up and fills it when absent. Trapping (where the platform can): each page also has an address
+// of its own in a reserved range; touching it when absent is a fault that fills it. Both kinds of access may be mixed.
+// Invariant: what is mapped never exceeds the capacity; a pinned page does not move.
+#ifndef HYP_MEM_PAGER_H
+#define HYP_MEM_PAGER_H
+
+#include "slab.h"
+
+typedef struct hyp_pager hyp_pager;
+
+typedef struct hyp_pager_config {
+    hyp_budget *budget; // borrowed, with a slab
+    uint32_t pages;     // at least 1
+    const uint32_t
+        *page_bytes;         // of each page, 1 .. 2^31; copied. The order of the pages is the order in which they are declared to be used
+    uint64_t capacity_bytes; // for kept pages and frames together; 0: everything is kept
+    bool random;             // no order is declared: nothing is kept, all of the capacity is frames
+    bool trap;               // wish for addresses that fault; without effect where the platform can not
+    // Fills `frame` with page `index`. May suspend (not when called from a fault). Whatever it returns other than HYP_OK, pin returns.
+    hyp_status (*fill)(void *context, uint32_t index, void *frame);
+    void *context;
+} hyp_pager_config;
+
+// Bytes that the least possible capacity has (one frame), and that all pages take when everything is kept.
+uint64_t hyp_pager_least_bytes(const hyp_pager_config *config);
+uint64_t hyp_pager_whole_bytes(const hyp_pager_config *config);
+
+// HYP_E_NOMEM: less than the least, or the budget does not have the capacity.
+HYP_MUST_USE hyp_status hyp_pager_create(const hyp_pager_config *config, hyp_pager **pager);
+void hyp_pager_destroy(hyp_pager *pager); // nobody may be filling
+
+// Makes page `index` present and keeps it so until hyp_pager_unpin; *view are its bytes. May suspend: pointers to pages that are not
+// pinned may have become invalid. HYP_E_NOMEM: every frame is pinned. HYP_E_CANCELLED; and what `fill` returns.
+HYP_MUST_USE hyp_status hyp_pager_pin(hyp_pager *pager, uint32_t index, const void **view);
+void hyp_pager_unpin(hyp_pager *pager, uint32_t index);
+
+// Fills page `index` if it is absent and a place for it is free or can be freed; no error when there is none. May suspend.
+HYP_MUST_USE hyp_status hyp_pager_prefetch(hyp_pager *pager, uint32_t index);
+// Will the page, once there, stay?
+bool hyp_pager_keeps(const hyp_pager *pager, uint32_t index);
+
+// The page's own address, readable at any time; NULL when not trapping. A fault whose fill fails shows zeros and is told by hyp_pager_trouble.
+const void *hyp_pager_address(const hyp_pager *pager, uint32_t index);
+hyp_status hyp_pager_trouble(hyp_pager *pager); // the first failure of a fault since the last call
+
+// Gives back at least `bytes` of kept pages, the last first; false when not even all of what may go is enough. Those pages join the rest,
+// where their addresses are others.
+bool hyp_pager_shrink(hyp_pager *pager, size_t bytes);
+
+// Shrinks the first of a budget's pagers that can. For budget.c.
+bool hyp_pagers_reclaim(hyp_pager *pagers, size_t bytes);
+
+typedef struct hyp_pager_stats {
+    uint32_t pages, kept, resident, frames;
+    uint64_t whole_bytes, capacity_bytes, resident_bytes;
+    uint64_t pins, hits, fills, faults, evictions, filled_bytes; // since the beginning; faults: traps taken
+    bool traps;
+} hyp_pager_stats;
+hyp_pager_stats hyp_pager_describe(const hyp_pager *pager);
+
+typedef struct hyp_page_facts {
+    bool resident, kept;
+    uint32_t bytes;
+    float heat; // accesses; a pass over all pages later it counts half
+} hyp_page_facts;
+hyp_page_facts hyp_pager_page(const hyp_pager *pager, uint32_t index);
+
+#endif

@@ -1,0 +1,107 @@
+#include "weights.h"
+
+#include "../base/bytes.h"
+#include "../port.h"
+
+enum { PAGE_LEAST = 64 << 10, PAGE_MOST = 4 << 20, PAGES_WANTED = 1024, FRAMES_LEAST = 2 };
+
+// How many groups make a page of about `target` bytes with the least loss to whole pages of the platform.
+static uint32_t groups_per_page(size_t group_bytes, uint32_t groups, size_t target) {
+    size_t grain = hyp_port_caps()->can_trap ? hyp_port_caps()->page_bytes : 64;
+    uint32_t most = (uint32_t)(target / group_bytes), best = 1;
+    if (most >= groups) return groups;
+    double least = 1;
+    for (uint32_t n = most / 2 + 1; n <= most; n++) {
+        size_t bytes = n * group_bytes;
+        double loss = (double)(hyp_round_up(bytes, grain) - bytes) / (double)bytes;
+        if (loss <= least) least = loss, best = n;
+    }
+    return best;
+}
+
+hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_matrix *matrices, uint32_t count,
+                            hyp_arena *arena) {
+    *w = (hyp_weights){.gguf = gguf, .kernels = kernels, .matrices = matrices, .matrix_count = count};
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++) total += (uint64_t)matrices[i].groups * hyp_group_bytes(matrices[i].format, matrices[i].cols);
+    uint64_t target = total / PAGES_WANTED;
+    target = target < PAGE_LEAST ? PAGE_LEAST : target > PAGE_MOST ? PAGE_MOST : target;
+    for (uint32_t i = 0; i < count; i++) {
+        hyp_matrix *m = &matrices[i];
+        m->page = w->pages;
+        m->page_groups = groups_per_page(hyp_group_bytes(m->format, m->cols), m->groups, (size_t)target);
+        w->pages += hyp_matrix_pages(m);
+    }
+    w->matrix_of = hyp_arena_alloc(arena, w->pages * sizeof *w->matrix_of);
+    w->page_bytes = hyp_arena_alloc(arena, w->pages * sizeof *w->page_bytes);
+    if (!w->matrix_of || !w->page_bytes) return HYP_E_NOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        const hyp_matrix *m = &matrices[i];
+        size_t group_bytes = hyp_group_bytes(m->format, m->cols);
+        for (uint32_t k = 0, left = m->groups; k < hyp_matrix_pages(m); k++) {
+            uint32_t groups = hyp_min_u32(m->page_groups, left);
+            left -= groups;
+            w->matrix_of[m->page + k] = i;
+            w->page_bytes[m->page + k] = (uint32_t)(groups * group_bytes);
+            w->staging_bytes = groups * group_bytes > w->staging_bytes ? groups * group_bytes : w->staging_bytes;
+        }
+    }
+    return HYP_OK;
+}
+
+// May suspend in the read. Natively it runs in a signal handler too: nothing is allocated, and the staging is never busy there.
+static hyp_status fill(void *context, uint32_t page, void *frame) {
+    hyp_weights *w = context;
+    const hyp_matrix *m = &w->matrices[w->matrix_of[page]];
+    size_t row_bytes = hyp_format_row_bytes(m->format, m->cols), group_bytes = hyp_group_bytes(m->format, m->cols);
+    uint32_t row = (page - m->page) * m->page_groups * HYP_GROUP, rows = hyp_min_u32(m->page_groups * HYP_GROUP, m->rows - row);
+    while (w->staging_busy) {
+        hyp_status status = hyp_event_wait(&w->staging_free, 0);
+        if (status) return status;
+    }
+    w->staging_busy = true;
+    hyp_status status = hyp_gguf_read(w->gguf, m->tensor, row * (uint64_t)row_bytes, w->staging, rows * row_bytes);
+    for (uint32_t r = 0; r < rows && !status; r += HYP_GROUP)
+        w->kernels->weights[m->format].pack((uint8_t *)frame + r / HYP_GROUP * group_bytes, w->staging + r * row_bytes,
+                                            hyp_min_u32(HYP_GROUP, rows - r), m->cols);
+    w->staging_busy = false;
+    hyp_event_signal(&w->staging_free);
+    return status;
+}
+
+hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, uint64_t *least) {
+    hyp_pager_config config = {.budget = budget,
+                               .pages = w->pages,
+                               .page_bytes = w->page_bytes,
+                               .capacity_bytes = limit,
+                               .trap = true,
+                               .fill = fill,
+                               .context = w};
+    uint64_t frames = FRAMES_LEAST * hyp_pager_least_bytes(&config), whole = hyp_pager_whole_bytes(&config);
+    *least = (whole < frames ? whole : frames) + w->staging_bytes;
+    if (limit) {
+        if (limit < *least) return HYP_E_NOMEM;
+        config.capacity_bytes = limit - w->staging_bytes;
+        if (config.capacity_bytes >= whole) config.capacity_bytes = 0;
+    }
+    w->staging = hyp_budget_map(budget, w->staging_bytes);
+    if (!w->staging) return HYP_E_NOMEM;
+    return hyp_pager_create(&config, &w->pager);
+}
+
+void hyp_weights_close(hyp_weights *w) {
+    if (!w->gguf) return;
+    if (w->staging) hyp_budget_unmap(w->gguf->budget, w->staging, w->staging_bytes);
+    hyp_pager_destroy(w->pager);
+    w->pager = NULL;
+    w->staging = NULL;
+}
+
+hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, const uint8_t **data, uint32_t *groups) {
+    const void *view;
+    hyp_status status = hyp_pager_pin(w->pager, m->page + page, &view);
+    if (status) return status;
+    *data = view;
+    *groups = hyp_min_u32(m->page_groups, m->groups - page * m->page_groups);
+    return HYP_OK;
+}

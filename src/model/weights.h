@@ -1,0 +1,47 @@
+// Weight matrices in pages: a page holds whole groups of rows of one matrix, packed for the kernels when it is filled, so that a frame
+// is ready for use and packing happens once for each fill. Matrices are declared in the order in which a step uses them.
+#ifndef HYP_MODEL_WEIGHTS_H
+#define HYP_MODEL_WEIGHTS_H
+
+#include "../fiber/sched.h"
+#include "../kernels/kernels.h"
+#include "../mem/pager.h"
+#include "gguf.h"
+
+typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
+    hyp_format format;
+    uint32_t rows, cols, groups;
+    uint32_t page, page_groups; // the first page, groups in each (the last may have fewer)
+    const hyp_gguf_tensor *tensor;
+} hyp_matrix;
+
+typedef struct hyp_weights {
+    const hyp_gguf *gguf;       // borrowed; its sources too, unless everything is kept
+    const hyp_kernels *kernels; // borrowed
+    hyp_matrix *matrices;       // borrowed
+    uint32_t matrix_count, pages;
+    uint32_t *matrix_of;  // by page
+    uint32_t *page_bytes; // by page
+    hyp_pager *pager;
+    uint8_t *staging; // stored rows of one page on their way into a frame
+    size_t staging_bytes;
+    bool staging_busy;
+    hyp_event staging_free;
+} hyp_weights;
+
+// Divides `count` matrices into pages. `arena` owns the tables. HYP_E_NOMEM.
+HYP_MUST_USE hyp_status hyp_weights_plan(hyp_weights *weights, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_matrix *matrices,
+                                         uint32_t count, hyp_arena *arena);
+// Opens the pager. `limit_bytes` 0: everything is kept; else as much as fits into them. HYP_E_NOMEM with the least that would do in *least_bytes.
+HYP_MUST_USE hyp_status hyp_weights_open(hyp_weights *weights, hyp_budget *budget, uint64_t limit_bytes, uint64_t *least_bytes);
+void hyp_weights_close(hyp_weights *weights);
+
+// As hyp_pager_pin: page `page` of the matrix, counted from its first; *groups says how many groups it holds. May suspend.
+HYP_MUST_USE hyp_status hyp_weights_pin(hyp_weights *weights, const hyp_matrix *matrix, uint32_t page, const uint8_t **data,
+                                        uint32_t *groups);
+static inline void hyp_weights_unpin(hyp_weights *weights, const hyp_matrix *matrix, uint32_t page) {
+    hyp_pager_unpin(weights->pager, matrix->page + page);
+}
+static inline uint32_t hyp_matrix_pages(const hyp_matrix *m) { return (m->groups + m->page_groups - 1) / m->page_groups; }
+
+#endif

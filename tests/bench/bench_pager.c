@@ -1,0 +1,178 @@
+// The pager against pread, natively, on a file that the page cache holds. usage: bench_pager FILE (512 MiB). One line of JSON; medians of 7.
+//   pinned      pin, sum 4 KiB, unpin over resident pages / the same sums over one plain block (times; 1 is equal)
+//   cold        random order of all 4 KiB pieces of a range of which a quarter fits: touched, so that absent ones fault / pread of each
+//               into a fixed buffer (pieces a second), with pages of 64 KiB, and of 4 KiB
+//   sequential  one walk in order, touching every 4 KiB, with pages of 1 MiB / pread of 1 MiB pieces into a fixed buffer (bytes a second)
+#define _GNU_SOURCE
+#include "../../src/mem/pager.h"
+#include "../../src/port.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ROUNDS = 7, PIECE = 4096 };
+#define FILE_BYTES (UINT64_C(512) << 20)
+
+static int file;
+static uint32_t page_bytes;
+static volatile uint64_t sink;
+
+static hyp_status fill(void *context, uint32_t index, void *frame) {
+    (void)context;
+    return pread(file, frame, page_bytes, (off_t)((uint64_t)index * page_bytes)) == (ssize_t)page_bytes ? HYP_OK : HYP_E_IO;
+}
+
+static int compare(const void *a, const void *b) {
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+static double median(double *v) {
+    qsort(v, ROUNDS, sizeof *v, compare);
+    return v[ROUNDS / 2];
+}
+
+static hyp_budget budget;
+static hyp_pager *open_pager(uint32_t bytes, uint64_t range, uint64_t capacity, bool trap) {
+    static uint32_t *sizes;
+    page_bytes = bytes;
+    uint32_t pages = (uint32_t)(range / bytes);
+    sizes = realloc(sizes, pages * sizeof *sizes);
+    for (uint32_t i = 0; i < pages; i++) sizes[i] = bytes;
+    hyp_pager *p;
+    if (hyp_pager_create(&(hyp_pager_config){&budget, pages, sizes, capacity, capacity != 0, trap, fill, NULL}, &p)) exit(1);
+    return p;
+}
+
+static uint64_t sum(const void *block) {
+    const uint64_t *words = block;
+    uint64_t s = 0;
+    for (int i = 0; i < PIECE / 8; i++) s += words[i];
+    return s;
+}
+
+static double pinned(double *ours_ns, double *raw_ns) {
+    enum { COUNT = 4096 }; // 16 MiB
+    hyp_pager *p = open_pager(PIECE, (uint64_t)COUNT * PIECE, 0, false);
+    char *raw = hyp_port_map((size_t)COUNT * PIECE);
+    if (pread(file, raw, (size_t)COUNT * PIECE, 0) < 0) exit(1);
+    double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
+    for (int round = -1; round < ROUNDS; round++) {
+        uint64_t t0 = hyp_port_now_ns(), s = 0;
+        for (int k = 0; k < 8; k++)
+            for (uint32_t i = 0; i < COUNT; i++) {
+                const void *view;
+                if (hyp_pager_pin(p, i, &view)) exit(1);
+                s += sum(view);
+                hyp_pager_unpin(p, i);
+            }
+        uint64_t t1 = hyp_port_now_ns();
+        for (int k = 0; k < 8; k++)
+            for (uint32_t i = 0; i < COUNT; i++) s += sum(raw + (size_t)i * PIECE);
+        uint64_t t2 = hyp_port_now_ns();
+        sink = s;
+        if (round < 0) continue;
+        ours[round] = (double)(t1 - t0) / COUNT / 8;
+        plain[round] = (double)(t2 - t1) / COUNT / 8;
+        ratio[round] = ours[round] / plain[round];
+    }
+    hyp_pager_destroy(p);
+    *ours_ns = median(ours), *raw_ns = median(plain);
+    return median(ratio);
+}
+
+static uint32_t *shuffled(uint32_t n) {
+    uint32_t *order = malloc(n * sizeof *order);
+    srand(3);
+    for (uint32_t i = 0; i < n; i++) order[i] = i;
+    for (uint32_t i = n - 1; i > 0; i--) {
+        uint32_t k = (uint32_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (i + 1)), t = order[i];
+        order[i] = order[k], order[k] = t;
+    }
+    return order;
+}
+
+// Pieces in random order within blocks of `block` bytes, which come in random order too.
+static double cold(uint32_t bytes, uint64_t range, uint64_t capacity, double *ours_ns, double *pread_ns) {
+    static _Alignas(4096) char buffer[PIECE];
+    uint32_t count = (uint32_t)(range / PIECE), *order = shuffled(count);
+    double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
+    for (int round = -1; round < ROUNDS; round++) {
+        hyp_pager *p = open_pager(bytes, range, capacity, true);
+        const char *base = hyp_pager_address(p, 0);
+        if (!base) exit(1);
+        uint64_t t0 = hyp_port_now_ns(), s = 0;
+        for (uint32_t i = 0; i < count; i++) s += *(const volatile uint8_t *)(base + (uint64_t)order[i] * PIECE);
+        uint64_t t1 = hyp_port_now_ns();
+        for (uint32_t i = 0; i < count; i++) {
+            if (pread(file, buffer, PIECE, (off_t)((uint64_t)order[i] * PIECE)) != PIECE) exit(1);
+            s += (uint64_t)buffer[0];
+        }
+        uint64_t t2 = hyp_port_now_ns();
+        sink = s;
+        hyp_pager_destroy(p);
+        if (round < 0) continue;
+        ours[round] = (double)(t1 - t0) / count;
+        plain[round] = (double)(t2 - t1) / count;
+        ratio[round] = plain[round] / ours[round];
+    }
+    free(order);
+    *ours_ns = median(ours), *pread_ns = median(plain);
+    return median(ratio);
+}
+
+static double sequential(uint32_t bytes, double *ours_gbs, double *pread_gbs) {
+    enum { MEG = 1 << 20 };
+    char *buffer = hyp_port_map(MEG);
+    double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
+    for (int round = -1; round < ROUNDS; round++) {
+        hyp_pager *p = open_pager(bytes, FILE_BYTES, 16 << 20, true);
+        const char *base = hyp_pager_address(p, 0);
+        uint64_t t0 = hyp_port_now_ns(), s = 0;
+        for (uint64_t at = 0; at < FILE_BYTES; at += PIECE) s += *(const volatile uint8_t *)(base + at);
+        uint64_t t1 = hyp_port_now_ns();
+        for (uint64_t at = 0; at < FILE_BYTES; at += MEG) {
+            if (pread(file, buffer, MEG, (off_t)at) != MEG) exit(1);
+            for (int i = 0; i < MEG; i += PIECE) s += *(volatile uint8_t *)(buffer + i);
+        }
+        uint64_t t2 = hyp_port_now_ns();
+        sink = s;
+        hyp_pager_destroy(p);
+        if (round < 0) continue;
+        ours[round] = (double)FILE_BYTES / (double)(t1 - t0);
+        plain[round] = (double)FILE_BYTES / (double)(t2 - t1);
+        ratio[round] = ours[round] / plain[round];
+    }
+    *ours_gbs = median(ours), *pread_gbs = median(plain);
+    return median(ratio);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2 || (file = open(argv[1], O_RDONLY)) < 0) return fprintf(stderr, "usage: bench_pager FILE\n"), 2;
+    static char warm[1 << 20];
+    while (read(file, warm, sizeof warm) > 0) {
+    }
+    hyp_slab_create(&budget);
+    double a, b, r;
+    r = pinned(&a, &b);
+    printf("{\"pinned_ns\":%.1f,\"raw_ns\":%.1f,\"pinned_vs_raw\":%.3f", a, b, r);
+    static const struct {
+        const char *name;
+        uint32_t bytes;
+        uint64_t range, capacity;
+    } colds[] = {{"cold_4k", 4 << 10, 64 << 20, 16 << 20},
+                 {"cold_64k_whole", 64 << 10, 64 << 20, 64 << 20},
+                 {"cold_256k_whole", 256 << 10, 64 << 20, 64 << 20}};
+    for (int i = 0; i < 3; i++) {
+        r = cold(colds[i].bytes, colds[i].range, colds[i].capacity, &a, &b);
+        printf(",\"%s_ns\":%.0f,\"pread_%s_ns\":%.0f,\"%s_vs_pread\":%.3f", colds[i].name, a, colds[i].name, b, colds[i].name, r);
+    }
+    static const uint32_t sizes[] = {256 << 10, 1 << 20, 2 << 20, 4 << 20};
+    for (int i = 0; i < 4; i++) {
+        r = sequential(sizes[i], &a, &b);
+        printf(",\"sequential_%uk_gbs\":%.2f,\"pread_gbs_%u\":%.2f,\"sequential_%uk_vs_pread\":%.3f", sizes[i] >> 10, a, sizes[i] >> 10, b,
+               sizes[i] >> 10, r);
+    }
+    printf("}\n");
+}

@@ -1,0 +1,97 @@
+// fiber.h by Asyncify: a yield unwinds the frames of the fiber into its record, a resume rewinds them. All calls of asyncify.* are here;
+// Binaryen makes plain code of them, and finds by the call graph which functions can be on the way: no list is typed, no JavaScript runs.
+//
+// A fiber's memory:  hyp_fiber | record, growing up | canary | C stack, growing down
+// Each overflow first meets memory of the same fiber that is not in use then, and is seen at the next switch.
+#include "../src/fiber/fiber.h"
+
+#include "../src/base/bytes.h"
+#include "../src/port.h"
+
+#define ASYNCIFY(name) __attribute__((import_module("asyncify"), import_name(#name)))
+ASYNCIFY(start_unwind) void asyncify_start_unwind(void *record);
+ASYNCIFY(stop_unwind) void asyncify_stop_unwind(void);
+ASYNCIFY(start_rewind) void asyncify_start_rewind(void *record);
+ASYNCIFY(stop_rewind) void asyncify_stop_rewind(void);
+char *hyp_stack_get(void);
+void hyp_stack_set(char *pointer);
+
+static const uint64_t CANARY = 0x5DEECE66D1CE5A5Du;
+
+struct hyp_fiber {
+    struct {
+        char *at, *end;
+    } record; // Asyncify's: where it writes next, and the end of what it may write
+    char *sp; // C stack at the yield, from there until it is rewound to; else NULL
+    uint64_t *canary;
+    hyp_fiber *resumer;
+    hyp_fiber_fn *fn;
+    void *argument;
+    hyp_fiber_state state;
+    size_t bytes; // of the whole, this record included
+};
+
+static hyp_fiber *current;
+
+hyp_fiber *hyp_fiber_current(void) { return current; }
+size_t hyp_fiber_bytes(const hyp_fiber *f) { return f->bytes; }
+
+void hyp_fiber_reset(hyp_fiber *f, hyp_fiber_fn *fn, void *argument) {
+    f->record.at = (char *)f + hyp_round_up(sizeof *f, 16);
+    f->record.end = (char *)f->canary;
+    f->sp = NULL;
+    f->fn = fn;
+    f->argument = argument;
+    f->state = HYP_FIBER_SUSPENDED;
+    *f->canary = CANARY;
+}
+
+hyp_fiber *hyp_fiber_create(size_t stack_bytes, hyp_fiber_fn *fn, void *argument) {
+    size_t bytes = hyp_round_up(stack_bytes, hyp_port_caps()->page_bytes);
+    hyp_fiber *f = hyp_port_map(bytes);
+    if (!f) return NULL;
+    f->bytes = bytes;
+    f->canary = (uint64_t *)(void *)((char *)f + bytes / 4); // a quarter for the record
+    hyp_fiber_reset(f, fn, argument);
+    return f;
+}
+
+void hyp_fiber_destroy(hyp_fiber *f) {
+    if (f) hyp_port_unmap(f, f->bytes);
+}
+
+// The topmost function of a fiber: unwinding ends here and rewinding begins here, so Asyncify leaves it and its callers as they are.
+__attribute__((noinline)) hyp_fiber_state hyp_fiber_resume(hyp_fiber *f) {
+    if (f->state != HYP_FIBER_SUSPENDED) return f->state;
+    f->resumer = current;
+    current = f;
+    char *sp = hyp_stack_get();
+    if (f->sp) {
+        hyp_stack_set(f->sp);
+        asyncify_start_rewind(&f->record);
+    } else hyp_stack_set((char *)f + f->bytes);
+    f->fn(f->argument);
+    if (f->sp) {
+        if (f->record.at > f->record.end) {
+            f->record.end = f->record.at; // Asyncify itself would trap
+            f->state = HYP_FIBER_OVERFLOWED;
+        }
+        asyncify_stop_unwind();
+    } else f->state = HYP_FIBER_DONE;
+    if (*f->canary != CANARY || (f->sp && f->sp < (char *)f->canary)) f->state = HYP_FIBER_OVERFLOWED;
+    hyp_stack_set(sp);
+    current = f->resumer;
+    return f->state;
+}
+
+// The bottommost: called once to unwind, and once more at the end of the rewinding.
+__attribute__((noinline)) void hyp_fiber_yield(void) {
+    hyp_fiber *f = current;
+    if (f->sp) {
+        f->sp = NULL;
+        asyncify_stop_rewind();
+    } else {
+        f->sp = hyp_stack_get();
+        asyncify_start_unwind(&f->record);
+    }
+}
