@@ -1,4 +1,6 @@
-// A model in a worker, with the interface of one in this thread. One message each way per call; pieces of an answer as they come.
+// A model in a worker, with the interface of one in this thread. Calls go by postMessage; results and the pieces of an answer come over a
+// lane where memory can be shared.
+import { Receiver } from './channel.js';
 import { HyperionError } from './errors.js';
 
 /** @typedef {import('./sources.js').Source} Source */
@@ -37,6 +39,7 @@ async function startWorker() {
 export class RemoteModel {
   /** @type {Port} */
   #port;
+  #receiver;
   #next = 1;
   #closed = false;
   /** @type {Map<number, {take: (message: any) => void, fail: (error: Error) => void}>} */
@@ -47,8 +50,9 @@ export class RemoteModel {
   /** @param {Port} port */
   constructor(port) {
     this.#port = port;
+    this.#receiver = new Receiver(message => this.#calls.get(message.id)?.take(message));
     port.listen(
-      message => this.#calls.get(message.id)?.take(message),
+      message => this.#receiver.posted(message),
       error => {
         const failure = new HyperionError('HYP_E_HOST', `the engine's worker failed: ${error.message}`, { cause: error });
         for (const call of this.#calls.values()) call.fail(failure);
@@ -70,6 +74,7 @@ export class RemoteModel {
       if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
       return model;
     } catch (error) {
+      model.#receiver.close();
       model.#port.end();
       throw error;
     }
@@ -98,7 +103,7 @@ export class RemoteModel {
         fail: error => (done(), reject(error)),
       });
       signal?.addEventListener('abort', abort);
-      this.#port.post({ id, method, args });
+      this.#port.post({ id, method, args, ...(id === 1 && { lane: this.#receiver.lane }) });
       if (signal?.aborted) abort();
     });
   }
@@ -159,13 +164,19 @@ export class RemoteModel {
   }
 
   /** @returns {Promise<import('./model.js').Stats>} */
-  stats() {
-    return this.#call('stats', []);
+  async stats() {
+    return { ...(await this.#call('stats', [])), lanes: this.#receiver.stats() };
+  }
+
+  /** @returns {Promise<Uint8Array>} */
+  heat() {
+    return this.#call('heat', []);
   }
 
   /** Ends the worker. @returns {Promise<void>} */
   async close() {
     this.#closed = true;
+    this.#receiver.close();
     this.#port.end();
     const failure = new HyperionError('HYP_E_STATE', 'the model is closed');
     for (const call of this.#calls.values()) call.fail(failure);

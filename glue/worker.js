@@ -1,4 +1,6 @@
-// The worker's side of remote.js: one model, calls by name, pieces as events.
+// The worker's side of remote.js: one model, calls by name, pieces as events. Calls come by postMessage (a File can come no other way),
+// everything back goes over the channel.
+import { sender } from './channel.js';
 import { openModel } from './model.js';
 
 /** @type {import('./model.js').Model | null} */
@@ -8,23 +10,26 @@ const running = new Map();
 
 const threads = typeof self === 'object' && typeof (/** @type {any} */ (self).postMessage) === 'function' ? null : await import('node:worker_threads');
 const port = /** @type {any} */ (threads ? threads.parentPort : self);
+/** @type {(message: unknown) => void} over a lane, once the first message has brought one */
+let send = message => port.postMessage(message);
 
 /** @type {Record<string, (id: number, signal: AbortSignal, ...args: any[]) => Promise<unknown>>} */
 const methods = {
   async open(id, signal, source, options) {
-    model = await openModel(source, { ...options, signal, onProgress: event => port.postMessage({ id, event }) });
+    model = await openModel(source, { ...options, signal, onProgress: event => send({ id, event }) });
     return model.facts;
   },
   async generate(id, signal, prompt, options) {
-    for await (const event of opened().generate(prompt, { ...options, signal })) port.postMessage({ id, event });
+    for await (const event of opened().generate(prompt, { ...options, signal })) send({ id, event });
   },
   async chat(id, signal, messages, options) {
-    for await (const event of opened().chat(messages, { ...options, signal })) port.postMessage({ id, event });
+    for await (const event of opened().chat(messages, { ...options, signal })) send({ id, event });
   },
-  score: (id, _, tokens) => opened().score(tokens, (position, values) => port.postMessage({ id, event: { position, values: values.slice() } })),
+  score: (id, _, tokens) => opened().score(tokens, (position, values) => send({ id, event: { position, values: values.slice() } })),
   tokenize: (_, __, text, options) => opened().tokenize(text, options),
   detokenize: (_, __, tokens, options) => opened().detokenize(tokens, options),
   embed: (_, __, text, options) => opened().embed(text, options),
+  heat: () => opened().heat(),
   stats: () => opened().stats(),
 };
 
@@ -33,16 +38,17 @@ function opened() {
   return model;
 }
 
-/** @param {{id: number, cancel?: boolean, method: string, args: unknown[]}} message */
-async function take({ id, cancel, method, args }) {
+/** @param {{id: number, cancel?: boolean, method: string, args: unknown[], lane?: SharedArrayBuffer}} message */
+async function take({ id, cancel, method, args, lane }) {
+  if (lane) send = sender(lane, message => port.postMessage(message));
   if (cancel) return running.get(id)?.abort();
   const controller = new AbortController();
   running.set(id, controller);
   try {
-    port.postMessage({ id, value: await methods[method](id, controller.signal, ...args) });
+    send({ id, value: await methods[method](id, controller.signal, ...args) });
   } catch (error) {
     const { code = 'HYP_E_HOST', message } = /** @type {any} */ (error);
-    port.postMessage({ id, error: { code, message } });
+    send({ id, error: { code, message } });
   } finally {
     running.delete(id);
   }

@@ -16,6 +16,9 @@
 #endif
 #if __has_feature(thread_sanitizer)
 #include <sanitizer/tsan_interface.h>
+#define SWITCHES __attribute__((disable_sanitizer_instrumentation)) // its shadow of the call stack changes with the stack
+#else
+#define SWITCHES
 #endif
 #if __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
@@ -77,7 +80,7 @@ hyp_fiber *hyp_fiber_current(void) { return active && active > nest + 1 ? active
 size_t hyp_fiber_bytes(const hyp_fiber *f) { return f->rest->mapping_bytes; }
 
 // The side that leaves and the side that arrives tell the sanitizers which stack is in use.
-static void arrive(hyp_fiber *f) { // on f's stack
+SWITCHES static void arrive(hyp_fiber *f) { // on f's stack
 #if __has_feature(address_sanitizer)
     __sanitizer_finish_switch_fiber(f->rest->fake, &f->rest->resumer_bottom, &f->rest->resumer_bytes);
 #endif
@@ -85,7 +88,7 @@ static void arrive(hyp_fiber *f) { // on f's stack
 }
 
 // Takes the current fiber off the nest.
-static inline resumed *depart(bool last) {
+SWITCHES static inline resumed *depart(bool last) {
     resumed *self = --active;
 #if __has_feature(address_sanitizer)
     rest *r = self->fiber->rest;
@@ -98,7 +101,7 @@ static inline resumed *depart(bool last) {
     return self;
 }
 
-__attribute__((noreturn)) static void main_of_fiber(void *fiber) {
+SWITCHES __attribute__((noreturn)) static void main_of_fiber(void *fiber) {
     hyp_fiber *f = fiber;
     arrive(f);
     f->rest->fn(f->rest->argument);
@@ -175,7 +178,7 @@ void hyp_fiber_destroy(hyp_fiber *f) {
     give_record(f);
 }
 
-hyp_fiber_state hyp_fiber_resume(hyp_fiber *f) {
+SWITCHES hyp_fiber_state hyp_fiber_resume(hyp_fiber *f) {
     void *sp = f->sp;
     if (!sp) return HYP_FIBER_DONE;
     resumed *self = active;
@@ -201,7 +204,7 @@ hyp_fiber_state hyp_fiber_resume(hyp_fiber *f) {
 #endif
 }
 
-void hyp_fiber_yield(void) {
+SWITCHES void hyp_fiber_yield(void) {
     resumed *self = depart(false);
     hyp_fiber *f = self->fiber;
     hyp_switch(&f->sp, self->resumer_sp);

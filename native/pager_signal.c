@@ -63,7 +63,9 @@ hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *, uint64_t), 
     if (getenv("HYP_NO_TRAP") || !install()) return NULL;
     hyp_view *v = hyp_port_map(sizeof *v);
     if (!v) return NULL;
-    *v = (hyp_view){.bytes = bytes > RESERVED_BYTES ? bytes : RESERVED_BYTES, .fault = fault, .context = context};
+    const char *gigabytes = getenv("HYP_RESERVE_GB"); // for hosts that pay for reserved addresses, as emulators do
+    uint64_t reserved = gigabytes ? strtoull(gigabytes, NULL, 10) << 30 : RESERVED_BYTES;
+    *v = (hyp_view){.bytes = bytes > reserved ? bytes : reserved, .fault = fault, .context = context};
     do {
         v->mapping_bytes = v->bytes + HUGE_BYTES;
         v->mapping = reserve(NULL, v->mapping_bytes);

@@ -1,12 +1,19 @@
 // port.h for Linux and macOS.
+#define _GNU_SOURCE
 #include "port_posix.h"
 
+#include "../src/base/bytes.h"
 #include "../src/kernels/kernels.h"
 #include "../src/port.h"
 #include "kernels_native.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -61,6 +68,43 @@ bool hyp_port_nap(uint64_t ns) {
     nanosleep(&t, NULL);
     return true;
 }
+
+#ifdef __linux__
+bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
+    struct timespec t = {(time_t)(timeout_ns / 1000000000u), (long)(timeout_ns % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT, expected, &t, NULL, 0);
+    return true;
+}
+void hyp_port_wake(const uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
+#else
+bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
+    (void)timeout_ns;
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE) != expected || hyp_port_nap(50000);
+}
+void hyp_port_wake(const uint32_t *word) { (void)word; }
+#endif
+
+void hyp_port_pause(void) {
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) {
+    if (!__builtin_cpu_supports("sse4.2")) return false;
+    const uint8_t *p = data;
+    uint64_t c = ~*crc;
+    for (; bytes >= 8; bytes -= 8, p += 8) c = __builtin_ia32_crc32di(c, hyp_load_u64(p));
+    for (; bytes > 0; bytes--) c = __builtin_ia32_crc32qi((uint32_t)c, *p++);
+    *crc = ~(uint32_t)c;
+    return true;
+}
+#else
+bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) { return (void)crc, (void)data, (void)bytes, false; }
+#endif
 
 void hyp_port_panic(const char *message) {
     fprintf(stderr, "hyperion: %s\n", message);

@@ -37,6 +37,13 @@ HYP_MUST_USE hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *ds
 uint64_t hyp_port_now_ns(void);
 // Lets the thread sleep for about `ns`; false where it must not (a page's main thread, an isolate).
 bool hyp_port_nap(uint64_t ns);
+// Lets the thread sleep until *word is no longer `expected`, someone wakes it, or about `timeout_ns` have passed; it may also return for
+// no reason. False: this thread must not block, or the platform can not.
+bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void hyp_port_wake(const uint32_t *word); // whoever waits for it
+void hyp_port_pause(void);                // a moment within a spin
+// Continues *crc (CRC-32C) by an instruction of the processor; false: it has none.
+bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes);
 // Ends the program: an invariant is broken. `message` says which.
 _Noreturn void hyp_port_panic(const char *message);
 
