@@ -101,6 +101,24 @@ function textArgument(argument) {
   return argument === '-' || !process.stdin.isTTY ? readFileSync(0, 'utf8') : '';
 }
 
+/** Opens a model for `act`, and closes it whatever happens: a worker would keep the process. @param {string} name @param {import('./model.js').OpenOptions} options @param {(model: any) => Promise<unknown>} act */
+async function withModel(name, options, act) {
+  const model = await open(place(name), options);
+  try {
+    await act(model);
+  } finally {
+    await model.close();
+  }
+}
+
+/** What the engine runs on: fibers, pages of weights, lanes. @param {import('./model.js').Stats} s */
+function runtimeLine({ fibers, weights, memory, lanes }) {
+  const part = (/** @type {number} */ n, /** @type {string} */ what) => `${n} ${what}${n === 1 ? '' : 's'}`;
+  const absent = weights.kept < weights.pages ? `, ${part(weights.frames, 'frame')} for the rest, ${(weights.filledBytes / 1e6).toFixed(1)} MB read` : '';
+  return [`${part(fibers.count, 'fiber')} (${fibers.policy}, ${part(fibers.switches, 'switch').replace('switchs', 'switches')})`, `${weights.resident} of ${weights.pages} weight pages resident (${(weights.residentBytes / 1e6).toFixed(1)} MB${absent})`, part(memory.blocks, 'slab block'),
+    ...lanes.map(lane => `lane ${lane.name}: ${part(lane.received, 'capsule')}`)].join(', ');
+}
+
 /** @param {any} model @param {any} o @param {AsyncGenerator<any>} pieces @param {string} [prompt] */
 async function answer(model, o, pieces, prompt) {
   if (!o.json && prompt) process.stdout.write(prompt);
@@ -118,6 +136,7 @@ async function answer(model, o, pieces, prompt) {
   } else {
     process.stdout.write('\n');
     if (!o.quiet) console.error(dim(`${s.promptTokens} prompt tokens at ${s.promptTokensPerSecond.toFixed(1)}/s, ${s.answerTokens} tokens at ${s.answerTokensPerSecond.toFixed(1)}/s, ${(s.memory.linearMemoryBytes / 1e6).toFixed(1)} MB of linear memory, ${s.kernels} kernels, artefact ${s.artefact}`));
+    if (!o.quiet) console.error(dim(runtimeLine(s)));
   }
   return text;
 }
@@ -130,30 +149,28 @@ const verbs = {
   async run(o, args) {
     if (args.length > 2) throw new UsageError('run takes a model and a prompt');
     const prompt = textArgument(args[1] ?? (args.length === 0 ? 'Once upon a time' : undefined));
-    const model = await open(place(args[0] ?? 'story'), engine(o, 'loading'));
-    await answer(model, o, model.generate(prompt, sampling(o)), prompt);
-    await model.close();
+    const how = sampling(o);
+    await withModel(args[0] ?? 'story', { ...engine(o, 'loading'), worker: true }, model => answer(model, o, model.generate(prompt, how), prompt));
   },
 
   async chat(o, args) {
     if (args.length < 1 || args.length > 2) throw new UsageError('chat takes a model and perhaps a message');
-    const model = await open(place(args[0]), engine(o, 'loading'));
-    if (!model.facts.chatTemplate) throw new HyperionError('HYP_E_UNSUPPORTED', "this model has no chat template; use 'run'");
-    const messages = o.system ? [{ role: 'system', content: o.system }] : [];
-    const turn = async (/** @type {string} */ content) => {
-      messages.push({ role: 'user', content });
-      messages.push({ role: 'assistant', content: await answer(model, o, model.chat(messages, sampling(o))) });
-    };
-    if (args[1] !== undefined) await turn(args[1]);
-    else {
+    const how = sampling(o);
+    await withModel(args[0], { ...engine(o, 'loading'), worker: true }, async model => {
+      if (!model.facts.chatTemplate) throw new HyperionError('HYP_E_UNSUPPORTED', "this model has no chat template; use 'run'");
+      const messages = o.system ? [{ role: 'system', content: o.system }] : [];
+      const turn = async (/** @type {string} */ content) => {
+        messages.push({ role: 'user', content });
+        messages.push({ role: 'assistant', content: await answer(model, o, model.chat(messages, how)) });
+      };
+      if (args[1] !== undefined) return turn(args[1]);
       const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: process.stdin.isTTY ? '> ' : '' });
       lines.prompt();
       for await (const line of lines) {
         await turn(line);
         lines.prompt();
       }
-    }
-    await model.close();
+    });
   },
 
   async tokenize(o, args) {

@@ -179,6 +179,16 @@ static void json_string(FILE *out, const char *text, size_t bytes) {
     fputc('"', out);
 }
 
+// What the engine runs on: fibers, pages of weights, blocks.
+static void runtime_line(const loaded *l) {
+    hyp_engine_stats m = hyp_engine_describe(l->engine);
+    hyp_residency r = hyp_model_residency(l->model);
+    fprintf(stderr, "%s%u fiber%s (%s, %llu switches), %u of %u weight pages resident (%.1f MB", colour() ? "\033[2m" : "", m.fibers,
+            m.fibers == 1 ? "" : "s", m.policy, (unsigned long long)m.switches, r.resident, r.pages, (double)r.resident_bytes / 1e6);
+    if (r.kept < r.pages) fprintf(stderr, ", %u frames for the rest, %.1f MB read", r.frames, (double)r.filled_bytes / 1e6);
+    fprintf(stderr, "), %zu slab blocks%s\n", m.blocks, colour() ? "\033[0m" : "");
+}
+
 // Generates from the text's tokens; prints pieces as they come, or collects them into *answer (freed by the caller) as well.
 static int answer(loaded *l, hyp_session *session, const options *o, const int32_t *tokens, uint32_t count, char **collected) {
     hyp_status status = hyp_session_begin(session, tokens, count, &o->sampling, o->stops, o->stop_count);
@@ -229,6 +239,7 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
             fprintf(stderr, "%s%u prompt tokens at %.1f/s, %u tokens at %.1f/s, %.1f MB at most, %s kernels%s\n", colour() ? "\033[2m" : "",
                     s.prompt_tokens, prompt_rate, s.answer_tokens, answer_rate, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine),
                     colour() ? "\033[0m" : "");
+        if (!o->quiet) runtime_line(l);
     }
     if (collected) *collected = text;
     else free(text);
