@@ -27,7 +27,7 @@ function encode(message) {
   );
   const at = (4 + json.length + 7) & ~7;
   const out = new Uint8Array(at + (array?.byteLength ?? 0));
-  new DataView(out.buffer).setUint32(0, json.length, true);
+  new Uint32Array(out.buffer, 0, 1)[0] = json.length;
   out.set(json, 4);
   if (array) out.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), at);
   return out;
@@ -35,7 +35,7 @@ function encode(message) {
 
 /** @param {Uint8Array} bytes of its own buffer */
 function decode(bytes) {
-  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const [length] = new Uint32Array(bytes.buffer, 0, 1);
   const at = (4 + length + 7) & ~7;
   return JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)), (_, value) => (value && ARRAYS[value.$array] ? new ARRAYS[value.$array](bytes.slice(at).buffer) : value));
 }

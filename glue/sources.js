@@ -22,10 +22,11 @@ function ofBlob(blob) {
 }
 
 /**
- * A stream that is read once from front to back. What the reader may still come back for is kept: its last 4 MiB.
- * @param {ReadableStream<Uint8Array>} stream @param {number} size @returns {ByteSource}
+ * A stream that is read once from front to back. What the reader may still come back for is kept: its last 4 MiB. What lies before is asked
+ * for `again`, where that is possible.
+ * @param {ReadableStream<Uint8Array>} stream @param {number} size @param {(offset: number, count: number) => Promise<Uint8Array>} [again] @returns {ByteSource}
  */
-function ofStream(stream, size) {
+function ofStream(stream, size, again) {
   const KEPT = 4 << 20;
   const reader = stream.getReader();
   /** @type {Uint8Array[]} */
@@ -35,6 +36,7 @@ function ofStream(stream, size) {
   return {
     size,
     async read(offset, count) {
+      if (offset < start && again) return again(offset, count);
       while (end < offset + count) {
         const { value, done } = await reader.read();
         if (done) throw new Error(`the stream ended after ${end} of ${size} bytes`);
@@ -57,14 +59,21 @@ function ofStream(stream, size) {
   };
 }
 
-/** @param {Response} response @param {string} name */
-async function ofResponse(response, name) {
+/** Part of what a URL leads to. @param {URL} url @param {number} offset @param {number} count @returns {Promise<Uint8Array>} */
+async function fetchRange(url, offset, count) {
+  const response = await fetch(url, { headers: { range: `bytes=${offset}-${offset + count - 1}` } });
+  if (response.status !== 206) throw new Error(`${url.host} gives no parts of files (it answered ${response.status}): raise the memory limit, so that the model is read only once`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** @param {Response} response @param {string} name @param {(offset: number, count: number) => Promise<Uint8Array>} [again] */
+async function ofResponse(response, name, again) {
   if (!response.ok) throw new HyperionError('HYP_E_IO', `${name} answered ${response.status} ${response.statusText}`.trim());
   const encoded = response.headers.get('content-encoding');
   const length = Number(response.headers.get('content-length'));
   // Without a size, or with one of the encoded bytes, the whole has to arrive first.
   if (!length || (encoded && encoded !== 'identity') || !response.body) return ofMemory(await response.arrayBuffer());
-  return ofStream(response.body, length);
+  return ofStream(response.body, length, again);
 }
 
 /** @param {URL} url @returns {Promise<ByteSource>} */
@@ -119,7 +128,7 @@ export async function openSource(source, signal) {
       if (/** @type {Error} */ (cause).name === 'AbortError') throw cause;
       throw new HyperionError('HYP_E_IO', `${url} could not be fetched: ${/** @type {Error} */ (cause).message}`, { cause });
     }
-    return ofResponse(response, String(url));
+    return ofResponse(response, String(url), (offset, count) => fetchRange(url, offset, count));
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return ofMemory(source);
   if (typeof Blob === 'function' && source instanceof Blob) return ofBlob(source);

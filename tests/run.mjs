@@ -1,4 +1,4 @@
-// The whole suite: C tests natively, under sanitizers, on ARM64 (qemu) and in wasm; the glue, the hosts, the types. Two at a time.
+// The whole suite: C tests natively, under sanitizers and model checkers, on ARM64 (qemu) and in wasm; the glue, the hosts, the types. Two at a time.
 // usage: run.mjs [NAME…]   only the suites whose name contains one of these
 import { spawn } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 makeOracleModels(join(root, 'build/models'));
 mkdirSync(join(root, 'build/corpus'), { recursive: true });
 const node = (...files) => [process.execPath, ['--test', '--test-reporter=tap', ...files.map(f => join(root, f))]];
-const ctest = preset => ['ctest', ['--test-dir', join(root, 'build', preset), '--output-on-failure', '-j1']];
+const ctest = (preset, ...more) => ['ctest', ['--test-dir', join(root, 'build', preset), '--output-on-failure', '-j1', ...more]];
 const files = dir => readdirSync(join(root, dir)).filter(f => f.endsWith('.test.mjs')).map(f => `${dir}/${f}`);
 
 // Longest first, so that the two lanes end together.
@@ -20,6 +20,8 @@ const SUITES = {
   glue: node(...files('tests/glue')),
   'browsers, Deno and workerd': node(...files('tests/hosts')),
   'fuzzing, 20 seconds': [join(root, 'build/native-asan/fuzz_model'), ['-max_total_time=20', '-max_len=60000', '-rss_limit_mb=2000', '-timeout=20', '-artifact_prefix=build/', join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')]],
+  'lanes under Relacy and SPIN': node(...files('tests/bus')),
+  'threads under TSan': ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager)'),
   'C in wasm': ctest('wasm-tests'),
   'C natively': ctest('native'),
   types: [join(root, 'node_modules/.bin/tsc'), ['-p', join(root, 'tsconfig.json'), '--noEmit', '--emitDeclarationOnly', 'false', '--declaration', 'false']],

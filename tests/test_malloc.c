@@ -9,7 +9,7 @@
 #ifndef __has_feature
 #define __has_feature(x) 0
 #endif
-#if defined(__GLIBC__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+#if defined(__GLIBC__) && defined(__x86_64__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
 #define INTERPOSED 1
 static volatile int counting, counted;
 

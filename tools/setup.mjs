@@ -16,6 +16,7 @@ const fail = text => {
 };
 
 const onPath = name => process.env.PATH.split(delimiter).some(dir => existsSync(join(dir, name)));
+const libraries = name => existsSync(`/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/${name}`);
 // Debian packages by what they are needed for, each with a sign that it is there.
 const PACKAGES = {
   wasm: [['clang-19', () => onPath('clang-19')], ['lld-19', () => onPath('wasm-ld-19')], ['llvm-19', () => onPath('llvm-ar-19')], ['cmake', () => onPath('cmake')], ['ninja-build', () => onPath('ninja')],
@@ -23,7 +24,9 @@ const PACKAGES = {
   native: [['libc6-dev', () => existsSync('/usr/include/stdio.h')]],
   tests: [['libclang-rt-19-dev', () => existsSync('/usr/lib/llvm-19/lib/clang/19/lib/linux') || existsSync('/usr/lib/llvm-19/lib/clang/19/lib/x86_64-pc-linux-gnu')], ['gcc-aarch64-linux-gnu', () => onPath('aarch64-linux-gnu-gcc')],
     ['libc6-dev-arm64-cross', () => existsSync('/usr/aarch64-linux-gnu/include/stdio.h')], ['qemu-user', () => onPath('qemu-aarch64')], ['chromium', () => onPath('chromium')], ['firefox-esr', () => onPath('firefox-esr')],
-    ['git', () => onPath('git')]],
+    ['git', () => onPath('git')], ['relacy-dev', () => existsSync('/usr/include/relacy/relacy.hpp')], ['spin', () => onPath('spin')], ['libstdc++-12-dev', () => existsSync('/usr/include/c++/12/atomic')]],
+  bench: [['libboost-context-dev', () => existsSync('/usr/include/boost/context')], ['libboost-dev', () => existsSync('/usr/include/boost/lockfree')], ['libck-dev', () => existsSync('/usr/include/ck_ring.h')],
+    ['libjemalloc2', () => libraries('libjemalloc.so.2')], ['libtcmalloc-minimal4', () => libraries('libtcmalloc_minimal.so.4')]],
 };
 
 function run(command, argv, options = {}) {
@@ -57,7 +60,8 @@ function installModules(dir, what) {
   writeFileSync(mark, stamp);
 }
 
-async function build(preset) {
+/** @param {string} preset @param {...string} targets all of them, when none is named */
+async function build(preset, ...targets) {
   const dir = join(root, 'build', preset);
   if (!existsSync(join(dir, 'build.ninja'))) {
     say(`configuring ${preset}`);
@@ -66,7 +70,7 @@ async function build(preset) {
   }
   // Said only when there is something to wait for.
   const announce = setTimeout(() => say(`building ${preset}`), 400);
-  const child = spawn('cmake', ['--build', dir, '-j2'], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn('cmake', ['--build', dir, '-j2', ...(targets.length ? ['--target', ...targets] : [])], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   child.stdout.on('data', data => (output += data));
   child.stderr.on('data', data => (output += data));
@@ -103,6 +107,7 @@ switch (task) {
   case 'test':
     await prepare('wasm', 'native', 'tests');
     for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) await build(preset);
+    await build('native-tsan', 'test_fiber', 'test_lane', 'test_slab', 'test_pager');
     if (onPath('emcc')) await build('emscripten'); // not installed by us: Debian's brings a Node of its own
     process.exit(node('tests/run.mjs', ...args));
     break;
@@ -112,8 +117,8 @@ switch (task) {
     process.exit(node('tests/peers/run.mjs', ...args));
     break;
   case 'bench':
-    await prepare('wasm', 'native', 'tests');
-    peers();
+    await prepare('wasm', 'native', 'tests', 'bench');
+    if (['decode', 'prefill'].includes(args.find(a => !a.startsWith('-')))) peers();
     process.exit(node('tests/bench/run.mjs', ...args));
     break;
   default:

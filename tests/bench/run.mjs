@@ -1,52 +1,17 @@
-// Benchmarks against peers, interleaved in one run, medians. usage: npm run -s bench -- decode|prefill [--json] [--rounds N] [--model 135m|15m]
+// Benchmarks, against peers in the same run, interleaved, medians. usage: npm run -s bench -- NAME [--json] [--rounds N] [--model 135m|15m]
 // The last line is one JSON object {"bench", "figures", "ratios"}; with --json it is the only one.
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
-import { makeShape } from '../tools/models.mjs';
+import { parseArgs } from 'node:util';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const BENCHES = { decode: './speed.mjs', prefill: './speed.mjs', fiber: './fiber.mjs', pager: './pager.mjs', alloc: './alloc.mjs', bus: './bus.mjs' };
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, rounds: { type: 'string', default: '5' }, model: { type: 'string', default: '135m' } } });
 const [name] = positionals;
-const SHAPES = { '135m': 'smol135m', '15m': 'stories15m' };
-if (!['decode', 'prefill'].includes(name) || !SHAPES[values.model]) {
-  console.error('usage: npm run -s bench -- decode|prefill [--json] [--rounds N] [--model 135m|15m]');
+const rounds = Number(values.rounds);
+if (!BENCHES[name] || !['135m', '15m'].includes(values.model) || !(rounds >= 1)) {
+  console.error(`usage: npm run -s bench -- ${Object.keys(BENCHES).join('|')} [--json] [--rounds N] [--model 135m|15m]`);
   process.exit(2);
 }
-const model = makeShape(SHAPES[values.model], 'q4_0', join(root, `build/${SHAPES[values.model]}-q4_0.gguf`));
-const say = text => values.json || console.log(text);
-const run = promisify(execFile);
-const median = list => [...list].sort((a, b) => a - b)[list.length >> 1];
-const PROMPT = 126;
-const ANSWER = 64;
-
-/** Our own command lines measure both at once, the median of five. */
-const ours = async (command, ...args) => {
-  const { stdout } = await run(command, [...args, 'bench', model, '--json']);
-  const r = JSON.parse(stdout);
-  return { prefill: r.promptTokensPerSecond, decode: r.answerTokensPerSecond };
-};
-const peer = async (script, runs) => {
-  const { stdout } = await run(process.execPath, [join(root, 'tests/peers', script), model, '1', String(PROMPT), String(ANSWER), String(runs)], { maxBuffer: 1 << 24 });
-  const r = JSON.parse(stdout.trim().split('\n').at(-1));
-  return { prefill: median(r.prefill), decode: median(r.decode) };
-};
-const ENGINES = {
-  simd: () => ours(process.execPath, join(root, 'glue/cli.js'), '--artefact', 'simd'),
-  relaxed: () => ours(join(root, 'node_modules/.bin/deno'), 'run', '--allow-all', '--no-remote', join(root, 'glue/cli.js'), '--artefact', 'relaxed'), // Node 20 has none that can be trusted
-  native: () => ours(join(root, 'build/native/hyperion')),
-  llamacpp: () => peer('llamacpp_speed.mjs', 5),
-  wllama: () => peer('wllama_speed.mjs', 1), // slow: each round is one measured run after one to warm up
-};
-
-const rates = Object.fromEntries(Object.keys(ENGINES).map(e => [e, []]));
-say(`${name} of ${SHAPES[values.model]} in Q4_0, ${PROMPT} prompt and ${ANSWER} answer tokens, one thread, tokens per second`);
-for (let round = 0; round < Number(values.rounds); round++) {
-  for (const [engine, measure] of Object.entries(ENGINES)) rates[engine].push((await measure())[name]);
-  say(`round ${round + 1}: ${Object.entries(rates).map(([e, r]) => `${e} ${r.at(-1).toFixed(1)}`).join(', ')}`);
-}
-const figures = Object.fromEntries(Object.entries(rates).map(([e, r]) => [`${e}_tokens_per_second`, Number(median(r).toFixed(2))]));
-const ratio = (a, b) => Number((median(rates[a]) / median(rates[b])).toFixed(3));
-console.log(JSON.stringify({ bench: name, figures: { model: `${SHAPES[values.model]}-q4_0`, rounds: Number(values.rounds), ...figures },
-  ratios: { simd_vs_wllama: ratio('simd', 'wllama'), relaxed_vs_wllama: ratio('relaxed', 'wllama'), native_vs_llamacpp: ratio('native', 'llamacpp'), simd_vs_llamacpp: ratio('simd', 'llamacpp') } }));
+const { run } = await import(BENCHES[name]);
+const { figures, ratios } = await run({ name, rounds, model: values.model, say: text => values.json || console.log(text) });
+const short = list => Object.fromEntries(Object.entries(list).map(([key, value]) => [key, typeof value === 'number' ? Number(value.toPrecision(5)) : value]));
+console.log(JSON.stringify({ bench: name, figures: short(figures), ratios: short(ratios) }));
+process.exit(0);

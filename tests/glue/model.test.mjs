@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { createPageServer } from '../../tools/serve.mjs';
 import { bestArtefact, HyperionError, inspect, open, quantize } from 'hyperion-runtime';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -189,6 +190,75 @@ describe('sources', () => {
 describe('files', () => {
   const dir = mkdtempSync(join(tmpdir(), 'hyperion-'));
   after(() => rmSync(dir, { recursive: true }));
+
+  test('weights that do not fit are read when they are used: answers stay the same, wait for themselves only, and name a failure', async () => {
+    const data = readFileSync(STORY);
+    let failing = false;
+    let waiting = 0;
+    let most = 0;
+    const source = {
+      size: data.length,
+      async read(offset, count) {
+        most = Math.max(most, ++waiting);
+        await new Promise(resolve => setTimeout(resolve, 0));
+        waiting--;
+        if (failing) throw new Error('the disk is gone');
+        return data.subarray(offset, offset + count);
+      },
+    };
+    const whole = await open(STORY, { context: 64 });
+    const prompts = ['Once upon a time', 'Tom had a dog', 'Lily was sad'];
+    const options = { temperature: 0.8, seed: 5, maxTokens: 12 };
+    const tell = async (model, prompt, each = () => {}) => {
+      let text = '';
+      for await (const piece of model.generate(prompt, options)) (text += piece.text), each();
+      return text;
+    };
+    const alone = [];
+    for (const prompt of prompts) alone.push(await tell(whole, prompt));
+    assert.equal((await whole.stats()).weights.evictions, 0);
+    await whole.close();
+
+    const model = await open(source, { memory: '4MB', context: 64, batch: 8, policy: 'round-robin' });
+    const order = [];
+    assert.deepEqual(await Promise.all(prompts.map((prompt, i) => tell(model, prompt, () => order.push(i)))), alone);
+    assert.ok(order.slice(0, 9).includes(0) && order.slice(0, 9).includes(1) && order.slice(0, 9).includes(2), `${order}`);
+    const { weights, memory, fibers } = await model.stats();
+    assert.ok(weights.kept < weights.pages && weights.fills > weights.pages && weights.residentBytes <= weights.capacityBytes, JSON.stringify(weights));
+    assert.ok(memory.peakBytes <= 4e6 && memory.linearMemoryBytes <= 4e6 * 1.1 + 8e6);
+    assert.deepEqual([fibers.count, fibers.policy], [3, 'round-robin']);
+    const heat = await model.heat();
+    assert.equal(heat.length, weights.pages);
+    assert.equal(heat.filter(h => h > 0).length, weights.resident);
+
+    failing = true;
+    await rejects(tell(model, prompts[0]), 'HYP_E_IO', /reading \d+ bytes.*\(the disk is gone\)/);
+    failing = false;
+    assert.equal(await tell(model, prompts[0]), alone[0]);
+    const late = tell(model, prompts[1]);
+    await new Promise(resolve => setTimeout(resolve, 3));
+    await model.close(); // in the middle of a read
+    await rejects(late, 'HYP_E_STATE', /closed/);
+    await rejects(open(STORY, { memory: '1.5MB' }), 'HYP_E_NOMEM', /too small for this model: \d+ MB are the least/);
+    assert.equal(most, 1); // one page at a time goes through the staging
+  });
+
+  test('a URL is read again in parts, where memory is short', async () => {
+    const server = createPageServer().listen(0, '127.0.0.1');
+    await new Promise(resolve => server.once('listening', resolve));
+    try {
+      const model = await open(`http://127.0.0.1:${server.address().port}/models/story.gguf`, { memory: '4MB', context: 64 });
+      const whole = await open(STORY, { context: 64 });
+      const options = { temperature: 0, maxTokens: 6 };
+      assert.deepEqual(await collect(model.generate('Once upon a time', options)), await collect(whole.generate('Once upon a time', options)));
+      assert.ok((await model.stats()).weights.evictions > 0);
+      await model.close();
+      await whole.close();
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
 
   test('inspect shows metadata and tensors', async () => {
     const info = await inspect(STORY);

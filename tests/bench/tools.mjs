@@ -1,0 +1,26 @@
+// What the benchmarks share.
+import { execFile, execFileSync } from 'node:child_process';
+import { delimiter, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+export const median = list => [...list].sort((a, b) => a - b)[list.length >> 1];
+export const onPath = name => process.env.PATH.split(delimiter).some(dir => existsSync(join(dir, name)));
+
+/** Builds targets of a preset that tests do not need. */
+export function build(preset, ...targets) {
+  const env = { EMSCRIPTEN_ROOT: '/usr/share/emscripten', ...process.env, ...(preset === 'emscripten' && { NODE_PATH: '/usr/share/nodejs' }) };
+  execFileSync('cmake', ['--preset', preset, ...(preset === 'native' ? ['-DHYP_BENCH=ON', '-DCMAKE_CXX_COMPILER=clang++-19'] : [])], { cwd: root, env, stdio: ['ignore', 'ignore', 'ignore'] });
+  execFileSync('cmake', ['--build', join(root, 'build', preset), '-j2', '--target', ...targets], { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+/** Runs a program that prints one line of JSON. */
+export async function json(command, args = [], options = {}) {
+  const { stdout } = await promisify(execFile)(command, args, { cwd: root, maxBuffer: 1 << 24, ...options });
+  return JSON.parse(stdout.trim().split('\n').at(-1));
+}
+
+/** Medians of each number in a list of records. */
+export const medians = records => Object.fromEntries(Object.keys(records[0]).filter(k => typeof records[0][k] === 'number').map(k => [k, median(records.map(r => r[k]))]));
