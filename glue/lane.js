@@ -29,6 +29,17 @@ export const Verdict = { ACCEPTED: 0, CORRUPTED: 1, THROTTLED: 2, SKIPPED: 3, LO
 
 const up = (/** @type {number} */ n, /** @type {number} */ to) => Math.ceil(n / to) * to;
 
+/**
+ * A moment within a spin, so that looking for the other side's index does not slow that side down.
+ * @type {() => void}
+ */
+export const pause =
+  /** @type {any} */ (Atomics).pause?.bind(Atomics) ??
+  (() => {
+    for (let i = 0; i < 60; i++) spun = (spun + i) | 0;
+  });
+let spun = 0;
+
 /** @type {Uint32Array[]} */
 let tables = [];
 /** CRC-32C of `bytes`. @param {Uint8Array} bytes */
@@ -137,8 +148,10 @@ export class LaneProducer extends End {
     this.ring = ring;
     this.write = this.published = Atomics.load(w, W.write);
     this.read = Atomics.load(w, W.read);
+    this.limit = 0; // up to where nothing has to be looked at
     this.grant = 0;
     this.batch = 1;
+    this.due = 0; // where the batch is full
     this.publishes = 0;
     this.adapted = 0;
     this.sequence = this.collected = Atomics.load(w, W.sent);
@@ -148,11 +161,18 @@ export class LaneProducer extends End {
 
   /** Where `count` contiguous bytes may be written, an offset into the ring; -1: no room now. At most half the capacity. @param {number} count */
   reserve(count) {
+    return this.write + count <= this.limit ? (this.grant = this.write) : this.#reserve(count);
+  }
+
+  /** @param {number} count */
+  #reserve(count) {
     for (let fresh = false; ; fresh = true) {
-      if (this.write >= this.read) {
-        if (this.capacity - this.write >= count) return (this.grant = this.write);
-        if (this.read > count) return (this.grant = 0);
-      } else if (this.read - this.write > count) return (this.grant = this.write);
+      this.limit = this.write >= this.read ? this.capacity : this.read - 1; // not up to `read`: a full ring would look empty
+      if (this.write + count <= this.limit) return (this.grant = this.write);
+      if (this.write >= this.read && count < this.read) {
+        this.due = 0; // the commit will wrap
+        return (this.grant = 0);
+      }
       if (fresh) return -1;
       this.read = Atomics.load(this.words, W.read);
     }
@@ -160,10 +180,18 @@ export class LaneProducer extends End {
 
   /** The first `count` bytes of what was reserved are written; shown to the consumer with the rest of their batch. @param {number} count */
   commit(count) {
-    if (this.grant !== this.write) Atomics.store(this.words, W.last, this.write);
-    this.write = this.grant + count;
-    const waiting = this.write - this.published;
-    if (waiting >= 0 && waiting < this.batch) return;
+    const end = this.grant + count;
+    if (end < this.due) this.write = end;
+    else this.#commit(end);
+  }
+
+  /** A batch is full, or the ring wraps. @param {number} end */
+  #commit(end) {
+    if (this.grant !== this.write) {
+      Atomics.store(this.words, W.last, this.write);
+      this.limit = this.read - 1;
+    }
+    this.write = end;
     this.flush();
     if (++this.publishes === 64) this.#adapt();
   }
@@ -171,6 +199,7 @@ export class LaneProducer extends End {
   flush() {
     if (this.published === this.write) return;
     this.published = this.write;
+    this.due = this.write + this.batch;
     Atomics.store(this.words, W.write, this.write);
     const sleeper = Atomics.load(this.words, W.dataSleeper);
     if (sleeper) this.#wake(sleeper);

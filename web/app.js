@@ -42,6 +42,7 @@ async function load({ name, source }) {
     const start = performance.now();
     const opened = await open(source, {
       signal: mine.signal,
+      memory: $('limit').value ? `${$('limit').value}MB` : undefined,
       onProgress({ loaded, total }) {
         $('load-bar').value = loaded / total;
         $('load-text').textContent = `${megabytes(loaded)} of ${megabytes(total)}`;
@@ -75,6 +76,34 @@ async function showFigures() {
   $('prompt-rate').textContent = s.promptTokens ? `${s.promptTokensPerSecond.toFixed(0)} tokens/s` : '–';
   $('memory').textContent = megabytes(s.memory.linearMemoryBytes);
   $('engine').textContent = s.kernels;
+  if ($('inside').open) await showInside(s);
+}
+
+/** Which pages of the weights are in memory, and how warm; what fibers and lanes there are. */
+async function showInside({ weights, fibers, lanes, memory }) {
+  const heat = await model.heat();
+  const canvas = $('pages');
+  const width = Math.max(1, Math.floor(canvas.clientWidth));
+  const gap = 1;
+  const columns = Math.min(heat.length, Math.max(8, Math.floor(Math.sqrt((heat.length * width) / 64))));
+  const cell = width / columns;
+  const scale = devicePixelRatio;
+  const height = Math.ceil(heat.length / columns) * cell;
+  canvas.style.height = `${height}px`;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const paint = canvas.getContext('2d');
+  paint.scale(scale, scale);
+  const style = getComputedStyle(document.documentElement);
+  heat.forEach((warmth, i) => {
+    paint.globalAlpha = warmth ? 0.25 + 0.75 * Math.min(1, warmth / 128) : 1;
+    paint.fillStyle = style.getPropertyValue(warmth ? '--accent' : '--line');
+    paint.fillRect((i % columns) * cell, Math.floor(i / columns) * cell, cell - gap, cell - gap);
+  });
+  const fits = weights.kept === weights.pages ? 'all of them for good' : `${weights.kept} for good, the rest in ${weights.frames} frames, ${megabytes(weights.filledBytes)} read so far`;
+  const text = `${weights.resident} of ${weights.pages} weight pages in memory (${fits}); ${fibers.count} ${fibers.count === 1 ? 'fiber' : 'fibers'}, ${fibers.switches} switches, policy ${fibers.policy}; ${memory.blocks} slab blocks; ${lanes.map(lane => `lane ${lane.name}: ${lane.received} capsules`).join(', ') || 'no lane: messages'}.`;
+  $('inside-text').textContent = text;
+  canvas.setAttribute('aria-label', `${weights.resident} of ${weights.pages} pages of the weights are in memory`);
 }
 
 async function run() {
@@ -105,6 +134,7 @@ async function run() {
     if (atEnd) box.scrollTop = box.scrollHeight;
   };
   let finish = '';
+  const watch = setInterval(() => $('inside').open && model?.stats().then(showInside).catch(() => {}), 400);
   try {
     const options = { ...sampling(), signal: mine.signal };
     for await (const piece of chat ? model.chat([{ role: 'user', content: prompt }], options) : model.generate(prompt, options)) {
@@ -117,6 +147,7 @@ async function run() {
     if (!mine.signal.aborted) showError(error);
     finish = mine.signal.aborted ? 'stopped' : 'failed';
   } finally {
+    clearInterval(watch);
     cancelAnimationFrame(frame);
     paint();
     answering = null;
@@ -135,6 +166,7 @@ $('url-form').addEventListener('submit', event => {
 });
 $('run').addEventListener('click', run);
 $('stop').addEventListener('click', () => answering?.abort());
+$('inside').addEventListener('toggle', () => model && showFigures().catch(() => {}));
 $('copy').addEventListener('click', () => navigator.clipboard.writeText($('answer').textContent).then(() => state('copied'), showError));
 document.addEventListener('keydown', event => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) run();

@@ -4,7 +4,7 @@
 #include "../fiber/sched.h"
 #include "../port.h"
 
-enum { ALIGN = 64, FRAMES_WANTED = 4, HUGE_BYTES = 2 << 20, NOWHERE = UINT32_MAX };
+enum { ALIGN = 64, FRAMES_WANTED = 3, HEAT = 64, HUGE_BYTES = 2 << 20, NOWHERE = UINT32_MAX };
 
 typedef enum page_state { ABSENT, FILLING, RESIDENT } page_state;
 
@@ -13,7 +13,7 @@ typedef struct page {
     uint32_t bytes;
     uint32_t frame; // in the rest; NOWHERE for kept pages
     uint32_t epoch; // of `heat`
-    uint16_t heat;  // in 1/64 accesses
+    uint16_t heat;  // in accesses / HEAT
     uint16_t pins;
     uint8_t state;
     bool again; // used again since it came
@@ -39,6 +39,7 @@ struct hyp_pager {
     // it is not kept, and behind those each frame has its home. What is in a frame is not copied: the frame moves to the page's place.
     hyp_view *range;
     uint64_t rest;
+    uint32_t epoch, epoch_left; // passes; accesses to the next one
     hyp_event arrived;
     hyp_status trouble;
     hyp_pager_stats stats;
@@ -122,7 +123,7 @@ hyp_status hyp_pager_create(const hyp_pager_config *c, hyp_pager **out) {
     hyp_slab *slab = c->budget->slab;
     hyp_pager *p = hyp_slab_alloc(slab, sizeof *p, "pager");
     if (!p) return HYP_E_NOMEM;
-    *p = (hyp_pager){.config = *c};
+    *p = (hyp_pager){.config = *c, .epoch_left = c->pages};
     p->pages = hyp_slab_alloc(slab, c->pages * sizeof *p->pages, "pager pages");
     p->places = hyp_slab_alloc(slab, (c->pages + 1) * sizeof *p->places, "pager places");
     hyp_status status = p->pages && p->places ? HYP_OK : HYP_E_NOMEM;
@@ -180,12 +181,22 @@ void hyp_pager_destroy(hyp_pager *p) {
 
 // ---- Access
 
-static void touch(hyp_pager *p, page *g) {
-    uint32_t epoch = (uint32_t)(p->stats.pins / p->config.pages), age = epoch - g->epoch;
-    uint32_t heat = (age < 16 ? (uint32_t)g->heat >> age : 0) + 64;
-    g->heat = (uint16_t)hyp_min_u32(heat, UINT16_MAX);
-    g->epoch = epoch;
+static uint32_t cooled(const hyp_pager *p, const page *g) {
+    uint32_t age = p->epoch - g->epoch;
+    return age < 16 ? (uint32_t)g->heat >> age : 0;
+}
+
+static inline void touch(hyp_pager *p, page *g) {
+    if (g->epoch != p->epoch) {
+        g->heat = (uint16_t)cooled(p, g);
+        g->epoch = p->epoch;
+    }
+    g->heat = (uint16_t)(g->heat < UINT16_MAX - HEAT ? g->heat + HEAT : UINT16_MAX);
     p->stats.pins++;
+    if (--p->epoch_left == 0) { // as many accesses as there are pages: a pass
+        p->epoch++;
+        p->epoch_left = p->config.pages;
+    }
 }
 
 hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
@@ -417,6 +428,5 @@ hyp_pager_stats hyp_pager_describe(const hyp_pager *p) { return p->stats; }
 
 hyp_page_facts hyp_pager_page(const hyp_pager *p, uint32_t index) {
     const page *g = &p->pages[index];
-    uint32_t age = (uint32_t)(p->stats.pins / p->config.pages) - g->epoch;
-    return (hyp_page_facts){g->state == RESIDENT, index < p->kept, g->bytes, age < 16 ? (float)(g->heat >> age) / 64 : 0};
+    return (hyp_page_facts){g->state == RESIDENT, index < p->kept, g->bytes, (float)cooled(p, g) / HEAT};
 }

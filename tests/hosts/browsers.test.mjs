@@ -58,6 +58,24 @@ for (const [name, options] of Object.entries(BROWSERS))
       await page.screenshot({ path: join(shots, `${name}-desktop-light.png`), fullPage: true });
     });
 
+    test('shows pages, fibers and lanes; under a memory limit the same story from fewer pages', async () => {
+      const told = await textOf('answer');
+      await page.$eval('#inside', e => (e.open = true));
+      await page.waitForFunction(() => /\d+ of \d+ weight pages/.test(document.getElementById('inside-text').textContent));
+      assert.match(await textOf('inside-text'), /^(\d+) of \1 weight pages in memory \(all.*1 fiber, \d+ switches.*lane worker to page: \d+ capsules/);
+      await page.$eval('#limit', e => (e.value = '6'));
+      await page.click('#use-story');
+      await page.waitForFunction(() => document.getElementById('state').textContent === 'ready');
+      await page.click('#run');
+      await finished();
+      await page.waitForFunction(() => /read so far/.test(document.getElementById('inside-text').textContent));
+      assert.equal(await textOf('answer'), told);
+      assert.ok(await page.$eval('#pages', e => e.height > 20));
+      await page.screenshot({ path: join(shots, `${name}-inside-light.png`), fullPage: true });
+      await page.$eval('#limit', e => (e.value = ''));
+      await page.$eval('#inside', e => (e.open = false));
+    });
+
     test('the keyboard starts and stops an answer', async () => {
       await page.$eval('#maxTokens', e => (e.value = '400'));
       for (const [id, value] of [['temperature', '2'], ['topK', '0'], ['minP', '0']]) await page.$eval(`#${id}`, (e, v) => (e.value = v), value); // babble that does not end by itself
