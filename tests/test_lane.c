@@ -174,7 +174,8 @@ static void damage(void) {
         p.ring[at] = (uint8_t)(p.ring[at] ^ (1 + random_u32() % 255));
         hyp_capsule k;
         hyp_status status = hyp_capsule_receive(&c, &k);
-        bool harmless = (at >= 4 && at < 8) || (at >= 16 && at < 24) || (at >= 28 && at < 32); // type, time, reserved: not under the checksum
+        bool harmless =
+            (at >= 4 && at < 8) || (at >= 16 && at < 24) || (at >= 28 && at < 32); // type, time, reserved: not under the checksum
         if (harmless) CHECK(status == HYP_OK), hyp_capsule_release(&c, &k, HYP_ACCEPTED);
         else {
             CHECK_MSG(status == HYP_E_FORMAT, "byte %u", at);

@@ -29,8 +29,8 @@ static hyp_status open_with(fixture *f, const hyp_engine_config *engine, const h
 // What an engine keeps for the next model: its scheduler (one block), stacks, the slab's spans.
 static void check_nothing_left(hyp_engine *engine) {
     hyp_engine_stats s = hyp_engine_describe(engine);
-    CHECK_MSG(s.blocks == 1 && s.fibers == 0 && s.used_bytes - s.stack_bytes < 160 << 10, "%zu blocks, %u fibers, %zu bytes left", s.blocks, s.fibers,
-              s.used_bytes);
+    CHECK_MSG(s.blocks == 1 && s.fibers == 0 && s.used_bytes - s.stack_bytes < 160 << 10, "%zu blocks, %u fibers, %zu bytes left", s.blocks,
+              s.fibers, s.used_bytes);
 }
 static void close_all(fixture *f) {
     hyp_session_destroy(f->session);

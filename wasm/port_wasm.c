@@ -95,7 +95,9 @@ bool hyp_port_nap(uint64_t ns) {
     (void)ns;
     return false; // the host's event loop sleeps
 }
-bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) { return (void)word, (void)expected, (void)timeout_ns, false; }
+bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
+    return (void)word, (void)expected, (void)timeout_ns, false;
+}
 void hyp_port_wake(const uint32_t *word) { (void)word; }
 void hyp_port_pause(void) {}
 bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) { return (void)crc, (void)data, (void)bytes, false; }

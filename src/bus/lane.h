@@ -23,9 +23,9 @@ enum {
 
 typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a side writes only its own lines
     uint32_t magic, version;
-    uint32_t capacity; // bytes of the ring
-    uint32_t slots;    // states in region C, a power of two
-    uint32_t checksum; // 1: payloads are verified
+    uint32_t capacity;  // bytes of the ring
+    uint32_t slots;     // states in region C, a power of two
+    uint32_t checksum;  // 1: payloads are verified
     uint32_t high, low; // water marks, bytes
     uint32_t pad0[9];
 
@@ -45,9 +45,9 @@ typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a 
     hyp_atomic lost; // capsules that died with a consumer
     uint32_t pad2[11];
 
-    hyp_atomic data_sleeper, data_word;   // the consumer sleeps on data_word
-    hyp_atomic room_sleeper, room_word;   // the producer sleeps on room_word
-    hyp_atomic closed;                    // no capsule will come any more
+    hyp_atomic data_sleeper, data_word; // the consumer sleeps on data_word
+    hyp_atomic room_sleeper, room_word; // the producer sleeps on room_word
+    hyp_atomic closed;                  // no capsule will come any more
     uint32_t pad3[11];
     // region C: `slots` words, then the ring, each at a multiple of 64, and a line of padding
 } hyp_lane;
@@ -55,9 +55,9 @@ typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a 
 typedef enum hyp_lane_full { HYP_LANE_FAIL, HYP_LANE_BLOCK, HYP_LANE_DROP } hyp_lane_full; // what a producer wants when there is no room
 
 typedef struct hyp_lane_config {
-    uint32_t capacity; // bytes, rounded up to 64; 0: 64 KiB
-    uint32_t slots;    // capsules under way at most, rounded up to a power of two; 0: 256
-    bool unchecked;    // no checksums
+    uint32_t capacity;  // bytes, rounded up to 64; 0: 64 KiB
+    uint32_t slots;     // capsules under way at most, rounded up to a power of two; 0: 256
+    bool unchecked;     // no checksums
     uint32_t high, low; // 0: three quarters and a half of the capacity
 } hyp_lane_config;
 
@@ -70,10 +70,10 @@ typedef struct hyp_lane_producer {
     uint8_t *ring;
     hyp_atomic *states;
     hyp_ring_producer index;
-    uint32_t batch;   // bytes committed before they are shown; adapts
-    uint32_t grant;   // where the last reserve was
+    uint32_t batch;               // bytes committed before they are shown; adapts
+    uint32_t grant;               // where the last reserve was
     uint32_t sequence, collected; // of the next capsule; of the next feedback
-    bool throttled;   // above the high mark, and not yet below the low one
+    bool throttled;               // above the high mark, and not yet below the low one
     hyp_lane_full full;
     uint64_t adapted_ns; // when `batch` was last set
     uint32_t adapted_publishes;
@@ -136,7 +136,8 @@ static inline const void *hyp_lane_read(hyp_lane_consumer *c, uint32_t *bytes) {
 
 static inline void hyp_lane_release(hyp_lane_consumer *c, uint32_t bytes) {
     hyp_ring_release(&c->index, bytes, &c->lane->read);
-    if (hyp_atomic_load(&c->lane->room_sleeper, HYP_RELAXED)) hyp_lane_wake_producer(c->lane); // without a fence: an overlooked sleeper wakes by itself after 2 ms
+    if (hyp_atomic_load(&c->lane->room_sleeper, HYP_RELAXED))
+        hyp_lane_wake_producer(c->lane); // without a fence: an overlooked sleeper wakes by itself after 2 ms
 }
 
 // Sleeps until there is something to read: spins a little, then waits. HYP_E_TIMEOUT; HYP_E_CANCELLED: closed and empty;

@@ -13,7 +13,7 @@ typedef struct page {
     uint32_t bytes;
     uint32_t frame; // in the rest; NOWHERE for kept pages
     uint32_t epoch; // of `heat`
-    uint16_t heat;  // in accesses / HEAT
+    uint32_t heat;  // accesses * HEAT
     uint16_t pins;
     uint8_t state;
     bool again; // used again since it came
@@ -40,6 +40,7 @@ struct hyp_pager {
     hyp_view *range;
     uint64_t rest;
     uint32_t epoch, epoch_left; // passes; accesses to the next one
+    uint64_t misses;            // of pin
     hyp_event arrived;
     hyp_status trouble;
     hyp_pager_stats stats;
@@ -183,16 +184,15 @@ void hyp_pager_destroy(hyp_pager *p) {
 
 static uint32_t cooled(const hyp_pager *p, const page *g) {
     uint32_t age = p->epoch - g->epoch;
-    return age < 16 ? (uint32_t)g->heat >> age : 0;
+    return age < 32 ? g->heat >> age : 0;
 }
 
 static inline void touch(hyp_pager *p, page *g) {
     if (g->epoch != p->epoch) {
-        g->heat = (uint16_t)cooled(p, g);
+        g->heat = cooled(p, g);
         g->epoch = p->epoch;
     }
-    g->heat = (uint16_t)(g->heat < UINT16_MAX - HEAT ? g->heat + HEAT : UINT16_MAX);
-    p->stats.pins++;
+    g->heat += HEAT;
     if (--p->epoch_left == 0) { // as many accesses as there are pages: a pass
         p->epoch++;
         p->epoch_left = p->config.pages;
@@ -201,13 +201,11 @@ static inline void touch(hyp_pager *p, page *g) {
 
 hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
     page *g = &p->pages[index];
-    if (g->state == RESIDENT) {
-        p->stats.hits++;
-        g->again = true;
-    } else {
+    if (__builtin_expect(g->state != RESIDENT, false)) {
         hyp_status status = make_present(p, index, false);
         if (status) return status;
-    }
+        p->misses++;
+    } else g->again = true;
     touch(p, g);
     g->pins++;
     *view = g->view;
@@ -424,7 +422,12 @@ bool hyp_pagers_reclaim(hyp_pager *pagers, size_t bytes) {
     return false;
 }
 
-hyp_pager_stats hyp_pager_describe(const hyp_pager *p) { return p->stats; }
+hyp_pager_stats hyp_pager_describe(const hyp_pager *p) {
+    hyp_pager_stats s = p->stats;
+    s.pins = (uint64_t)p->epoch * p->config.pages + p->config.pages - p->epoch_left;
+    s.hits = s.pins - p->misses - p->stats.faults;
+    return s;
+}
 
 hyp_page_facts hyp_pager_page(const hyp_pager *p, uint32_t index) {
     const page *g = &p->pages[index];

@@ -62,7 +62,7 @@ bool hyp_pagers_reclaim(hyp_pager *pagers, size_t bytes);
 typedef struct hyp_pager_stats {
     uint32_t pages, kept, resident, frames;
     uint64_t whole_bytes, capacity_bytes, resident_bytes;
-    uint64_t pins, hits, fills, faults, evictions, filled_bytes; // since the beginning; faults: traps taken
+    uint64_t pins, hits, fills, faults, evictions, filled_bytes; // since the beginning; faults: traps taken, which count as pins too
     bool traps;
 } hyp_pager_stats;
 hyp_pager_stats hyp_pager_describe(const hyp_pager *pager);

@@ -1,5 +1,6 @@
 // The pager against pread, natively, on a file that the page cache holds. usage: bench_pager FILE (512 MiB). One line of JSON; medians of 7.
-//   pinned      pin, sum 4 KiB, unpin over resident pages / the same sums over one plain block (times; 1 is equal)
+//   pinned      pin, sum, unpin over 16 MiB of resident pages of 64 KiB, the least that weights have / the same sums over one plain block
+//               (times; 1 is equal); pinned_4k the same with pages of 4 KiB
 //   cold        all 4 KiB pieces of a cold range of 64 MiB in random order: touched, so that absent pages fault / pread of each piece into a
 //               fixed buffer (pieces a second). With pages of 256 KiB, a fault brings the 63 neighbours that will be touched later; cold_64k
 //               the same with 64 KiB; cold_4k with pages of one piece, of which a quarter fits: the whole price of a fault for each
@@ -47,39 +48,41 @@ static hyp_pager *open_pager(uint32_t bytes, uint64_t range, uint64_t capacity, 
     return p;
 }
 
-static uint64_t sum(const void *block) {
+static uint64_t sum(const void *block, uint32_t bytes) {
     const uint64_t *words = block;
     uint64_t s = 0;
-    for (int i = 0; i < PIECE / 8; i++) s += words[i];
+    for (uint32_t i = 0; i < bytes / 8; i++) s += words[i];
     return s;
 }
 
-static double pinned(double *ours_ns, double *raw_ns) {
-    enum { COUNT = 4096 }; // 16 MiB
-    hyp_pager *p = open_pager(PIECE, (uint64_t)COUNT * PIECE, 0, false);
-    char *raw = hyp_port_map((size_t)COUNT * PIECE);
-    if (pread(file, raw, (size_t)COUNT * PIECE, 0) < 0) exit(1);
+static double pinned(uint32_t bytes, double *ours_ns, double *raw_ns) {
+    const size_t whole = 16 << 20;
+    const uint32_t count = (uint32_t)(whole / bytes);
+    hyp_pager *p = open_pager(bytes, whole, 0, false);
+    char *raw = hyp_port_map(whole);
+    if (pread(file, raw, whole, 0) < 0) exit(1);
     double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
     for (int round = -1; round < ROUNDS; round++) {
         uint64_t t0 = hyp_port_now_ns(), s = 0;
         for (int k = 0; k < 8; k++)
-            for (uint32_t i = 0; i < COUNT; i++) {
+            for (uint32_t i = 0; i < count; i++) {
                 const void *view;
                 if (hyp_pager_pin(p, i, &view)) exit(1);
-                s += sum(view);
+                s += sum(view, bytes);
                 hyp_pager_unpin(p, i);
             }
         uint64_t t1 = hyp_port_now_ns();
         for (int k = 0; k < 8; k++)
-            for (uint32_t i = 0; i < COUNT; i++) s += sum(raw + (size_t)i * PIECE);
+            for (uint32_t i = 0; i < count; i++) s += sum(raw + (size_t)i * bytes, bytes);
         uint64_t t2 = hyp_port_now_ns();
         sink = s;
         if (round < 0) continue;
-        ours[round] = (double)(t1 - t0) / COUNT / 8;
-        plain[round] = (double)(t2 - t1) / COUNT / 8;
+        ours[round] = (double)(t1 - t0) / count / 8;
+        plain[round] = (double)(t2 - t1) / count / 8;
         ratio[round] = ours[round] / plain[round];
     }
     hyp_pager_destroy(p);
+    hyp_port_unmap(raw, whole);
     *ours_ns = median(ours), *raw_ns = median(plain);
     return median(ratio);
 }
@@ -156,8 +159,10 @@ int main(int argc, char **argv) {
     }
     hyp_slab_create(&budget);
     double a, b, r;
-    r = pinned(&a, &b);
+    r = pinned(64 << 10, &a, &b);
     printf("{\"pinned_ns\":%.1f,\"raw_ns\":%.1f,\"pinned_vs_raw\":%.3f", a, b, r);
+    r = pinned(4 << 10, &a, &b);
+    printf(",\"pinned_4k_ns\":%.1f,\"raw_4k_ns\":%.1f,\"pinned_4k_vs_raw\":%.3f", a, b, r);
     static const struct {
         const char *name;
         uint32_t bytes;
