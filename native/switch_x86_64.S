@@ -23,7 +23,8 @@ NAME(hyp_switch):
     movq %rbx, 40(%rsp)
     movq %rbp, 48(%rsp)
     movq %rsp, (%rdi)
-    movq %rsi, %rsp
+    xorl %eax, %eax
+1:  movq %rsi, %rsp
     movq 56(%rsp), %rcx
     ldmxcsr 0(%rsp)
     fldcw 4(%rsp)
@@ -34,24 +35,13 @@ NAME(hyp_switch):
     movq 40(%rsp), %rbx
     movq 48(%rsp), %rbp
     leaq 64(%rsp), %rsp
-    xorl %eax, %eax
     jmpq *%rcx
 
 // A fiber's last: nothing is saved.
 NAME(hyp_switch_last):
-    movq %rdi, %rsp
-    movq 56(%rsp), %rcx
-    ldmxcsr 0(%rsp)
-    fldcw 4(%rsp)
-    movq 8(%rsp), %r12
-    movq 16(%rsp), %r13
-    movq 24(%rsp), %r14
-    movq 32(%rsp), %r15
-    movq 40(%rsp), %rbx
-    movq 48(%rsp), %rbp
-    leaq 64(%rsp), %rsp
+    movq %rdi, %rsi
     movl $1, %eax
-    jmpq *%rcx
+    jmp 1b
 
 // Where a new fiber begins: its function in r12, the argument in r13. A return address of 0 ends backtraces.
     .globl NAME(hyp_fiber_entry)

@@ -34,7 +34,7 @@ describe('the ring in Relacy, every interleaving', () => {
 
 /** Errors that SPIN finds in the model. */
 function errors(...defines) {
-  execFileSync('spin', [...defines, '-a', join(here, 'wake.pml')], { cwd: dir });
+  execFileSync('spin', ['-Pclang-19 -E -x c', ...defines, '-a', join(here, 'wake.pml')], { cwd: dir });
   execFileSync('clang-19', ['-O1', '-w', '-DSAFETY', '-o', 'pan', 'pan.c'], { cwd: dir });
   return Number(/errors: (\d+)/.exec(execFileSync(join(dir, 'pan'), { cwd: dir, encoding: 'utf8' }))[1]);
 }
