@@ -15,12 +15,20 @@ if (!isMainThread && workerData?.bus) {
     if (role === 'produce') {
       const producer = new LaneProducer(lane, 1);
       const { float64 } = producer;
-      for (let i = 0; i < COUNT; ) {
-        let at;
-        while ((at = producer.reserve(grant)) < 0) producer.flush(), pause();
-        for (const end = i + (grant >> 3); i < end; at += 8) float64[at >> 3] = i++;
-        producer.commit(grant);
-      }
+      if (grant === 8)
+        for (let i = 0; i < COUNT; i++) {
+          let at;
+          while ((at = producer.reserve(8)) < 0) producer.flush(), pause();
+          float64[at >> 3] = i;
+          producer.commit(8);
+        }
+      else
+        for (let i = 0; i < COUNT; ) {
+          let at;
+          while ((at = producer.reserve(grant)) < 0) producer.flush(), pause();
+          for (const end = i + (grant >> 3); i < end; at += 8) float64[at >> 3] = i++;
+          producer.commit(grant);
+        }
       producer.flush();
     } else if (role === 'consume') {
       const consumer = new LaneConsumer(lane, 2);

@@ -346,7 +346,7 @@ describe('the package', () => {
   test('module and glue stay within 200 KB gzipped', async () => {
     const { gzipSync } = await import('node:zlib');
     const size = file => gzipSync(readFileSync(join(root, file)), { level: 9 }).length;
-    const glue = ['index', 'model', 'core', 'sources', 'detect', 'errors', 'remote', 'worker', 'chat'].reduce((sum, f) => sum + size(`glue/${f}.js`), 0) + size('node_modules/@huggingface/jinja/dist/index.js');
+    const glue = ['index', 'model', 'core', 'sources', 'detect', 'errors', 'remote', 'worker', 'channel', 'lane', 'chat'].reduce((sum, f) => sum + size(`glue/${f}.js`), 0) + size('node_modules/@huggingface/jinja/dist/index.js');
     for (const artefact of ['hyperion', 'hyperion-relaxed']) {
       const total = size(`dist/${artefact}.wasm`) + glue;
       assert.ok(total <= 200 * 1024, `${artefact}: ${total} bytes`);
