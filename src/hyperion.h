@@ -53,10 +53,10 @@ hyp_engine_stats hyp_engine_describe(hyp_engine *engine);
 HYP_MUST_USE hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name);
 
 typedef enum hyp_progress_kind { HYP_ENGINE_READY, HYP_ENGINE_WAITING, HYP_ENGINE_IDLE } hyp_progress_kind;
-// Runs what has been begun until a call has ended, nothing can run, or `until_ns` (of hyp_port_now_ns; 0: no limit) has passed.
+// Runs what has been begun until a call has ended, nothing can run, or about `for_ns` (0: no limit) have passed.
 // READY: call again; WAITING: for a source or a timer, see hyp_engine_next_ns; IDLE: nothing has been begun.
-hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t until_ns);
-uint64_t hyp_engine_next_ns(const hyp_engine *engine);    // when a timer is due; UINT64_MAX: none
+hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t for_ns);
+uint64_t hyp_engine_next_ns(const hyp_engine *engine);    // from now until a timer is due; UINT64_MAX: none
 const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx2"
 
 // ---- Model
@@ -122,7 +122,7 @@ typedef struct hyp_session_config {
     hyp_cache cache;
     bool profile; // time each kind of operation
     hyp_purpose purpose;
-    uint64_t deadline_ns; // with HYP_PURPOSE_DEADLINE, of hyp_port_now_ns
+    uint64_t due_ns; // with HYP_PURPOSE_DEADLINE: from now
 } hyp_session_config;
 
 typedef struct hyp_logit_bias {

@@ -396,10 +396,36 @@ static void nobody_starves(void) {
     for (int i = 0; i < 4; i++) // within a fifth of its weight's share, and never nothing
         CHECK_MSG(units[i] * 53 > sum * weight[i] * 4 / 5 && units[i] * 53 < sum * weight[i] * 6 / 5, "intent %d got %llu of %llu", i,
                   (unsigned long long)units[i], (unsigned long long)sum);
-    // many deadlines do not shut out the background, and the earliest goes first
+    // many deadlines do not shut out the background
     static const hyp_intent pressed[] = {HYP_INTENT_DEADLINE, HYP_INTENT_DEADLINE, HYP_INTENT_DEADLINE, HYP_INTENT_BACKGROUND};
     shares(&hyp_policy_intent, pressed, 4, units);
-    CHECK(units[3] > 0 && units[0] > units[1]);
+    CHECK(units[0] > 0 && units[1] > 0 && units[2] > 0 && units[3] > 0);
+}
+
+// The earliest deadline goes first; and one that never ends shuts out nobody once it is late.
+static void deadlines(void) {
+    begin();
+    stop = false;
+    hyp_sched_set_policy(sched, &hyp_policy_intent);
+    hyp_task *tasks[4];
+    uint64_t units[4] = {0}, now = hyp_port_now_ns(), hour = 3600000000000u;
+    static const uint64_t due_hours[] = {9, 3, 6, 0}; // the last is late already
+    for (int i = 0; i < 4; i++)
+        CHECK(hyp_sched_spawn(sched, worker, &units[i],
+                              &(hyp_task_config){.intent = HYP_INTENT_DEADLINE, .deadline_ns = now + due_hours[i] * hour},
+                              &tasks[i]) == HYP_OK);
+    for (int i = 0; i < 50; i++) (void)!hyp_sched_run(sched, 1);
+    CHECK(units[3] > 0 && !units[0] && !units[1] && !units[2]); // hours are left to the others
+    hyp_task_set_intent(tasks[3], HYP_INTENT_DEADLINE, now + 20 * hour);
+    for (int i = 0; i < 50; i++) (void)!hyp_sched_run(sched, 1);
+    CHECK(units[1] > 0 && !units[0] && !units[2]);
+    for (int i = 0; i < 4; i++) hyp_task_set_intent(tasks[i], HYP_INTENT_DEADLINE, now + (uint64_t)i); // all are late
+    for (int i = 0; i < 4; i++) units[i] = 0;
+    for (int i = 0; i < 400; i++) (void)!hyp_sched_run(sched, 1);
+    for (int i = 0; i < 4; i++) CHECK(units[i] > 0);
+    stop = true;
+    for (int i = 0; i < 4; i++) CHECK(hyp_task_join(tasks[i]) == HYP_OK);
+    end();
 }
 
 static char trail[32];
@@ -492,6 +518,7 @@ int main(void) {
     RUN(timers);
     RUN(cancellation);
     RUN(nobody_starves);
+    RUN(deadlines);
     RUN(policies_are_swapped);
     RUN(conditions_of_others);
     RUN(no_memory);

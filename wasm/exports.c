@@ -89,13 +89,11 @@ EXPORT(engine_set_policy) hyp_status engine_set_policy(hyp_engine *engine) {
     return hyp_engine_set_policy(engine, (const char *)input.data);
 }
 // Runs what has been begun for about `ms`: 0 there is more to run, 1 all of it waits, 2 nothing has been begun.
-EXPORT(engine_run) int32_t engine_run(hyp_engine *engine, double ms) {
-    return (int32_t)hyp_engine_run(engine, hyp_port_now_ns() + (uint64_t)(ms * 1e6));
-}
+EXPORT(engine_run) int32_t engine_run(hyp_engine *engine, double ms) { return (int32_t)hyp_engine_run(engine, 1 + (uint64_t)(ms * 1e6)); }
 // Milliseconds until a timer is due; negative: none runs.
 EXPORT(engine_next_ms) double engine_next_ms(const hyp_engine *engine) {
-    uint64_t due = hyp_engine_next_ns(engine), now = hyp_port_now_ns();
-    return due == UINT64_MAX ? -1 : due > now ? (double)(due - now) / 1e6 : 0;
+    uint64_t due = hyp_engine_next_ns(engine);
+    return due == UINT64_MAX ? -1 : (double)due / 1e6;
 }
 
 EXPORT(sources_clear) void sources_clear(void) { source_count = 0; }

@@ -1,8 +1,13 @@
 // Intents as shares: stride scheduling (Waldspurger and Weihl, 1995) over classes of intent and priority. Each class has a weight and a
 // pass, which grows by slice / weight at each of its turns; the class with the least pass is next. A class that waits keeps its pass while
 // the others' grow, so after at most sum(weights) / its weight turns it is the least: nobody starves. A class that was empty begins no
-// lower than the pass that was last chosen, so that absence earns nothing. Within a class: in order of arrival; deadlines: earliest first.
+// lower than the pass that was last chosen, so that absence earns nothing. Within a class: in order of arrival. Deadlines: the earliest first;
+// who is late counts as due a little after now. A task that waits keeps its place in time, and nobody who comes later than that gets before it:
+// nobody starves there either.
+#include "../port.h"
 #include "sched_inside.h"
+
+enum { LATE_NS = 5000000 };
 
 static const uint32_t weights[HYP_INTENTS] = {16, 32, 4, 1};
 static const uint64_t STRIDE = 1 << 20;
@@ -21,8 +26,11 @@ static void add(hyp_sched *s, hyp_task *t) {
     hyp_task_list *queue = &s->queues[c];
     if (!queue->first && s->pass[c] < s->chosen_pass) s->pass[c] = s->chosen_pass;
     hyp_task *after = queue->last;
-    if (t->config.intent == HYP_INTENT_DEADLINE)
-        while (after && after->config.deadline_ns > t->config.deadline_ns) after = after->previous;
+    if (t->config.intent == HYP_INTENT_DEADLINE) {
+        uint64_t now = hyp_port_now_ns();
+        t->place_ns = t->config.deadline_ns > now ? t->config.deadline_ns : now + LATE_NS;
+        while (after && after->place_ns > t->place_ns) after = after->previous;
+    }
     hyp_list_add(queue, t, after);
 }
 

@@ -56,7 +56,8 @@ hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name) {
     return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "there is no policy '%s': intent or round-robin", name);
 }
 
-hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t until_ns) {
+hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t for_ns) {
+    uint64_t until_ns = for_ns ? hyp_port_now_ns() + for_ns : 0;
     engine->ended = false;
     for (;;) {
         hyp_run run = hyp_sched_run(engine->sched, 1);
@@ -65,7 +66,10 @@ hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t until_ns) {
     }
 }
 
-uint64_t hyp_engine_next_ns(const hyp_engine *engine) { return hyp_sched_next_ns(engine->sched); }
+uint64_t hyp_engine_next_ns(const hyp_engine *engine) {
+    uint64_t due = hyp_sched_next_ns(engine->sched), now = due == UINT64_MAX ? 0 : hyp_port_now_ns();
+    return due == UINT64_MAX ? due : due > now ? due - now : 0;
+}
 
 const char *hyp_engine_kernels(const hyp_engine *engine) {
     return engine->isa & HYP_ISA_AVX2      ? "avx2"

@@ -32,7 +32,8 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
         if (!s->history || !s->vector) status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
     }
     if (!status) {
-        hyp_task_config task = {.name = "session", .intent = (hyp_intent)config->purpose, .deadline_ns = config->deadline_ns};
+        hyp_task_config task = {
+            .name = "session", .intent = (hyp_intent)config->purpose, .deadline_ns = hyp_port_now_ns() + config->due_ns};
         status = hyp_sched_spawn(model->engine->sched, run_calls, s, &task, &s->task);
         if (status) status = hyp_fail(&model->engine->fault, status, "not enough memory for a session's stack, or an unknown purpose");
     }
