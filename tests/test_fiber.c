@@ -402,6 +402,24 @@ static void nobody_starves(void) {
     CHECK(units[0] > 0 && units[1] > 0 && units[2] > 0 && units[3] > 0);
 }
 
+// Who comes late begins where the others are: it does not make up for the time it was away.
+static void absence_earns_nothing(void) {
+    begin();
+    stop = false;
+    hyp_sched_set_policy(sched, &hyp_policy_intent);
+    hyp_task *early, *late;
+    uint64_t units[2] = {0};
+    CHECK(hyp_sched_spawn(sched, worker, &units[0], NULL, &early) == HYP_OK);
+    for (int i = 0; i < 1000; i++) (void)!hyp_sched_run(sched, 1);
+    CHECK(hyp_sched_spawn(sched, worker, &units[1], &(hyp_task_config){.intent = HYP_INTENT_BACKGROUND}, &late) == HYP_OK);
+    units[0] = 0;
+    for (int i = 0; i < 200; i++) (void)!hyp_sched_run(sched, 1);
+    CHECK_MSG(units[1] > 0 && units[0] > 10 * units[1], "%llu and %llu", (unsigned long long)units[0], (unsigned long long)units[1]);
+    stop = true;
+    CHECK(hyp_task_join(early) == HYP_OK && hyp_task_join(late) == HYP_OK);
+    end();
+}
+
 // The earliest deadline goes first; and one that never ends shuts out nobody once it is late.
 static void deadlines(void) {
     begin();
@@ -518,6 +536,7 @@ int main(void) {
     RUN(timers);
     RUN(cancellation);
     RUN(nobody_starves);
+    RUN(absence_earns_nothing);
     RUN(deadlines);
     RUN(policies_are_swapped);
     RUN(conditions_of_others);
