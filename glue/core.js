@@ -61,8 +61,8 @@ export class Core {
   #encoder = new TextEncoder();
   /** @type {ByteSource[]} by handle */
   #sources = [];
-  /** @type {Set<number>} tickets of reads that the core waits for */
-  #tickets = new Set();
+  /** @type {Map<number, object>} reads that the core waits for, by ticket; a forgotten read's ticket may come again for another */
+  #reads = new Map();
   /** @type {Map<number, {resolve: (status: number) => void, reject: (error: unknown) => void}>} calls under way, by session; 0: the job */
   #calls = new Map();
   /** @type {unknown} what a host function threw */
@@ -114,9 +114,10 @@ export class Core {
           guarded(() => {
             const data = this.#sources[handle].read(offset, bytes);
             if (data instanceof Uint8Array) return this.#deliver(data, pointer, bytes);
-            this.#tickets.add(ticket);
+            this.#reads.set(ticket, data);
             const done = (/** @type {() => number} */ status) => {
-              if (!this.#tickets.delete(ticket) || !this.#exports) return; // forgotten, or closed meanwhile
+              if (this.#reads.get(ticket) !== data || !this.#exports) return; // forgotten, or closed meanwhile
+              this.#reads.delete(ticket);
               this.#exports.read_done(ticket, status());
               this.#pump();
             };
@@ -127,7 +128,7 @@ export class Core {
             return PENDING;
           }, STATUS.IO),
         /** @param {number} ticket */
-        forget: ticket => void this.#tickets.delete(ticket),
+        forget: ticket => void this.#reads.delete(ticket),
         /** @param {number} session @param {number} status */
         ended: (session, status) => {
           const call = this.#calls.get(session);

@@ -146,8 +146,9 @@ export class LaneProducer extends End {
     super(buffer, W.producer, owner);
     const w = this.words;
     this.ring = ring;
-    this.write = this.published = Atomics.load(w, W.write);
-    this.read = Atomics.load(w, W.read);
+    const within = (/** @type {number} */ index) => Math.min(index >>> 0, this.capacity);
+    this.write = this.published = within(Atomics.load(w, W.write));
+    this.read = within(Atomics.load(w, W.read));
     this.limit = 0; // up to where nothing has to be looked at
     this.grant = 0;
     this.batch = 1;
@@ -174,7 +175,9 @@ export class LaneProducer extends End {
         return (this.grant = 0);
       }
       if (fresh) return -1;
-      this.read = Atomics.load(this.words, W.read);
+      const read = Atomics.load(this.words, W.read) >>> 0;
+      if (read > this.capacity) return -1; // damaged
+      this.read = read;
     }
   }
 
@@ -228,7 +231,7 @@ export class LaneProducer extends End {
     const state = Atomics.load(this.words, this.state(this.sequence)) & 0xff;
     if (state === READY || state === CONSUMING) return false;
     if (this.throttled) {
-      this.read = Atomics.load(this.words, W.read);
+      this.read = Math.min(Atomics.load(this.words, W.read) >>> 0, this.capacity);
       if (this.#used() > this.words[W.low]) return false;
       this.throttled = false;
     }
@@ -322,7 +325,7 @@ export class LaneConsumer extends End {
   constructor(buffer, owner) {
     super(buffer, W.consumer, owner);
     const w = this.words;
-    this.at = this.write = Atomics.load(w, W.read);
+    this.at = this.write = Math.min(Atomics.load(w, W.read) >>> 0, this.capacity);
     this.last = 0;
     this.sequence = Atomics.load(w, W.received);
     /** How many bytes `read` found, from `at`. */
@@ -340,13 +343,14 @@ export class LaneConsumer extends End {
   read() {
     for (let fresh = false; ; fresh = true) {
       if (this.write < this.at) {
-        if (this.at !== this.last) return (this.length = this.last - this.at);
+        if (this.at < this.last) return (this.length = this.last - this.at);
         this.at = 0;
       }
       if (this.write !== this.at) return (this.length = this.write - this.at);
       if (fresh) return (this.length = 0);
       this.write = Atomics.load(this.words, W.write);
       this.last = Atomics.load(this.words, W.last);
+      if (this.write >>> 0 > this.capacity || this.last >>> 0 > this.capacity) this.write = this.at; // indices that can not be: damaged
     }
   }
 
@@ -375,7 +379,7 @@ export class LaneConsumer extends End {
       Atomics.store(this.words, this.state(this.sequence), CONSUMING);
       const h = this.at >> 2;
       const [length, type, sequence, checksum, low, high, grant] = this.int32.subarray(h, h + 7);
-      const fits = bytes >= HEADER && grant >= HEADER && grant <= bytes && grant % 8 === 0 && length >= 0 && length <= grant - HEADER && sequence === this.sequence;
+      const fits = this.at % 8 === 0 && bytes >= HEADER && grant >= HEADER && grant <= bytes && grant % 8 === 0 && length >= 0 && length <= grant - HEADER && sequence === this.sequence;
       const payload = fits ? this.bytes.subarray(this.at + HEADER, this.at + HEADER + length) : this.bytes.subarray(0, 0);
       if (fits && (!this.checksum || crc32c(payload) === checksum >>> 0)) return { sequence: sequence >>> 0, type: type >>> 0, time: ((high >>> 0) * 2 ** 32 + (low >>> 0)) / 1e6, payload, grant };
       this.count(W.corrupted);

@@ -11,6 +11,7 @@ makeOracleModels(join(root, 'build/models'));
 mkdirSync(join(root, 'build/corpus'), { recursive: true });
 const node = (...files) => [process.execPath, ['--test', '--test-reporter=tap', ...files.map(f => join(root, f))]];
 const ctest = (preset, ...more) => ['ctest', ['--test-dir', join(root, 'build', preset), '--output-on-failure', '-j1', ...more]];
+const fuzz = (name, seconds, most, ...corpora) => [join(root, 'build/native-asan', name), [`-max_total_time=${seconds}`, `-max_len=${most}`, '-rss_limit_mb=2000', '-timeout=20', '-artifact_prefix=build/', ...corpora]];
 const files = dir => readdirSync(join(root, dir)).filter(f => f.endsWith('.test.mjs')).map(f => `${dir}/${f}`);
 
 // Longest first, so that the two lanes end together.
@@ -19,7 +20,8 @@ const SUITES = {
   'C under ASan and UBSan': ctest('native-asan'),
   glue: node(...files('tests/glue')),
   'browsers, Deno and workerd': node(...files('tests/hosts')),
-  'fuzzing, 20 seconds': [join(root, 'build/native-asan/fuzz_model'), ['-max_total_time=20', '-max_len=60000', '-rss_limit_mb=2000', '-timeout=20', '-artifact_prefix=build/', join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')]],
+  'fuzzing of models, 20 seconds': fuzz('fuzz_model', 20, 60000, join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')),
+  'fuzzing of lanes, 10 seconds': fuzz('fuzz_lane', 10, 900),
   'lanes under Relacy and SPIN': node(...files('tests/bus')),
   'threads under TSan': ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager)'),
   'C in wasm': ctest('wasm-tests'),

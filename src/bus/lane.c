@@ -52,6 +52,9 @@ static bool sound(const hyp_lane *lane) {
            lane->slots >= 16 && !(lane->slots & (lane->slots - 1));
 }
 
+// The consumer's index, as far as it can be one.
+static uint32_t seen_read(const hyp_lane *lane) { return hyp_min_u32(hyp_atomic_load(&lane->read, HYP_ACQUIRE), lane->capacity); }
+
 static bool take_end(hyp_atomic *end, uint32_t owner) {
     uint32_t nobody = 0;
     return __atomic_compare_exchange_n(end, &nobody, owner, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
@@ -60,11 +63,12 @@ static bool take_end(hyp_atomic *end, uint32_t owner) {
 hyp_status hyp_lane_produce(hyp_lane *lane, uint32_t owner, hyp_lane_full full, hyp_lane_producer *p) {
     if (!sound(lane)) return HYP_E_FORMAT;
     if (!take_end(&lane->producer, owner)) return HYP_E_STATE;
-    uint32_t write = hyp_atomic_load(&lane->write, HYP_RELAXED), sent = hyp_atomic_load(&lane->sent, HYP_RELAXED);
+    uint32_t write = hyp_min_u32(hyp_atomic_load(&lane->write, HYP_RELAXED), lane->capacity),
+             sent = hyp_atomic_load(&lane->sent, HYP_RELAXED);
     *p = (hyp_lane_producer){.lane = lane,
                              .ring = ring_of(lane),
                              .states = states_of(lane),
-                             .index = {lane->capacity, write, write, hyp_atomic_load(&lane->read, HYP_ACQUIRE)},
+                             .index = {lane->capacity, write, write, seen_read(lane)},
                              .batch = 1,
                              .full = full,
                              .sequence = sent,
@@ -79,12 +83,17 @@ hyp_status hyp_lane_consume(hyp_lane *lane, uint32_t owner, hyp_lane_consumer *c
     if (!sound(lane)) return HYP_E_FORMAT;
     if (!take_end(&lane->consumer, owner)) return HYP_E_STATE;
     uint32_t read = hyp_atomic_load(&lane->read, HYP_RELAXED);
-    *c = (hyp_lane_consumer){lane, ring_of(lane), states_of(lane), {read, read, 0}, hyp_atomic_load(&lane->received, HYP_RELAXED)};
+    if (read > lane->capacity) read = 0;
+    *c = (hyp_lane_consumer){
+        lane, ring_of(lane), states_of(lane), {lane->capacity, read, read, 0}, hyp_atomic_load(&lane->received, HYP_RELAXED)};
     // What the one before was at when it died is not tried again.
     if ((hyp_atomic_load(&c->states[c->sequence & (lane->slots - 1)], HYP_ACQUIRE) & 0xFF) != CONSUMING) return HYP_OK;
     uint32_t at, bytes = hyp_ring_read(&c->index, &at, &lane->write, &lane->last);
     const header *h = (const header *)(const void *)(c->ring + at);
-    if (bytes < sizeof *h || h->grant > bytes) return HYP_E_FORMAT;
+    if (at % HYP_CAPSULE_ALIGN || bytes < sizeof *h || h->grant < sizeof *h || h->grant > bytes) {
+        hyp_atomic_store(&lane->consumer, 0, HYP_RELEASE);
+        return HYP_E_FORMAT;
+    }
     hyp_atomic_store(&lane->lost, hyp_atomic_load(&lane->lost, HYP_RELAXED) + 1, HYP_RELAXED);
     hyp_capsule_release(c, &(hyp_capsule){.sequence = c->sequence, .payload = h + 1}, HYP_LOST);
     return HYP_OK;
@@ -200,7 +209,7 @@ static bool has_room(void *context) {
     uint32_t state = hyp_atomic_load(&p->states[p->sequence & (p->lane->slots - 1)], HYP_ACQUIRE) & 0xFF;
     if (state == READY || state == CONSUMING) return false;
     if (p->throttled) {
-        p->index.read = hyp_atomic_load(&p->lane->read, HYP_ACQUIRE);
+        p->index.read = seen_read(p->lane);
         if (used_bytes(p) > p->lane->low) return false;
         p->throttled = false;
     }
@@ -219,6 +228,7 @@ hyp_status hyp_capsule_begin(hyp_lane_producer *p, uint32_t bytes, void **payloa
         else if (p->full == HYP_LANE_DROP) count(&p->lane->dropped);
         if (status) return status;
     }
+    if (p->grant % HYP_CAPSULE_ALIGN) return HYP_E_FORMAT; // bytes were sent on it, or its index is damaged
     hyp_atomic_store(&p->lane->open, 1, HYP_RELAXED);
     header *h = (header *)(void *)(p->ring + p->grant);
     h->grant = w.bytes;
@@ -261,15 +271,18 @@ hyp_status hyp_capsule_receive(hyp_lane_consumer *c, hyp_capsule *capsule) {
     hyp_lane *lane = c->lane;
     uint32_t bytes;
     bool closed = hyp_atomic_load(&lane->closed, HYP_ACQUIRE); // before the look at the ring: what was sent before the closing is seen
-    const header *h = hyp_lane_read(c, &bytes);
-    if (!h) return closed ? HYP_E_CANCELLED : HYP_E_TIMEOUT;
+    const header *at = hyp_lane_read(c, &bytes);
+    if (!at) return closed ? HYP_E_CANCELLED : HYP_E_TIMEOUT;
     hyp_atomic *state = &c->states[c->sequence & (lane->slots - 1)];
     hyp_atomic_store(state, CONSUMING, HYP_RELAXED);
-    *capsule = (hyp_capsule){h->sequence, h->type, h->bytes, h->time_ns, h + 1};
-    // The other side's memory may hold anything: nothing is believed before it is checked.
-    bool fits = bytes >= sizeof *h && h->grant <= bytes && h->grant % HYP_CAPSULE_ALIGN == 0 && h->grant >= sizeof *h &&
-                h->bytes <= h->grant - sizeof *h && h->sequence == c->sequence;
-    if (fits && (!lane->checksum || hyp_crc32c(0, h + 1, h->bytes) == h->checksum)) return HYP_OK;
+    // The other side's memory may hold anything: the header is read once, and nothing is believed before it is checked.
+    header h = {0};
+    bool aligned = (uintptr_t)at % HYP_CAPSULE_ALIGN == 0;
+    if (aligned && bytes >= sizeof h) h = *at;
+    *capsule = (hyp_capsule){h.sequence, h.type, h.bytes, h.time_ns, at + 1};
+    bool fits = h.grant >= sizeof h && h.grant <= bytes && h.grant % HYP_CAPSULE_ALIGN == 0 && h.bytes <= h.grant - sizeof h &&
+                h.sequence == c->sequence;
+    if (fits && (!lane->checksum || hyp_crc32c(0, at + 1, h.bytes) == h.checksum)) return HYP_OK;
     count(&lane->corrupted);
     if (!fits) { // where the next one begins is not known: all that is there goes
         hyp_atomic_store(state, FEEDBACK | HYP_CORRUPTED << VERDICT_SHIFT, HYP_RELEASE);

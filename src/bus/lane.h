@@ -155,7 +155,8 @@ typedef struct hyp_capsule {
 } hyp_capsule;
 
 // Room for a payload of at most `bytes`, aligned to 8. When there is none: FAIL gives HYP_E_NOMEM; DROP counts and gives HYP_E_NOMEM;
-// BLOCK sleeps for it (HYP_E_UNSUPPORTED where this thread must not). HYP_E_ARGUMENT: more than the lane ever holds; HYP_E_CANCELLED: closed.
+// BLOCK sleeps for it (HYP_E_UNSUPPORTED where this thread must not). HYP_E_ARGUMENT: more than the lane ever holds; HYP_E_CANCELLED: closed;
+// HYP_E_FORMAT: the lane has carried bytes, or is damaged.
 HYP_MUST_USE hyp_status hyp_capsule_begin(hyp_lane_producer *producer, uint32_t bytes, void **payload);
 // Sends the first `bytes` of what was begun, and shows it.
 void hyp_capsule_send(hyp_lane_producer *producer, uint32_t type, uint32_t bytes);

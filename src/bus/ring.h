@@ -36,6 +36,7 @@ typedef struct hyp_ring_producer {
 } hyp_ring_producer;
 
 typedef struct hyp_ring_consumer {
+    uint32_t capacity;
     uint32_t read;
     uint32_t write, last; // last seen
 } hyp_ring_consumer;
@@ -51,6 +52,7 @@ static inline uint32_t hyp_ring_reserve(hyp_ring_producer *p, uint32_t count, co
         } else if (p->read - p->write > count) return p->write;
         if (fresh) return HYP_RING_FULL;
         p->read = hyp_atomic_load(read, HYP_RING_LOAD_READ);
+        if (p->read > p->capacity) return p->read = p->write, HYP_RING_FULL;
     }
 }
 
@@ -66,17 +68,18 @@ static inline void hyp_ring_publish(hyp_ring_producer *p, hyp_atomic *write) {
     hyp_atomic_store(write, p->write, HYP_RING_STORE_WRITE);
 }
 
-// The next contiguous units to read: *at, and how many; 0: none.
+// The next contiguous units to read: *at, and how many; 0: none. Indices that can not be (the other side's memory is damaged) give none.
 static inline uint32_t hyp_ring_read(hyp_ring_consumer *c, uint32_t *at, const hyp_atomic *write, const hyp_atomic *last) {
     for (bool fresh = false;; fresh = true) {
         if (c->write < c->read) {
-            if (c->read != c->last) return *at = c->read, c->last - c->read;
+            if (c->read < c->last) return *at = c->read, c->last - c->read;
             c->read = 0; // region A is used up
         }
         if (c->write != c->read) return *at = c->read, c->write - c->read;
         if (fresh) return 0;
         c->write = hyp_atomic_load(write, HYP_RING_LOAD_WRITE);
         c->last = hyp_atomic_load(last, HYP_RELAXED);
+        if (c->write > c->capacity || c->last > c->capacity) return c->write = c->read, 0;
     }
 }
 

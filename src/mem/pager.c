@@ -407,6 +407,7 @@ bool hyp_pager_shrink(hyp_pager *p, size_t bytes) {
             }
         if (!ok) { // can only be when another took what was given back: the pages are then out of reach, and pin says so
             if (frames) hyp_slab_free(budget->slab, frames, count * sizeof *frames);
+            p->frame_count = 0;
             return false;
         }
         p->frames = frames;

@@ -51,7 +51,7 @@ void hyp_session_destroy(hyp_session *s) {
     if (s->task) {
         s->call.ended = NULL;
         hyp_task_cancel(s->task);
-        if (hyp_task_join(s->task)) hyp_port_panic("a session was destroyed by its own call"); // its stack lives on in the session
+        if (hyp_task_join(s->task)) hyp_port_panic("a session was destroyed from within its own call");
     }
     hyp_buffer_deinit(&s->held);
     hyp_arena_deinit(&s->answer);

@@ -36,7 +36,7 @@ struct ring_test : rl::test_suite<ring_test, 2> {
                 hyp_ring_publish(&p, &write);
             }
         } else {
-            hyp_ring_consumer c = {0, 0, 0};
+            hyp_ring_consumer c = {CAPACITY, 0, 0, 0};
             uint32_t wanted = 1;
             for (int i = 0; i < ATTEMPTS; i++) {
                 uint32_t at, count = hyp_ring_read(&c, &at, &write, &last);
