@@ -8,8 +8,6 @@ enum { STACKS_KEPT = sizeof((hyp_sched *)0)->stacks / sizeof(hyp_fiber *), POLL_
 static _Thread_local hyp_task *current;
 
 hyp_task *hyp_task_current(void) { return current; }
-hyp_sched *hyp_task_sched(const hyp_task *t) { return t->sched; }
-bool hyp_task_ended(const hyp_task *t) { return t->state == HYP_TASK_ENDED; }
 bool hyp_task_cancelled(void) { return current && current->cancelled; }
 
 static void make_ready(hyp_task *t, hyp_status woken);
@@ -303,12 +301,4 @@ hyp_sched_stats hyp_sched_describe(const hyp_sched *s) {
     return (hyp_sched_stats){s->policy->name, s->tasks,   s->ready,    s->tasks - s->ready - (current && current->sched == s ? 1 : 0),
                              s->stack_count,  s->spawned, s->switches, s->work,
                              s->stack_bytes};
-}
-
-void hyp_sched_visit(const hyp_sched *s, void (*visit)(void *, const hyp_task_facts *), void *context) {
-    static const char *const names[] = {"ready", "running", "waiting", "sleeping"};
-    for (const hyp_task *t = s->all; t; t = t->next_of_all)
-        if (t->state != HYP_TASK_ENDED)
-            visit(context,
-                  &(hyp_task_facts){t->config.name ? t->config.name : "", names[t->state], t->config.intent, t->work, t->switches});
 }

@@ -79,16 +79,8 @@ typedef struct hyp_sched_stats {
     size_t stack_bytes;
 } hyp_sched_stats;
 hyp_sched_stats hyp_sched_describe(const hyp_sched *sched);
-typedef struct hyp_task_facts {
-    const char *name, *state; // "ready", "running", "waiting", "sleeping", "done"
-    hyp_intent intent;
-    uint64_t work, switches;
-} hyp_task_facts;
-// Visits the tasks that have not ended.
-void hyp_sched_visit(const hyp_sched *sched, void (*visit)(void *context, const hyp_task_facts *facts), void *context);
 
 hyp_task *hyp_task_current(void); // NULL outside of tasks
-hyp_sched *hyp_task_sched(const hyp_task *task);
 // Lets others run. May suspend. HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_task_yield(void);
 // Counts work; at the end of the slice lets others run. May suspend. Does nothing outside of tasks. HYP_E_CANCELLED.
@@ -98,7 +90,6 @@ HYP_MUST_USE hyp_status hyp_task_sleep(uint64_t ns); // may suspend
 // HYP_E_STACK: the task's stack overflowed.
 HYP_MUST_USE hyp_status hyp_task_join(hyp_task *task);
 void hyp_task_detach(hyp_task *task); // it is forgotten by itself when it ends
-bool hyp_task_ended(const hyp_task *task);
 void hyp_task_cancel(hyp_task *task); // wakes it out of any wait, with HYP_E_CANCELLED
 bool hyp_task_cancelled(void);        // has the current task been cancelled?
 void hyp_task_set_intent(hyp_task *task, hyp_intent intent, uint64_t deadline_ns);
