@@ -56,6 +56,23 @@ static hyp_lane *make_lane(uint32_t bytes, bool unchecked = true, uint32_t slots
     return hyp_lane_init(aligned_alloc(64, (hyp_lane_bytes(&config) + 63) / 64 * 64), &config);
 }
 
+// Reads `bytes` in all, whatever pieces they come in.
+template <class Look> static void drain(hyp_lane *lane, uint64_t bytes, Look look) {
+    hyp_lane_consumer c;
+    if (hyp_lane_consume(lane, 2, &c)) fail("consume");
+    while (bytes > 0) {
+        uint32_t count;
+        const char *data = static_cast<const char *>(hyp_lane_read(&c, &count));
+        if (!data) {
+            hyp_port_pause();
+            continue;
+        }
+        look(data, count);
+        hyp_lane_release(&c, count);
+        bytes -= count;
+    }
+}
+
 template <size_t N> static double lane_round(uint64_t count, uint32_t ring) {
     hyp_lane *lane = make_lane(ring);
     double ns = timed(
@@ -71,18 +88,10 @@ template <size_t N> static double lane_round(uint64_t count, uint32_t ring) {
             hyp_lane_flush(&p);
         },
         [&] {
-            hyp_lane_consumer c;
-            if (hyp_lane_consume(lane, 2, &c)) fail("consume");
-            for (uint64_t i = 0; i < count;) {
-                uint32_t bytes;
-                const char *data = static_cast<const char *>(hyp_lane_read(&c, &bytes));
-                if (!data) {
-                    hyp_port_pause();
-                    continue;
-                }
+            uint64_t i = 0;
+            drain(lane, count * N, [&](const char *data, uint32_t bytes) {
                 for (uint32_t at = 0; at < bytes; at += N) verify<N>(data + at, i++);
-                hyp_lane_release(&c, bytes);
-            }
+            });
         });
     free(lane);
     return ns / double(count);
@@ -265,21 +274,11 @@ static double lane_copy_round(uint64_t count) {
             hyp_lane_flush(&p);
         },
         [&] {
-            hyp_lane_consumer c;
-            if (hyp_lane_consume(lane, 2, &c)) fail("consume");
-            for (uint64_t got = 0; got < count;) {
-                uint32_t bytes;
-                const char *data = static_cast<const char *>(hyp_lane_read(&c, &bytes));
-                if (!data) {
-                    hyp_port_pause();
-                    continue;
-                }
+            drain(lane, count * 4096, [](const char *data, uint32_t bytes) {
                 uint64_t sum = 0;
                 for (uint32_t at = 0; at < bytes; at += 64) sum += uint64_t(data[at]);
                 if (sum) fail("a copy is wrong");
-                hyp_lane_release(&c, bytes);
-                got += bytes / 4096;
-            }
+            });
         });
     free(lane);
     return ns / double(count);
