@@ -68,6 +68,7 @@ export class Core {
   /** @type {unknown} what a host function threw */
   #cause = undefined;
   #running = false;
+  #ended = false; // a call, since the engine last ran
   #breath = 0; // when the host's other tasks last ran
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer = undefined;
@@ -133,6 +134,7 @@ export class Core {
         ended: (session, status) => {
           const call = this.#calls.get(session);
           this.#calls.delete(session);
+          this.#ended = true;
           try {
             call?.resolve(this.#check(status)); // an error's text is the engine's until the next one
           } catch (error) {
@@ -215,12 +217,15 @@ export class Core {
     this.#running = true;
     try {
       while (this.#exports) {
-        const left = this.#breath + BREATH_MS - performance.now();
+        // Whose call has ended may want to begin the next, and then take part in the choice of who runs: only then does the rest go on.
+        const left = this.#ended && this.#calls.size ? 0 : this.#breath + BREATH_MS - performance.now();
         if (left <= 0) {
           await breathe();
           this.#breath = performance.now();
-        } else if (this.#exports.engine_run(this.#engine, left) !== READY) break;
-        else await null; // a call may have ended: its caller may begin the next
+        }
+        this.#ended = false;
+        if (this.#exports?.engine_run(this.#engine, left > 0 ? left : BREATH_MS) !== READY) break;
+        await null;
       }
     } catch (error) {
       for (const call of this.#calls.values()) call.reject(error);

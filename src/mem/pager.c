@@ -78,7 +78,7 @@ static hyp_status divide(hyp_pager *p) {
     const hyp_pager_config *c = &p->config;
     uint64_t whole = p->places[c->pages], capacity = c->capacity_bytes ? c->capacity_bytes : whole;
     p->frame_bytes = largest(c);
-    p->stats = (hyp_pager_stats){.pages = c->pages, .whole_bytes = whole, .traps = p->range};
+    p->stats = (hyp_pager_stats){.pages = c->pages, .whole_bytes = whole};
     if (capacity >= whole && !c->random) {
         p->kept = c->pages;
         return HYP_OK;

@@ -5,7 +5,7 @@
 #include "../base/fmath.h"
 #include "../base/text.h"
 
-enum { SESSION_CONTEXT = 2048, SESSION_BATCH = 64, SPARE_BYTES = 512 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
+enum { SPARE_BYTES = 512 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
 
 typedef struct job { // one tensor to read: either a matrix or a vector of floats
     const hyp_gguf_tensor *tensor;
@@ -308,7 +308,7 @@ static hyp_status open_weights(loader *l, uint32_t context) {
     const hyp_budget *budget = l->arena->budget;
     hyp_status status = hyp_weights_plan(&m->weights, l->gguf, m->kernels, m->matrices, m->matrix_count, l->arena);
     uint64_t limit = 0, least = 0, session = SPARE_BYTES;
-    session += hyp_state_bytes(m, hyp_min_u32(context ? context : SESSION_CONTEXT, m->shape.context), SESSION_BATCH, HYP_KV_F16);
+    session += hyp_state_bytes(m, hyp_min_u32(context ? context : HYP_USUAL_CONTEXT, m->shape.context), HYP_USUAL_BATCH, HYP_KV_F16);
     if (!status && budget->limit_bytes) {
         uint64_t taken = budget->used_bytes + session;
         limit = budget->limit_bytes > taken ? budget->limit_bytes - taken : 1;

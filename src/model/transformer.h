@@ -72,6 +72,8 @@ void hyp_transformer_close(hyp_transformer *model); // the pager; the tables are
 
 // ---- A running context: KV cache and step buffers
 
+enum { HYP_USUAL_CONTEXT = 2048, HYP_USUAL_BATCH = 64 }; // of a session that asks for nothing else, at most
+
 typedef struct hyp_state {
     hyp_transformer *model;  // borrowed
     uint32_t context, batch; // tokens the cache holds; tokens per step at most

@@ -5,7 +5,11 @@
 #include "../model/unicode.h"
 #include "../port.h"
 
-enum { DEFAULT_CONTEXT = 2048, DEFAULT_BATCH = 64, MAX_STOP_BYTES = 256 };
+enum { MAX_STOP_BYTES = 256 };
+
+_Static_assert((int)HYP_PURPOSE_BACKGROUND == HYP_INTENT_BACKGROUND && (int)HYP_PURPOSE_BATCH == HYP_INTENT_BATCH &&
+                   (int)HYP_PURPOSE_DEADLINE == HYP_INTENT_DEADLINE,
+               "a purpose is handed on as an intent");
 
 static void run_calls(void *session);
 
@@ -19,12 +23,12 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     hyp_arena_init(&arena, &model->engine->budget);
     hyp_session *s = hyp_arena_alloc(&arena, sizeof *s);
     if (!s) return hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
-    uint32_t context = config->context ? config->context : hyp_min_u32(model->transformer.shape.context, DEFAULT_CONTEXT);
+    uint32_t context = config->context ? config->context : hyp_min_u32(model->transformer.shape.context, HYP_USUAL_CONTEXT);
     *s = (hyp_session){.model = model, .arena = arena, .held.budget = &model->engine->budget};
     hyp_arena_init(&s->answer, &model->engine->budget);
     s->fresh = hyp_arena_now(&s->answer);
     hyp_status status = hyp_state_init(&s->state, &model->transformer, &s->arena, context,
-                                       config->batch ? config->batch : hyp_min_u32(DEFAULT_BATCH, context),
+                                       config->batch ? config->batch : hyp_min_u32(HYP_USUAL_BATCH, context),
                                        config->cache == HYP_CACHE_Q8_0 ? HYP_KV_Q8_0 : HYP_KV_F16, &model->engine->fault);
     if (!status) {
         s->history = hyp_arena_alloc(&s->arena, context * sizeof *s->history);

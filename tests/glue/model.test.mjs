@@ -76,6 +76,17 @@ for (const artefact of artefacts)
         assert.deepEqual(await Promise.all(['A little dog', 'The brave bear', 'Once upon'].map(ask)), alone);
       });
 
+      test('an interactive answer goes before a background one, which does not stand still', async () => {
+        const order = [];
+        const tell = async purpose => {
+          for await (const piece of model.generate('Once upon a time', { purpose, temperature: 1.2, seed: 3, maxTokens: 100 })) void piece, order.push(purpose);
+        };
+        await Promise.all([tell('background'), tell('interactive')]);
+        const meanwhile = order.slice(0, order.lastIndexOf('interactive')).filter(p => p === 'background').length;
+        assert.ok(meanwhile >= 2 && meanwhile <= 20, `${meanwhile} background tokens during 100 interactive ones; the weights are 1 and 16`);
+        await rejects(collect(model.generate('x', { purpose: 'leisure' })), 'HYP_E_ARGUMENT', /interactive, batch or background/);
+      });
+
       test('embeds', async () => {
         const [a, b, c] = await Promise.all(['The cat was happy.', 'The cat was very happy.', 'A ladder at home'].map(t => model.embed(t)));
         const dot = (x, y) => x.reduce((s, v, i) => s + v * y[i], 0);
