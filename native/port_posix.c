@@ -7,6 +7,11 @@
 #include "../src/port.h"
 #include "kernels_native.h"
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#elif defined(__linux__)
+#include <sys/auxv.h>
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -24,15 +29,46 @@
 enum { MAX_FILES = 1024 };
 static int files[MAX_FILES]; // descriptor + 1; 0: free
 
+// The tiers of this architecture, best last.
+typedef struct tier {
+    uint32_t bit;
+    bool (*present)(void);
+    void (*fill)(hyp_kernels *table);
+} tier;
+
+static bool always(void) { return true; }
+#ifdef __x86_64__
+static bool has_ssse3(void) { return __builtin_cpu_supports("ssse3"); }
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+static bool has_avxvnni(void) { // CPUID 7.1, bit 4 of EAX
+    uint32_t a = 0, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1 << 4);
+}
+static const tier tiers[] = {{HYP_ISA_SSE2, always, hyp_kernels_sse2},
+                             {HYP_ISA_SSSE3, has_ssse3, hyp_kernels_ssse3},
+                             {HYP_ISA_AVX2, has_avx2, hyp_kernels_avx2},
+                             {HYP_ISA_AVXVNNI, has_avxvnni, hyp_kernels_avxvnni},
+                             {HYP_ISA_AVX512, has_avx512, hyp_kernels_avx512}};
+#elif defined(__aarch64__)
+#ifdef __linux__
+static bool has_dotprod(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+#else
+static bool has_dotprod(void) { return true; } // every Apple processor of ARM64 Macs
+#endif
+static const tier tiers[] = {{HYP_ISA_NEON, always, hyp_kernels_neon}, {HYP_ISA_DOTPROD, has_dotprod, hyp_kernels_dotprod}};
+#endif
+
 const hyp_caps *hyp_port_caps(void) {
     static hyp_caps caps;
     if (!caps.page_bytes) {
         caps = (hyp_caps){
             .page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
-#ifdef __x86_64__
-        __builtin_cpu_init();
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) caps.isa |= HYP_ISA_AVX2;
-#endif
+        for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
+            if (tiers[i].present()) caps.isa |= tiers[i].bit;
     }
     return &caps;
 }
@@ -113,12 +149,9 @@ void hyp_port_panic(const char *message) {
 
 uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {
     uint32_t isa = hyp_port_caps()->isa & isa_mask;
-#ifdef __x86_64__
-    if (isa & HYP_ISA_AVX2) hyp_kernels_avx2(table);
-#else
-    (void)table;
-#endif
-    return isa;
+    for (size_t i = sizeof tiers / sizeof *tiers; i-- > 0;)
+        if (isa & tiers[i].bit) return tiers[i].fill(table), tiers[i].bit;
+    return 0;
 }
 
 bool hyp_posix_open(const char *path, hyp_source *source) {

@@ -20,7 +20,19 @@ typedef struct hyp_caps {
 } hyp_caps;
 
 // Instruction-set bits of hyp_caps.isa and of the mask given to hyp_port_kernels.
-enum { HYP_ISA_SIMD128 = 1 << 0, HYP_ISA_RELAXED = 1 << 1, HYP_ISA_AVX2 = 1 << 2 };
+// The highest bit in use chooses the kernels.
+enum {
+    HYP_ISA_SIMD128 = 1 << 0,
+    HYP_ISA_RELAXED = 1 << 1,
+    HYP_ISA_SSE2 = 1 << 2,
+    HYP_ISA_SSSE3 = 1 << 3,
+    HYP_ISA_AVX2 = 1 << 4,
+    HYP_ISA_AVXVNNI = 1 << 5,
+    HYP_ISA_AVX512 = 1 << 6, // with VNNI
+    HYP_ISA_NEON = 1 << 7,
+    HYP_ISA_DOTPROD = 1 << 8,
+    HYP_ISA_BITS = 9
+};
 
 const hyp_caps *hyp_port_caps(void);
 
@@ -62,7 +74,7 @@ bool hyp_port_view_move(hyp_view *view, uint64_t from, uint64_t to, size_t bytes
 void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes); // absent again; the memory is given back
 
 // Overwrites slots of `table` (already filled with the scalar reference) by the fastest kernels that the machine has,
-// leaving out instruction sets whose bit in `isa_mask` is clear. Returns the bits in use.
+// leaving out instruction sets whose bit in `isa_mask` is clear. Returns the bit in use (wasm: all of the artefact's), 0 for none.
 uint32_t hyp_port_kernels(struct hyp_kernels *table, uint32_t isa_mask);
 
 #endif

@@ -135,8 +135,8 @@ static void lies(void) {
     head(&f, 3, 1, 0), tensor(&f, "t", 33, 1, 8, 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "Q8_0"));
     head(&f, 3, 1, 0), tensor(&f, "t", 4, 1, 0, 1), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "aligned"));
     head(&f, 3, 1, 0), tensor(&f, "t", 4, 1, 4, 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT); // a type number never given out
-    head(&f, 3, 1, 0), tensor(&f, "t", 256, 1, 12, 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_OK); // Q4_K: known by name, refused by the model
+    head(&f, 3, 1, 0), tensor(&f, "t", 256, 1, 16, 0), data(&f, 64),
+        CHECK(attempt(&f) == HYP_OK); // IQ2_XXS: known by name, refused by the model
     head(&f, 3, 2, 0), tensor(&f, "t", 4, 1, 0, 0), tensor(&f, "t", 4, 1, 0, 32), data(&f, 64),
         CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
     head(&f, 3, 0, 2), key_u32(&f, "k", 1), key_u32(&f, "k", 2), data(&f, 64),
@@ -239,7 +239,7 @@ static void rewriting(void) {
     const hyp_gguf_tensor *m = hyp_gguf_tensor_named(&gguf, "m"), *v = hyp_gguf_tensor_named(&gguf, "v");
     CHECK(m->format == HYP_Q8_0 && v->format == HYP_F32 && hyp_gguf_find(&gguf, "names")->count == 2);
     CHECK(hyp_gguf_read(&gguf, m, 0, stored, sizeof stored) == HYP_OK);
-    hyp_formats[HYP_Q8_0].dequantize(got, stored, 192);
+    hyp_dequantize(HYP_Q8_0, got, stored, 192);
     for (int i = 0; i < 192; i++) CHECK(got[i] - want[i] < 0.006f && want[i] - got[i] < 0.006f);
     hyp_gguf_deinit(&gguf);
     written.bytes = sizeof written.data - 100; // a full disk

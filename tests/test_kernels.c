@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CANARY = 64, MAX_COLS = 1024, MAX_GROUPS = 7, MAX_TOKENS = 9 };
+enum { CANARY = 64, MAX_COLS = 1024, MAX_GROUPS = 5, MAX_TOKENS = 17 };
 
 static hyp_kernels scalar, tier;
 
@@ -37,20 +37,25 @@ static void fill(float *x, size_t n, float scale) {
     for (size_t i = 0; i < n; i++) x[i] = random_float() * scale;
 }
 
-// Stored weights with every nibble and byte value, and scales of either sign, subnormal ones among them.
+// A scale of either sign, subnormal ones among them.
+static uint16_t random_half(void) { return hyp_f32_to_f16(random_float() * (random_u32() % 8 ? 0.1f : 1e-7f)); }
+
+// Stored weights with every code, integer scale and minimum.
 static void random_weights(uint8_t *out, hyp_format f, size_t elems) {
     const hyp_format_info *info = &hyp_formats[f];
-    if (f == HYP_F32) {
-        for (size_t i = 0; i < elems; i++) hyp_store_u32(out + 4 * i, hyp_f32_bits(random_float()));
-        return;
-    }
     random_bytes(out, elems / info->block_elems * info->block_bytes);
-    for (size_t b = 0; b < elems / info->block_elems; b++)
-        for (int half = 0; half < (f == HYP_Q4_1 ? 2 : 1); half++) {
-            float d = random_float() * (random_u32() % 8 ? 0.1f : 1e-7f);
-            if (f == HYP_BF16) hyp_store_u16(out + b * 2, (uint16_t)(hyp_f32_bits(d) >> 16));
-            else hyp_store_u16(out + b * info->block_bytes + 2 * half, hyp_f32_to_f16(d));
+    for (size_t b = 0; b < elems / info->block_elems; b++, out += info->block_bytes) {
+        hyp_block block;
+        if (f == HYP_F32) hyp_store_u32(out, hyp_f32_bits(random_float()));
+        else if (f == HYP_F16) hyp_store_u16(out, random_half());
+        else if (f == HYP_BF16) hyp_store_u16(out, hyp_f32_to_bf16(random_float()));
+        else {
+            info->split(&block, out);
+            block.d_bits = f == HYP_MXFP4 ? (uint16_t)(random_u32() % 16 ? 100 + random_u32() % 30 : random_u32() % 3) : random_half();
+            if (info->affine) block.m_bits = random_half();
+            info->join(out, &block);
         }
+    }
 }
 
 // Runs one product in a table from stored weights to output.
@@ -77,7 +82,7 @@ static float *product(const hyp_kernels *k, hyp_format f, const uint8_t *weights
     float *row = guarded(cols * sizeof *row), *want = malloc(cols * sizeof *want);
     for (uint32_t r = 0; r < rows; r += 3) {
         k->weights[f].unpack(row, packed + r / HYP_GROUP * group_bytes, r % HYP_GROUP, cols);
-        hyp_formats[f].dequantize(want, weights + r * row_bytes, cols);
+        hyp_dequantize(f, want, weights + r * row_bytes, cols);
         CHECK(same_floats(row, want, cols) && intact(row, cols * sizeof *row));
     }
     free(row), free(want), free(packed);
@@ -87,10 +92,10 @@ static float *product(const hyp_kernels *k, hyp_format f, const uint8_t *weights
 static bool products_agree(hyp_format f) {
     bool agree = true;
     for (int round = 0; round < 60 && agree; round++) {
-        uint32_t rows = 1 + random_u32() % (MAX_GROUPS * HYP_GROUP), tokens = 1 + random_u32() % MAX_TOKENS,
-                 groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
-        uint32_t cols = hyp_formats[f].block_elems == 1 ? 1 + random_u32() % 300 : 32 * (1 + random_u32() % 12);
-        if (round == 0) rows = 8, cols = hyp_formats[f].block_elems == 1 ? 1 : 32, tokens = 1;
+        uint32_t elems = hyp_formats[f].block_elems, rows = 1 + random_u32() % (MAX_GROUPS * HYP_GROUP),
+                 tokens = 1 + random_u32() % MAX_TOKENS, groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
+        uint32_t cols = elems == 1 ? 1 + random_u32() % 300 : elems * (1 + random_u32() % (elems == 32 ? 12 : 3));
+        if (round == 0) rows = HYP_GROUP, cols = elems, tokens = 1;
         size_t bytes = rows * hyp_format_row_bytes(f, cols), y_stride = groups * HYP_GROUP + (uint32_t)round % 3 * 8;
         uint8_t *weights = malloc(bytes + 1);
         float *x = malloc((size_t)cols * tokens * sizeof *x);
@@ -110,23 +115,24 @@ static void products(void) {
     for (int f = 0; f < HYP_FORMATS; f++) CHECK_MSG(products_agree((hyp_format)f), "%s", hyp_formats[f].name);
 }
 
-// Worst sums: every weight and activation at its extreme, where a saturating 16-bit step would show.
+// Worst sums: every code, scale and activation at an end of its range, where a saturating 16-bit step would show.
 static void extreme_products(void) {
-    enum { COLS = 256 };
+    enum { COLS = 256, TOKENS = 9 };
     for (int f = 0; f < HYP_FORMATS; f++) {
-        if (hyp_formats[f].block_elems == 1) continue;
-        uint8_t weights[HYP_GROUP * COLS / 32 * 34];
-        float x[5 * COLS];
-        for (int sign = 0; sign < 4; sign++) {
-            memset(weights, sign & 1 ? (f == HYP_Q8_0 ? 0x80 : 0xFF) : (f == HYP_Q8_0 ? 0x7F : 0x00), sizeof weights);
-            for (size_t b = 0; b < HYP_GROUP * COLS / 32; b++) {
-                hyp_store_u16(weights + b * hyp_formats[f].block_bytes, 0x3C00);
-                if (f == HYP_Q4_1) hyp_store_u16(weights + b * hyp_formats[f].block_bytes + 2, 0xFBFF); // the most negative half
-            }
-            for (int i = 0; i < 5 * COLS; i++) x[i] = sign & 2 ? -1 : 1;
-            float *a = product(&scalar, (hyp_format)f, weights, HYP_GROUP, COLS, x, 5, HYP_GROUP),
-                  *b = product(&tier, (hyp_format)f, weights, HYP_GROUP, COLS, x, 5, HYP_GROUP);
-            CHECK_MSG(same_floats(a, b, 5 * HYP_GROUP), "%s at its extremes", hyp_formats[f].name);
+        const hyp_format_info *info = &hyp_formats[f];
+        if (!info->split) continue;
+        static uint8_t weights[HYP_GROUP * COLS / 32 * 34];
+        static float x[TOKENS * COLS];
+        for (int sign = 0; sign < 8; sign++) {
+            hyp_block block = {.d_bits = f == HYP_MXFP4 ? 127 : 0x3C00, .m_bits = 0xFBFF}; // 1, and the most negative half
+            memset(block.code, sign & 1 ? info->top : 0, sizeof block.code);
+            memset(block.scale, sign & 4 ? info->scale_low : info->scale_high, sizeof block.scale);
+            memset(block.minimum, sign & 4 ? 0 : info->scale_high, sizeof block.minimum);
+            for (size_t b = 0; b < HYP_GROUP * COLS / info->block_elems; b++) info->join(weights + b * info->block_bytes, &block);
+            for (int i = 0; i < TOKENS * COLS; i++) x[i] = sign & 2 ? -1 : 1;
+            float *a = product(&scalar, (hyp_format)f, weights, HYP_GROUP, COLS, x, TOKENS, HYP_GROUP),
+                  *b = product(&tier, (hyp_format)f, weights, HYP_GROUP, COLS, x, TOKENS, HYP_GROUP);
+            CHECK_MSG(same_floats(a, b, TOKENS * HYP_GROUP), "%s at its extremes", info->name);
             free(a), free(b);
         }
     }
@@ -141,10 +147,10 @@ static void quantized_activations(void) {
         if (round % 10 == 5) x[random_u32() % cols] = NAN, x[random_u32() % cols] = INFINITY;
         uint8_t *a = guarded(hyp_act_bytes(&scalar, cols)), *b = guarded(hyp_act_bytes(&tier, cols));
         scalar.quantize(a, x, cols), tier.quantize(b, x, cols);
-        CHECK(memcmp(a, b, blocks * 8) == 0);
+        CHECK(memcmp(a, b, blocks * 12) == 0);
         for (uint32_t i = 0; i < cols; i++) {
-            int p = ((int8_t *)a + blocks * 8)[i],
-                q = tier.act_elem_bytes == 1 ? ((int8_t *)b + blocks * 8)[i] : (int16_t)hyp_load_u16(b + blocks * 8 + 2 * i);
+            int p = ((int8_t *)a + blocks * 12)[i],
+                q = tier.act_elem_bytes == 1 ? ((int8_t *)b + blocks * 12)[i] : (int16_t)hyp_load_u16(b + blocks * 12 + 2 * i);
             CHECK_MSG(p == q, "element %u: %d, %d", i, p, q);
         }
         free(a), free(b);
@@ -164,10 +170,12 @@ static void elementwise(void) {
         memcpy(a, x, n * 4), memcpy(b, x, n * 4);
         BOTH(scalar.add(a, w, n), tier.add(b, w, n), "add");
         memcpy(a, x, n * 4), memcpy(b, x, n * 4);
-        BOTH(scalar.softmax(a, n), tier.softmax(b, n), "softmax");
+        float sum_a, sum_b;
+        BOTH(sum_a = scalar.exps(a, n, 30), sum_b = tier.exps(b, n, 30), "exps");
+        CHECK(sum_a == sum_b);
         double sum = 0;
-        for (uint32_t i = 0; i < n; i++) sum += (double)a[i];
-        CHECK(fabs(sum - 1) < 1e-5);
+        for (uint32_t i = 0; i < n; i++) sum += exp((double)x[i] - 30);
+        CHECK(fabs((double)sum_a - sum) <= 1e-5 * sum + 1e-30);
         memcpy(a, x, n * 4), memcpy(b, x, n * 4);
         BOTH(scalar.softcap(a, n, 5), tier.softcap(b, n, 5), "softcap");
         if (n >= 2 && n / 2 * 2 <= n) {
@@ -181,24 +189,38 @@ static void elementwise(void) {
 
 static void caches(void) {
     for (int f = 0; f < HYP_KV_FORMATS; f++)
-        for (int round = 0; round < 200; round++) {
-            uint32_t n = f == HYP_KV_F16 ? 8 * (1 + random_u32() % 16) : 32 * (1 + random_u32() % 4), count = 1 + random_u32() % 70;
-            size_t stride = hyp_kv_bytes((hyp_kv_format)f, n);
-            float q[128], row[128], *a = guarded(128 * 4), *b = guarded(128 * 4);
-            uint8_t *ka = guarded(stride * count), *kb = guarded(stride * count);
-            fill(q, n, 2);
-            for (uint32_t i = 0; i < count; i++) {
+        for (int round = 0; round < 120; round++) {
+            uint32_t n = f == HYP_KV_F16 ? 2 * (1 + random_u32() % 64) : 32 * (1 + random_u32() % 4),
+                     keys = 1 + random_u32() % HYP_KV_BLOCK, tokens = 1 + random_u32() % 12, qs = n + random_u32() % 5,
+                     width = (n + HYP_GROUP - 1) / HYP_GROUP * HYP_GROUP;
+            size_t bytes = hyp_kv_block_bytes((hyp_kv_format)f, n), scores = tokens * HYP_KV_BLOCK * 4, mixed = tokens * width * 4;
+            float *q = malloc(tokens * qs * 4), row[128], *a = guarded(scores), *b = guarded(scores), *c = guarded(mixed),
+                  *d = guarded(mixed);
+            uint8_t *ka = guarded(bytes), *kb = guarded(bytes), *va = guarded(bytes), *vb = guarded(bytes);
+            memset(ka, 0, bytes), memset(kb, 0, bytes), memset(va, 0, bytes), memset(vb, 0, bytes);
+            fill(q, tokens * qs, 2);
+            for (uint32_t i = 0; i < keys; i++) {
                 fill(row, n, 3);
-                scalar.kv[f].store(ka + i * stride, row, n), tier.kv[f].store(kb + i * stride, row, n);
+                scalar.kv[f].store_key(ka, i, row, n), tier.kv[f].store_key(kb, i, row, n);
+                scalar.kv[f].store_value(va, i, row, n), tier.kv[f].store_value(vb, i, row, n);
             }
-            CHECK(memcmp(ka, kb, stride * count + CANARY) == 0);
-            scalar.kv[f].scores(a, q, ka, stride, count, n, 0.125f), tier.kv[f].scores(b, q, ka, stride, count, n, 0.125f);
-            CHECK_MSG(same_floats(a, b, count) && intact(b, 128 * 4), "scores of %u keys of %u", count, n);
-            float p[70];
-            fill(p, count, 1);
-            scalar.kv[f].mix(a, p, ka, stride, count, n), tier.kv[f].mix(b, p, ka, stride, count, n);
-            CHECK_MSG(same_floats(a, b, n) && intact(b, 128 * 4), "mixture of %u values of %u", count, n);
-            free(a), free(b), free(ka), free(kb);
+            CHECK(memcmp(ka, kb, bytes + CANARY) == 0 && memcmp(va, vb, bytes + CANARY) == 0 && intact(ka, bytes) && intact(va, bytes));
+            scalar.kv[f].scores(a, HYP_KV_BLOCK, q, qs, tokens, ka, keys, n, 0.125f);
+            tier.kv[f].scores(b, HYP_KV_BLOCK, q, qs, tokens, ka, keys, n, 0.125f);
+            double want = 0; // the last key, which is still in `row`
+            for (uint32_t i = 0; i < n; i++) want += (double)q[i] * (double)row[i] / 8;
+            CHECK_MSG(fabs((double)a[keys - 1] - want) < (f == HYP_KV_F16 ? 0.05 : 0.3), "%g, not %g", (double)a[keys - 1], want);
+            for (uint32_t t = 0; t < tokens; t++)
+                CHECK_MSG(same_floats(a + t * HYP_KV_BLOCK, b + t * HYP_KV_BLOCK, keys), "scores of %u keys of %u", keys, n);
+            CHECK(intact(b, scores));
+            for (uint32_t t = 0; t < tokens; t++)
+                for (uint32_t j = 0; j < HYP_KV_BLOCK; j++) a[t * HYP_KV_BLOCK + j] = j < keys ? random_float() : NAN;
+            scalar.kv[f].mix(c, width, a, HYP_KV_BLOCK, tokens, va, keys, n),
+                tier.kv[f].mix(d, width, a, HYP_KV_BLOCK, tokens, va, keys, n);
+            for (uint32_t t = 0; t < tokens; t++)
+                CHECK_MSG(same_floats(c + t * width, d + t * width, n), "mixture of %u values of %u for %u", keys, n, tokens);
+            CHECK(intact(d, mixed));
+            free(q), free(a), free(b), free(c), free(d), free(ka), free(kb), free(va), free(vb);
         }
 }
 
@@ -216,35 +238,72 @@ static void a_wrong_kernel_is_caught(void) {
     CHECK(caught);
 }
 
-// A block's error stays within half a step of its format.
+// Root of the mean squared error, in units of the values' spread, of normal deviates. The bounds are a few percent above what the
+// quantizers reach; the second column is what a plain rounding to the largest value gives, where that is a known one.
 static void quantizers(void) {
-    for (int round = 0; round < 2000; round++) {
-        float x[32], back[32], top = 0;
-        uint8_t block[34];
-        fill(x, 32, 1);
-        for (int i = 0; i < 32; i++) top = fmaxf(top, fabsf(x[i]));
-        hyp_formats[HYP_Q8_0].quantize(block, x, 32), hyp_formats[HYP_Q8_0].dequantize(back, block, 32);
-        for (int i = 0; i < 32; i++) CHECK(fabsf(back[i] - x[i]) <= top / 127 * 0.56f);
-        hyp_formats[HYP_Q4_0].quantize(block, x, 32), hyp_formats[HYP_Q4_0].dequantize(back, block, 32);
-        for (int i = 0; i < 32; i++) CHECK(fabsf(back[i] - x[i]) <= top / 8 * 1.01f); // the far end of the range clips by up to a step
+    static const struct {
+        hyp_format format;
+        double bound;
+    } cases[] = {{HYP_Q8_0, 0.0075}, {HYP_Q4_0, 0.09},  {HYP_Q4_1, 0.08},  {HYP_Q5_0, 0.045}, {HYP_Q5_1, 0.04},
+                 {HYP_IQ4_NL, 0.08}, {HYP_MXFP4, 0.12}, {HYP_Q2_K, 0.28},  {HYP_Q3_K, 0.16},  {HYP_Q4_K, 0.08},
+                 {HYP_Q5_K, 0.042},  {HYP_Q6_K, 0.022}, {HYP_IQ4_XS, 0.08}};
+    enum { N = 256 * 40 };
+    static float x[N], back[N], w[N];
+    static uint8_t stored[N * 2];
+    for (int i = 0; i < N; i++) {
+        x[i] = 0;
+        for (int k = 0; k < 12; k++) x[i] += random_float() / 2; // of variance 1
+        w[i] = i % 8 ? 0.01f : 1;
     }
-    float zeros[32] = {0}, back[32];
-    uint8_t block[34];
-    hyp_formats[HYP_Q4_0].quantize(block, zeros, 32), hyp_formats[HYP_Q4_0].dequantize(back, block, 32);
-    CHECK(memcmp(back, zeros, sizeof zeros) == 0 || back[0] == 0);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        double plain = 0, counted = 0, counted_plain = 0;
+        hyp_quantize(cases[c].format, stored, x, N, NULL), hyp_dequantize(cases[c].format, back, stored, N);
+        for (int i = 0; i < N; i++)
+            plain += pow((double)back[i] - (double)x[i], 2), counted_plain += (double)w[i] * pow((double)back[i] - (double)x[i], 2);
+        hyp_quantize(cases[c].format, stored, x, N, w), hyp_dequantize(cases[c].format, back, stored, N);
+        for (int i = 0; i < N; i++) counted += (double)w[i] * pow((double)back[i] - (double)x[i], 2);
+        const char *name = hyp_formats[cases[c].format].name;
+        CHECK_MSG(sqrt(plain / N) < cases[c].bound, "%s: %g", name, sqrt(plain / N));
+        if (cases[c].format != HYP_Q8_0)
+            CHECK_MSG(counted < counted_plain * 0.97, "%s by importance: %g, not below %g", name, counted, counted_plain);
+    }
+    // what a block holds comes back from its parts
+    for (int f = 0; f < HYP_FORMATS; f++)
+        for (int round = 0; round < 50 && hyp_formats[f].split; round++) {
+            hyp_block block;
+            random_bytes(stored, 512);
+            memset(&block, 0xEE, sizeof block);
+            hyp_formats[f].split(&block, stored), hyp_formats[f].join(stored + 512, &block);
+            CHECK_MSG(memcmp(stored, stored + 512, hyp_formats[f].block_bytes) == 0, "%s", hyp_formats[f].name);
+        }
+    for (int f = 0; f < HYP_FORMATS; f++) { // nothing but zeros; and what no number is
+        memset(x, 0, 256 * 4);
+        hyp_quantize((hyp_format)f, stored, x, 256, NULL), hyp_dequantize((hyp_format)f, back, stored, 256);
+        for (int i = 0; i < 256; i++) CHECK(back[i] == 0);
+        if (!hyp_formats[f].split) continue;
+        x[3] = NAN, x[40] = INFINITY, x[41] = -INFINITY, x[200] = 3e38f, x[201] = 1e-40f;
+        hyp_quantize((hyp_format)f, stored, x, 256, NULL), hyp_dequantize((hyp_format)f, back, stored, 256);
+        for (int i = 0; i < 256; i++)
+            CHECK_MSG(isfinite(back[i]), "%s gives %g for %g", hyp_formats[f].name, (double)back[i], (double)x[i]);
+    }
+}
+
+static void names(void) {
     CHECK(hyp_format_named("q4_0") == HYP_Q4_0 && hyp_format_named("Q8_0") == HYP_Q8_0 && hyp_format_named("q4") == HYP_FORMATS &&
           hyp_format_named("") == HYP_FORMATS);
-    CHECK(hyp_format_of(12) == HYP_FORMATS && strcmp(hyp_format_name(12), "Q4_K") == 0 && !hyp_format_name(4) && !hyp_format_name(1000));
+    CHECK(hyp_format_of(12) == HYP_Q4_K && hyp_format_of(16) == HYP_FORMATS && strcmp(hyp_format_name(16), "IQ2_XXS") == 0 &&
+          !hyp_format_name(4) && !hyp_format_name(1000));
 }
 
 int main(void) {
     hyp_kernels_scalar(&scalar);
     RUN(quantizers);
-    for (uint32_t bit = 0; bit < 8; bit++) { // each tier the machine has, then all together
-        uint32_t mask = bit == 7 ? UINT32_MAX : 1u << bit;
+    RUN(names);
+    for (uint32_t bit = 0; bit <= HYP_ISA_BITS; bit++) { // each tier the machine has, then the best
+        uint32_t mask = bit == HYP_ISA_BITS ? UINT32_MAX : 1u << bit;
         hyp_kernels_scalar(&tier);
         uint32_t used = hyp_port_kernels(&tier, mask);
-        if (!used && bit != 7) continue;
+        if (!used && bit != HYP_ISA_BITS) continue;
         RUN(products);
         RUN(extreme_products);
         RUN(quantized_activations);

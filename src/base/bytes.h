@@ -64,6 +64,14 @@ static inline uint16_t hyp_f32_to_f16(float f) {
 }
 
 static inline float hyp_bf16_to_f32(uint16_t h) { return hyp_bits_f32((uint32_t)h << 16); }
+// Rounds to nearest even; NaN stays quiet NaN.
+static inline uint16_t hyp_f32_to_bf16(float f) {
+    uint32_t bits = hyp_f32_bits(f);
+    if ((bits & 0x7FFFFFFF) > 0x7F800000) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+// 2^(e - 128): half the scale that an E8M0 exponent stands for.
+static inline float hyp_e8m0_half(uint8_t e) { return hyp_bits_f32(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23); }
 
 static inline size_t hyp_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 static inline uint32_t hyp_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }

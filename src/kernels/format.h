@@ -1,22 +1,67 @@
 // Block formats of stored tensors, by their GGUF type number.
+//
+// Every format but the three of floats is one scheme: an element is a small unsigned code, its level an integer made of the code, and
+//   value = d * scale * level + m * minimum
+// with d and m floats of the stored block, scale and minimum small integers of each 16 elements (both 1 in the simple formats).
 #ifndef HYP_KERNELS_FORMAT_H
 #define HYP_KERNELS_FORMAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum hyp_format { HYP_F32, HYP_F16, HYP_BF16, HYP_Q8_0, HYP_Q4_0, HYP_Q4_1, HYP_FORMATS } hyp_format;
+typedef enum hyp_format {
+    HYP_F32,
+    HYP_F16,
+    HYP_BF16,
+    HYP_Q8_0,
+    HYP_Q4_0,
+    HYP_Q4_1,
+    HYP_Q5_0,
+    HYP_Q5_1,
+    HYP_IQ4_NL,
+    HYP_MXFP4,
+    HYP_Q2_K,
+    HYP_Q3_K,
+    HYP_Q4_K,
+    HYP_Q5_K,
+    HYP_Q6_K,
+    HYP_IQ4_XS,
+    HYP_FORMATS
+} hyp_format;
+
+enum { HYP_BLOCK = 32, HYP_SUPER = 256 }; // elements per block, and per super-block of the K and XS formats
+
+// A stored block taken apart.
+typedef struct hyp_block {
+    float d, m;
+    uint16_t d_bits, m_bits; // d and -m as stored halves (MXFP4: d_bits is the exponent byte; Q4_1, Q5_1: m_bits is m)
+    int8_t scale[HYP_SUPER / 16];
+    uint8_t minimum[HYP_SUPER / 16];
+    uint8_t code[HYP_SUPER];
+} hyp_block;
 
 typedef struct hyp_format_info {
     const char *name;     // as the field writes it: "Q4_0"
     uint32_t gguf;        // the file's type number
     uint16_t block_elems; // elements that share a scale; a row is a whole number of blocks
     uint16_t block_bytes;
-    void (*dequantize)(float *dst, const void *src, uint32_t count); // `count` elements, whole blocks
-    void (*quantize)(void *dst, const float *src, uint32_t count);   // NULL: only read
+    uint8_t top;                                            // largest code
+    uint8_t offset;                                         // level = code - offset ...
+    const int8_t *table;                                    // ... or table[code]
+    bool affine;                                            // has a minimum
+    uint8_t sub;                                            // elements that share a scale: 16 or 32
+    int8_t scale_low, scale_high;                           // the integer scales' range; 0, 0: there are none
+    void (*split)(hyp_block *block, const uint8_t *stored); // NULL, both: a format of floats
+    void (*join)(uint8_t *stored, const hyp_block *block);
 } hyp_format_info;
 
 extern const hyp_format_info hyp_formats[HYP_FORMATS];
+
+// `count` elements, whole blocks, as floats.
+void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t count);
+// The reverse (quantize.c). `importance` is what each element's squared error counts for; NULL: all alike. NaN becomes 0 in blocks.
+void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count, const float *importance);
 
 // The format of a GGUF type number, or HYP_FORMATS when the core can not compute with it.
 hyp_format hyp_format_of(uint32_t gguf_type);
@@ -25,6 +70,8 @@ const char *hyp_format_name(uint32_t gguf_type);
 // The format of that name, any case, or HYP_FORMATS.
 hyp_format hyp_format_named(const char *name);
 
+static inline int hyp_level(const hyp_format_info *f, uint8_t code) { return f->table ? f->table[code] : code - f->offset; }
+static inline bool hyp_format_is_float(hyp_format f) { return f <= HYP_BF16; }
 static inline size_t hyp_format_row_bytes(hyp_format format, uint64_t cols) {
     return (size_t)(cols / hyp_formats[format].block_elems * hyp_formats[format].block_bytes);
 }

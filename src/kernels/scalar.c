@@ -1,5 +1,5 @@
 // The scalar reference of every slot: what the other tiers are tested against, bit for bit. Written to be read.
-#include "kernels.h"
+#include "cache.h"
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"
@@ -13,23 +13,8 @@ static void pack_rows(void *dst, const void *src, uint32_t rows, size_t row_byte
 // Eight partial sums folded in the order that kernels.h states.
 static float fold(const float s[8]) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
 
-#define FORMAT(name, format)                                                                                                               \
-    static void pack_##name(void *dst, const void *src, uint32_t rows, uint32_t cols) {                                                    \
-        pack_rows(dst, src, rows, hyp_format_row_bytes(format, cols));                                                                     \
-    }                                                                                                                                      \
-    static void unpack_##name(float *dst, const void *group, uint32_t row, uint32_t cols) {                                                \
-        hyp_formats[format].dequantize(dst, (const uint8_t *)group + row * hyp_format_row_bytes(format, cols), cols);                      \
-    }
-FORMAT(f32, HYP_F32)
-FORMAT(f16, HYP_F16)
-FORMAT(bf16, HYP_BF16)
-FORMAT(q8_0, HYP_Q8_0)
-FORMAT(q4_0, HYP_Q4_0)
-FORMAT(q4_1, HYP_Q4_1)
-#undef FORMAT
-
 // Products with float activations: element c of every row at once, ascending c.
-static void matmul_float(float *y, size_t y_stride, const void *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride,
+static void matmul_float(float *y, size_t y_stride, const uint8_t *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride,
                          uint32_t tokens, hyp_format format) {
     size_t row_bytes = hyp_format_row_bytes(format, cols), elem = hyp_formats[format].block_bytes;
     for (uint32_t t = 0; t < tokens; t++) {
@@ -37,7 +22,7 @@ static void matmul_float(float *y, size_t y_stride, const void *w, uint32_t rows
         for (uint32_t r = 0; r < rows; r++) {
             float sum = 0, weight;
             for (uint32_t c = 0; c < cols; c++) {
-                hyp_formats[format].dequantize(&weight, (const uint8_t *)w + r * row_bytes + c * elem, 1);
+                hyp_dequantize(format, &weight, w + r * row_bytes + c * elem, 1);
                 sum += weight * in[c];
             }
             y[t * y_stride + r] = sum;
@@ -45,61 +30,62 @@ static void matmul_float(float *y, size_t y_stride, const void *w, uint32_t rows
     }
 }
 
-static void matmul_f32(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
-    matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_F32);
-}
-static void matmul_f16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
-    matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_F16);
-}
-static void matmul_bf16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
-    matmul_float(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_BF16);
+// A block of 32 columns of a stored (super-)block: its term as kernels.h states it.
+static float term(const hyp_format_info *f, const hyp_block *w, uint32_t k, float scale, const int32_t *total, const int8_t *q) {
+    int32_t sum[2] = {0, 0};
+    for (uint32_t i = 0; i < HYP_BLOCK; i++) sum[i / 16] += hyp_level(f, w->code[k * HYP_BLOCK + i]) * q[i];
+    const int8_t *s = w->scale + 2 * k;
+    float term =
+        f->sub == 16 ? (w->d * scale) * (float)(s[0] * sum[0] + s[1] * sum[1]) : ((w->d * (float)s[0]) * scale) * (float)(sum[0] + sum[1]);
+    if (!f->affine) return term;
+    if (f->sub == 32) return term + (w->m * (float)w->minimum[2 * k]) * (scale * (float)(total[0] + total[1]));
+    term += (w->m * (float)w->minimum[2 * k]) * (scale * (float)total[0]);
+    return term + (w->m * (float)w->minimum[2 * k + 1]) * (scale * (float)total[1]);
 }
 
-// Products with 8-bit activations: an exact integer sum per block, then one float term per block.
-//   Q8_0, Q4_0: (d_w * d_x) * isum          Q4_1: (d_w * d_x) * isum + (m_w * d_x) * sum(q_x), the two added before the accumulator
-static void matmul_blocks(float *y, size_t y_stride, const void *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride,
+// Products with 8-bit activations.
+static void matmul_blocks(float *y, size_t y_stride, const uint8_t *w, uint32_t rows, uint32_t cols, const void *x, size_t x_stride,
                           uint32_t tokens, hyp_format format) {
-    uint32_t blocks = cols / HYP_BLOCK, block_bytes = hyp_formats[format].block_bytes;
-    for (uint32_t t = 0; t < tokens; t++) {
-        const float *scale = (const float *)((const uint8_t *)x + t * x_stride);
-        const int32_t *total = (const int32_t *)(scale + blocks);
-        const int8_t *q = (const int8_t *)(total + blocks);
-        for (uint32_t r = 0; r < rows; r++) {
-            float sum = 0;
-            for (uint32_t b = 0; b < blocks; b++) {
-                const uint8_t *block = (const uint8_t *)w + ((size_t)r * blocks + b) * block_bytes;
-                float d = hyp_f16_to_f32(hyp_load_u16(block)) * scale[b];
-                int32_t isum = 0;
-                if (format == HYP_Q8_0) {
-                    for (uint32_t i = 0; i < 32; i++) isum += (int8_t)block[2 + i] * q[b * 32 + i];
-                    sum += d * (float)isum;
-                    continue;
-                }
-                const uint8_t *nibbles = block + (format == HYP_Q4_1 ? 4 : 2);
-                for (uint32_t i = 0; i < 16; i++) isum += (nibbles[i] & 15) * q[b * 32 + i] + (nibbles[i] >> 4) * q[b * 32 + 16 + i];
-                if (format == HYP_Q4_0) sum += d * (float)(isum - 8 * total[b]);
-                else sum += d * (float)isum + (hyp_f16_to_f32(hyp_load_u16(block + 2)) * scale[b]) * (float)total[b];
+    const hyp_format_info *f = &hyp_formats[format];
+    uint32_t blocks = cols / HYP_BLOCK, inside = f->block_elems / HYP_BLOCK;
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t t = 0; t < tokens; t++) y[t * y_stride + r] = 0;
+        for (uint32_t b = 0; b < blocks; b += inside, w += f->block_bytes) {
+            hyp_block block;
+            f->split(&block, w);
+            for (uint32_t t = 0; t < tokens; t++) {
+                const float *scale = (const float *)((const uint8_t *)x + t * x_stride);
+                const int32_t *total = (const int32_t *)(scale + blocks);
+                const int8_t *q = (const int8_t *)(total + 2 * (size_t)blocks);
+                for (uint32_t k = 0; k < inside; k++)
+                    y[t * y_stride + r] += term(f, &block, k, scale[b + k], total + 2 * (b + k), q + (b + k) * HYP_BLOCK);
             }
-            y[t * y_stride + r] = sum;
         }
     }
 }
 
-static void matmul_q8_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
-    matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q8_0);
-}
-static void matmul_q4_0(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
-    matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q4_0);
-}
-static void matmul_q4_1(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
-    matmul_blocks(y, ys, w, groups * HYP_GROUP, cols, x, xs, tokens, HYP_Q4_1);
-}
+#define FORMATS(X)                                                                                                                         \
+    X(F32) X(F16) X(BF16) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+#define SLOTS(F)                                                                                                                           \
+    static void pack_##F(void *dst, const void *src, uint32_t rows, uint32_t cols) {                                                       \
+        pack_rows(dst, src, rows, hyp_format_row_bytes(HYP_##F, cols));                                                                    \
+    }                                                                                                                                      \
+    static void unpack_##F(float *dst, const void *group, uint32_t row, uint32_t cols) {                                                   \
+        hyp_dequantize(HYP_##F, dst, (const uint8_t *)group + row * hyp_format_row_bytes(HYP_##F, cols), cols);                            \
+    }                                                                                                                                      \
+    static void matmul_##F(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,                   \
+                           uint32_t tokens) {                                                                                              \
+        for (uint32_t g = 0; g < groups; g++)                                                                                              \
+            (hyp_format_is_float(HYP_##F) ? matmul_float : matmul_blocks)(                                                                 \
+                y + g * HYP_GROUP, ys, (const uint8_t *)w + g * hyp_group_bytes(HYP_##F, cols), HYP_GROUP, cols, x, xs, tokens, HYP_##F);  \
+    }
+FORMATS(SLOTS)
 
 static void quantize(void *dst, const float *x, uint32_t cols) {
     uint32_t blocks = cols / HYP_BLOCK;
     float *scale = dst;
     int32_t *total = (int32_t *)(scale + blocks);
-    int8_t *q = (int8_t *)(total + blocks);
+    int8_t *q = (int8_t *)(total + 2 * (size_t)blocks);
     for (uint32_t b = 0; b < blocks; b++) {
         float top = 0;
         for (uint32_t i = 0; i < 32; i++) {
@@ -107,14 +93,13 @@ static void quantize(void *dst, const float *x, uint32_t cols) {
             top = a > top ? a : top;
         }
         float d = top / 127, inverse = d > 0 ? 1 / d : 0;
-        int32_t sum = 0;
+        total[2 * b] = total[2 * b + 1] = 0;
         for (uint32_t i = 0; i < 32; i++) {
             int v = hyp_round_within(x[b * 32 + i] * inverse, -127, 127, 0); // a subnormal maximum can round past the end
             q[b * 32 + i] = (int8_t)v;
-            sum += v;
+            total[2 * b + i / 16] += v;
         }
         scale[b] = d;
-        total[b] = sum;
     }
 }
 
@@ -141,12 +126,10 @@ static void gelu_mul(float *y, const float *gate, const float *up, uint32_t n) {
     }
 }
 
-static void softmax(float *x, uint32_t n) {
-    float top = x[0], s[8] = {0};
-    for (uint32_t i = 1; i < n; i++) top = x[i] > top ? x[i] : top;
+static float exps(float *x, uint32_t n, float top) {
+    float s[8] = {0};
     for (uint32_t i = 0; i < n; i++) s[i % 8] += x[i] = hyp_expf(x[i] - top);
-    float inverse = 1.0f / fold(s);
-    for (uint32_t i = 0; i < n; i++) x[i] *= inverse;
+    return fold(s);
 }
 
 static void softcap(float *x, uint32_t n, float cap) {
@@ -162,61 +145,67 @@ static void rope(float *x, const float *cs, uint32_t half, bool neox) {
     }
 }
 
-static void store_f16(void *dst, const float *x, uint32_t n) { hyp_formats[HYP_F16].quantize(dst, x, n); }
-static void store_q8(void *dst, const float *x, uint32_t n) { hyp_formats[HYP_Q8_0].quantize(dst, x, n); }
-
-static float element(const void *row, uint32_t i, hyp_kv_format f) {
-    if (f == HYP_KV_F16) return hyp_f16_to_f32(hyp_load_u16((const uint8_t *)row + 2 * i));
-    const uint8_t *block = (const uint8_t *)row + i / 32 * 34;
-    return hyp_f16_to_f32(hyp_load_u16(block)) * (float)(int8_t)block[2 + i % 32];
+static float key(const void *block, uint32_t at, uint32_t i, uint32_t n) {
+    return hyp_f16_to_f32(hyp_load_u16((const uint8_t *)block + hyp_key_place(HYP_KV_F16, at, i, n)));
 }
-
-static void scores(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale, hyp_kv_format f) {
-    for (uint32_t j = 0; j < count; j++) {
-        float s[8] = {0};
-        for (uint32_t i = 0; i < n; i++) s[i % 8] += q[i] * element((const uint8_t *)k + j * stride, i, f);
-        out[j] = fold(s) * scale;
-    }
+static void scores_f16(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
+                       float scale) {
+    for (uint32_t t = 0; t < tokens; t++)
+        for (uint32_t j = 0; j < hyp_round_up(keys, HYP_GROUP); j++) {
+            float sum = 0;
+            for (uint32_t i = 0; i < n; i++) sum += q[t * qs + i] * key(block, j, i, n);
+            y[t * ys + j] = sum * scale;
+        }
 }
-
-static void mix(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n, hyp_kv_format f) {
-    for (uint32_t i = 0; i < n; i++) {
-        float sum = 0;
-        for (uint32_t j = 0; j < count; j++) sum += p[j] * element((const uint8_t *)v + j * stride, i, f);
-        y[i] = sum;
-    }
+static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
+                      float scale) {
+    const uint8_t *in = block;
+    for (uint32_t t = 0; t < tokens; t++)
+        for (uint32_t j = 0; j < hyp_round_up(keys, HYP_GROUP); j++) {
+            float sum = 0;
+            for (uint32_t b = 0; b < n; b += 32) {
+                float part = 0;
+                for (uint32_t i = b; i < b + 32; i++) part += q[t * qs + i] * (float)(int8_t)in[hyp_key_place(HYP_KV_Q8_0, j, i, n)];
+                sum += hyp_f16_to_f32(hyp_load_u16(in + hyp_key_scale(j, b, n))) * part;
+            }
+            y[t * ys + j] = sum * scale;
+        }
 }
-
-static void scores_f16(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) {
-    scores(out, q, k, stride, count, n, scale, HYP_KV_F16);
+static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
+    for (uint32_t t = 0; t < tokens; t++)
+        for (uint32_t i = 0; i < hyp_round_up(n, HYP_GROUP); i++) {
+            float sum = 0;
+            for (uint32_t j = 0; j < keys; j++)
+                sum += p[t * ps + j] * hyp_f16_to_f32(hyp_load_u16((const uint8_t *)block + hyp_value_place(HYP_KV_F16, j, i)));
+            y[t * ys + i] = sum;
+        }
 }
-static void scores_q8(float *out, const float *q, const void *k, size_t stride, uint32_t count, uint32_t n, float scale) {
-    scores(out, q, k, stride, count, n, scale, HYP_KV_Q8_0);
-}
-static void mix_f16(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) {
-    mix(y, p, v, stride, count, n, HYP_KV_F16);
-}
-static void mix_q8(float *y, const float *p, const void *v, size_t stride, uint32_t count, uint32_t n) {
-    mix(y, p, v, stride, count, n, HYP_KV_Q8_0);
+static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
+    const uint8_t *in = block;
+    for (uint32_t t = 0; t < tokens; t++)
+        for (uint32_t i = 0; i < n; i++) {
+            float sum = 0;
+            for (uint32_t j = 0; j < keys; j++)
+                sum += p[t * ps + j] * hyp_f16_to_f32(hyp_load_u16(in + hyp_value_scale(j, i))) *
+                       (float)(int8_t)in[hyp_value_place(HYP_KV_Q8_0, j, i)];
+            y[t * ys + i] = sum;
+        }
 }
 
 void hyp_kernels_scalar(hyp_kernels *table) {
+#define FILL(F) [HYP_##F] = {pack_##F, unpack_##F, matmul_##F},
     *table = (hyp_kernels){
-        .weights = {[HYP_F32] = {pack_f32, unpack_f32, matmul_f32},
-                    [HYP_F16] = {pack_f16, unpack_f16, matmul_f16},
-                    [HYP_BF16] = {pack_bf16, unpack_bf16, matmul_bf16},
-                    [HYP_Q8_0] = {pack_q8_0, unpack_q8_0, matmul_q8_0},
-                    [HYP_Q4_0] = {pack_q4_0, unpack_q4_0, matmul_q4_0},
-                    [HYP_Q4_1] = {pack_q4_1, unpack_q4_1, matmul_q4_1}},
+        .weights = {FORMATS(FILL)},
         .quantize = quantize,
         .act_elem_bytes = 1,
         .rms_norm = rms_norm,
         .add = add,
         .silu_mul = silu_mul,
         .gelu_mul = gelu_mul,
-        .softmax = softmax,
+        .exps = exps,
         .softcap = softcap,
         .rope = rope,
-        .kv = {[HYP_KV_F16] = {store_f16, scores_f16, mix_f16}, [HYP_KV_Q8_0] = {store_q8, scores_q8, mix_q8}},
+        .kv = {[HYP_KV_F16] = {.scores = scores_f16, .mix = mix_f16}, [HYP_KV_Q8_0] = {.scores = scores_q8, .mix = mix_q8}},
     };
+    hyp_cache_stores(table);
 }

@@ -67,8 +67,8 @@ static hyp_status put_tensor(writer *w, const hyp_gguf *gguf, const hyp_gguf_ten
             put(w, in, bytes);
             continue;
         }
-        from->dequantize(floats, in, n);
-        info->quantize(out, floats, n);
+        hyp_dequantize(t->format, floats, in, n);
+        hyp_quantize(to, out, floats, n, NULL);
         put(w, out, (size_t)n / info->block_elems * info->block_bytes);
     }
     pad(w);

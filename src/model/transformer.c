@@ -354,7 +354,7 @@ static hyp_status read_weights(loader *l, hyp_progress progress) {
         const job *j = &l->jobs[i];
         if (j->matrix) status = read_matrix(l, j->matrix, &done, total, progress);
         else if (!(status = hyp_gguf_read(l->gguf, j->tensor, 0, row, (size_t)j->tensor->bytes)))
-            hyp_formats[j->tensor->format].dequantize(j->vector, row, (uint32_t)j->tensor->dim[0]);
+            hyp_dequantize(j->tensor->format, j->vector, row, (uint32_t)j->tensor->dim[0]);
     }
     hyp_budget_unmap(l->arena->budget, row, row_bytes);
     return status;

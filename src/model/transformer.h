@@ -80,13 +80,14 @@ typedef struct hyp_state {
     uint32_t past;           // tokens in the cache
     uint32_t last;           // tokens of the last step, whose final hidden rows are in slot H
     hyp_kv_format kv;
-    uint8_t *keys, *values; // (layers, kv_heads, context, head)
+    uint8_t *keys, *values; // (layers, kv_heads, blocks of HYP_KV_BLOCK positions)
     float *slots[HYP_SLOT_COUNT];
     size_t slot_stride[HYP_SLOT_COUNT]; // floats
     uint8_t *acts;                      // quantized rows of a step
     float *angles[2];                   // (batch, rope_dims / 2, cosine and sine): everywhere, windowed
     double *frequencies[2];
-    float *scores, *logits;
+    float *rows; // of attention: scores of a block, what is mixed, a block's part of it, maximum and sum
+    float *logits;
     uint64_t op_ns[HYP_OP_KINDS]; // time spent, when `profile` is set
     bool profile;
 } hyp_state;

@@ -72,10 +72,11 @@ uint64_t hyp_engine_next_ns(const hyp_engine *engine) {
 }
 
 const char *hyp_engine_kernels(const hyp_engine *engine) {
-    return engine->isa & HYP_ISA_AVX2      ? "avx2"
-           : engine->isa & HYP_ISA_RELAXED ? "relaxed-simd"
-           : engine->isa & HYP_ISA_SIMD128 ? "simd128"
-                                           : "scalar";
+    static const char *const names[HYP_ISA_BITS] = {"simd128",  "relaxed-simd", "sse2", "ssse3",       "avx2",
+                                                    "avx-vnni", "avx-512",      "neon", "neon-dotprod"};
+    for (uint32_t bit = HYP_ISA_BITS; bit-- > 0;)
+        if (engine->isa >> bit & 1) return names[bit];
+    return "scalar";
 }
 
 hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_model_config *config, hyp_model **out) {

@@ -74,7 +74,7 @@ hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uin
 
 hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char *name, const hyp_sink *sink) {
     hyp_format format = hyp_format_named(name);
-    if (format == HYP_FORMATS || !hyp_formats[format].quantize)
+    if (format == HYP_FORMATS)
         return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "'%.40s' is no format that can be written (Q4_0, Q8_0, F16 and F32 are)", name);
     hyp_gguf *gguf = hyp_budget_map(&engine->budget, sizeof *gguf);
     if (!gguf) return hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to read the file");

@@ -1,0 +1,29 @@
+// NEON with the dot product extension of ARMv8.2.
+#include "kernels_native.h"
+
+#ifdef __aarch64__
+#include <arm_neon.h>
+
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+
+#define VECTOR 16
+#define LANE 8
+#include "../src/kernels/lanes.h"
+
+enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 4 };
+
+ALWAYS_INLINE vf halves(const void *p) {
+    float16x4_t h;
+    memcpy(&h, p, 8);
+    return (vf)vcvt_f32_f16(h);
+}
+ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)u, (int8x16_t)x); }
+ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
+ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)code); }
+
+#include "../src/kernels/products.h"
+
+void hyp_kernels_dotprod(hyp_kernels *table) { fill_table(table); }
+
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,349 @@
+// Products of weights and of the cache, in the vectors of lanes.h, for a tier's source file to include. Sums keep the order that
+// kernels.h states, so their bits are those of the scalar reference.
+#ifndef HYP_KERNELS_PRODUCTS_H
+#define HYP_KERNELS_PRODUCTS_H
+
+#include "cache.h"
+#include "lanes.h"
+#include "vector.h"
+
+#if LANE == 8
+typedef int8_t act_elem;
+#else
+typedef int16_t act_elem;
+#endif
+
+// A loop over registers: it must not be left as one.
+#define EACH(i, n) _Pragma("clang loop unroll(full)") for (uint32_t i = 0; i < (n); i++)
+
+// Where 16 registers must do, the words of a block stay a loop: a compiler of wasm given all of its steps at once spills the sums.
+#ifdef ROLLED
+#define UNROLL_WORDS _Pragma("clang loop unroll(disable)")
+#else
+#define UNROLL_WORDS _Pragma("clang loop unroll(full)")
+#endif
+
+enum { STEPS = LANE == 8 ? 8 : 16, MOST_TOKENS = 8 };
+
+typedef struct act_row {
+    const float *scale;
+    const int32_t *total;
+    const act_elem *q;
+} act_row;
+
+ALWAYS_INLINE act_row act_at(const void *x, size_t stride, uint32_t t, uint32_t blocks) {
+    const float *scale = (const float *)((const uint8_t *)x + t * stride);
+    return (act_row){scale, (const int32_t *)(scale + blocks), (const act_elem *)(scale + 3 * (size_t)blocks)};
+}
+
+// A plane's word with the bits of step `s` and the following ones at its lower end.
+ALWAYS_INLINE vh plane_from(const uint8_t *words, uint32_t part, const uint32_t bits, uint32_t s) {
+    const uint32_t per = LANE / bits;
+    return (vh)vi_load(words + s / per * HYP_WORD + part * VECTOR) >> (uint16_t)(s % per * bits);
+}
+// Of such a word, the bits of its step `i`, moved up by `up`.
+ALWAYS_INLINE vb step_bits(vh word, const uint32_t i, const uint32_t bits, const uint32_t up) {
+    const uint32_t shift = i * bits, mask = ((1u << bits) - 1) << up;
+    if (shift > up) word >>= (uint16_t)(shift - up);
+    if (shift < up) word <<= (uint16_t)(up - shift);
+    return (vb)(word & (uint16_t)(LANE == 8 ? mask * 0x0101 : mask));
+}
+
+// The operand of step `i` of a word of the lower plane, with the higher plane's word from that word's first step on.
+ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l, vb table) {
+#if LANE == 8
+    if (l.low == 8) return (vb)((vi)low ^ (WIDE_OFFSET ? (int32_t)0x80808080 : 0));
+#else
+    typedef int16_t vsh __attribute__((vector_size(VECTOR)));
+    if (l.low == 8) return i ? (vb)((vsh)low >> 8) : (vb)((vsh)(low << 8) >> 8);
+#endif
+    vb u = step_bits(low, i, l.low, 0);
+    if (l.high) u |= step_bits(high, i, l.high, l.low);
+    if (!l.table) return u;
+    u = lookup(table, u);
+#if LANE == 16
+    return l.wide ? (vb)((vsh)((vh)u << 8) >> 8) : (vb)((vh)u & 0xFF);
+#else
+    return u;
+#endif
+}
+
+ALWAYS_INLINE vb table_of(const hyp_format format) {
+    vb v = {0};
+    if (hyp_layouts[format].table) {
+        const int8_t *levels = hyp_formats[format].table;
+        int add = hyp_layouts[format].wide ? WIDE_OFFSET : hyp_layouts[format].offset;
+        uint8_t bytes[VECTOR];
+        for (uint32_t i = 0; i < VECTOR; i++) bytes[i] = (uint8_t)(levels[i % 16] + add);
+        memcpy(&v, bytes, VECTOR);
+    }
+    return v;
+}
+
+ALWAYS_INLINE vf scales_at(const uint8_t *p, const hyp_layout l) {
+    if (l.head == 2) return halves(p);
+    quarter_vb e;
+    memcpy(&e, p, VECTOR / 4);
+    vu wide = __builtin_convertvector(e, vu), small = (vu)(wide < 2);
+    return (vf)((small & (0x00200000u << (wide & 1))) | (~small & ((wide - 1) << 23)));
+}
+ALWAYS_INLINE vi signed_bytes(const uint8_t *p) {
+    quarter_vs v;
+    memcpy(&v, p, VECTOR / 4);
+    return __builtin_convertvector(v, vi);
+}
+ALWAYS_INLINE vi unsigned_bytes(const uint8_t *p) {
+    quarter_vb v;
+    memcpy(&v, p, VECTOR / 4);
+    return __builtin_convertvector(v, vi);
+}
+
+// Exact sums of level * q over steps `from` to `to`, for `parts` vectors of rows from `part` on and `tokens` tokens.
+ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const uint32_t part, const uint32_t parts, const act_row *a,
+                        uint32_t block, const uint32_t tokens, const uint32_t from, const uint32_t to, const hyp_layout l, vb table) {
+    const int32_t offset = l.wide ? WIDE_OFFSET : l.offset;
+#ifdef NARROW
+    // As many steps as their sums of pairs stay within 16 bits.
+    const uint32_t most = 32767 / (2 * 127 * (l.top ? l.top : 1u));
+    vi narrow[MOST_TOKENS][PARTS];
+    uint32_t run = 0;
+#endif
+    EACH(t, tokens) {
+        const int32_t *total = a[t].total + 2 * block;
+        int32_t sum = from > 0 ? total[1] : to < STEPS ? total[0] : total[0] + total[1];
+        EACH(p, parts) acc[t][p] = vi_all(offset ? -offset * sum : 0);
+    }
+    const uint32_t per = LANE / l.low;
+    UNROLL_WORDS
+    for (uint32_t first = from; first < to; first += per) {
+        vh low[PARTS], high[PARTS];
+        EACH(p, parts) {
+            low[p] = plane_from(planes, part + p, l.low, first);
+            high[p] = l.high ? plane_from(planes + l.low * HYP_WORD, part + p, l.high, first) : low[p];
+        }
+        EACH(i, per) {
+            vb u[PARTS];
+            EACH(p, parts) u[p] = operand(low[p], high[p], i, l, table);
+            EACH(t, tokens) {
+                vi x = vi_all_at(a[t].q + (size_t)block * HYP_BLOCK + (first + i) * (32 / LANE));
+                EACH(p, parts) {
+                    if (l.wide) acc[t][p] = dot_wide(acc[t][p], u[p], x);
+#ifdef NARROW
+                    else narrow[t][p] = dot16(run ? narrow[t][p] : (vi){0}, u[p], x);
+#else
+                    else acc[t][p] = dot(acc[t][p], u[p], x);
+#endif
+                }
+            }
+#ifdef NARROW
+            if (!l.wide && (++run == most || first + i + 1 == to)) {
+                EACH(t, tokens) EACH(p, parts) acc[t][p] += widen(narrow[t][p]);
+                run = 0;
+            }
+#endif
+        }
+    }
+}
+
+// `parts` vectors of rows from vector `part` of a group on, times `tokens` tokens: constants after inlining.
+ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t part, const uint32_t parts, uint32_t cols, const void *x,
+                        size_t xs, uint32_t t0, const uint32_t tokens, const hyp_format format) {
+    const hyp_layout l = hyp_layouts[format];
+    const uint32_t blocks = cols / HYP_BLOCK, row = part * LANES, head = hyp_layout_head(&l), scales = hyp_layout_scales(&l),
+                   block_bytes = hyp_layout_block(&l);
+    const vb table = table_of(format);
+    act_row a[MOST_TOKENS];
+    vf sum[MOST_TOKENS][PARTS];
+    EACH(t, tokens) {
+        a[t] = act_at(x, xs, t0 + t, blocks);
+        EACH(p, parts) sum[t][p] = (vf){0};
+    }
+    for (uint32_t b = 0; b < blocks;) {
+        vf d[PARTS], m[PARTS];
+        EACH(p, parts) {
+            d[p] = scales_at(w + l.head * (row + p * LANES), l);
+            m[p] = l.minimum ? halves(w + 2 * HYP_GROUP + 2 * (row + p * LANES)) : d[p];
+            if (l.minimum && l.scales) m[p] = -m[p];
+        }
+        w += head;
+        for (uint32_t k = 0; k < l.blocks; k++, b++, w += block_bytes) {
+            const uint8_t *planes = w + scales;
+            vi acc[MOST_TOKENS][PARTS];
+            vf ds[PARTS];
+            EACH(p, parts) ds[p] = d[p];
+            if (l.scales == 2) {
+                vi second[MOST_TOKENS][PARTS];
+                sums(acc, planes, part, parts, a, b, tokens, 0, STEPS / 2, l, table);
+                sums(second, planes, part, parts, a, b, tokens, STEPS / 2, STEPS, l, table);
+                EACH(p, parts) {
+                    const uint8_t *s = w + row + p * LANES;
+                    vi s0 = signed_bytes(s), s1 = signed_bytes(s + HYP_GROUP);
+                    if (l.nibble_scales) s0 &= 15, s1 &= 15;
+                    EACH(t, tokens) acc[t][p] = acc[t][p] * s0 + second[t][p] * s1;
+                }
+            } else {
+                sums(acc, planes, part, parts, a, b, tokens, 0, STEPS, l, table);
+                if (l.scales) EACH(p, parts) ds[p] = d[p] * __builtin_convertvector(signed_bytes(w + row + p * LANES), vf);
+            }
+            EACH(t, tokens) {
+                float scale = a[t].scale[b];
+                const int32_t *total = a[t].total + 2 * b;
+                EACH(p, parts) {
+                    vf term = ds[p] * scale * __builtin_convertvector(acc[t][p], vf);
+                    const uint8_t *s = w + row + p * LANES;
+                    if (l.nibble_scales) {
+                        term += m[p] * __builtin_convertvector(unsigned_bytes(s) >> 4, vf) * (scale * (float)total[0]);
+                        term += m[p] * __builtin_convertvector(unsigned_bytes(s + HYP_GROUP) >> 4, vf) * (scale * (float)total[1]);
+                    } else if (l.minima) {
+                        term += m[p] * __builtin_convertvector(unsigned_bytes(s + HYP_GROUP), vf) * (scale * (float)(total[0] + total[1]));
+                    } else if (l.minimum) term += m[p] * (scale * (float)(total[0] + total[1]));
+                    sum[t][p] += term;
+                }
+            }
+        }
+    }
+    EACH(t, tokens)
+    EACH(p, parts) vf_store(y + (t0 + t) * ys + row + p * LANES, sum[t][p]);
+}
+
+ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,
+                                  uint32_t tokens, const hyp_format format) {
+    size_t group_bytes = hyp_group_bytes(format, cols);
+    const uint8_t *in = w;
+    for (uint32_t g = 0; g < groups; g++, in += group_bytes, y += HYP_GROUP) {
+        uint32_t t = 0;
+        for (; t + TILE_TOKENS <= tokens; t += TILE_TOKENS)
+            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS) tile(y, ys, in, p, TILE_PARTS, cols, x, xs, t, TILE_TOKENS, format);
+        for (; t < tokens; t++) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 1, format);
+    }
+}
+
+#define BLOCKS(X) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+#define BLOCKS_PRODUCT(F)                                                                                                                  \
+    static void matmul_##F(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,                   \
+                           uint32_t tokens) {                                                                                              \
+        blocks_product(y, ys, w, groups, cols, x, xs, tokens, HYP_##F);                                                                    \
+    }
+BLOCKS(BLOCKS_PRODUCT)
+
+// ---- Floats: y[t][row] = sum over c of w[c][row] x[t][c], the rows of a group side by side
+
+typedef enum element { FLOAT, HALF, BRAIN, BYTE } element;
+
+ALWAYS_INLINE vf elements(const uint8_t *p, const element e) {
+    if (e == FLOAT) return vf_load(p);
+    if (e == HALF) return halves(p);
+    if (e == BYTE) return __builtin_convertvector(signed_bytes(p), vf);
+    half_vu h;
+    memcpy(&h, p, VECTOR / 2);
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+ALWAYS_INLINE uint32_t element_bytes(const element e) { return e == FLOAT ? 4 : e == BYTE ? 1 : 2; }
+
+// `groups` groups, w_stride bytes apart, times `tokens` tokens: constants after inlining.
+ALWAYS_INLINE void float_tile(float *y, size_t ys, const uint8_t *w, size_t w_stride, const uint32_t part, const uint32_t parts,
+                              const uint32_t groups, uint32_t cols, const float *x, size_t xs, const uint32_t tokens, const element e) {
+    vf sum[MOST_TOKENS][4][PARTS];
+    EACH(t, tokens)
+    EACH(g, groups)
+    EACH(p, parts) sum[t][g][p] = (vf){0};
+    for (size_t c = 0; c < cols; c++) EACH(g, groups)
+    EACH(p, parts) {
+        vf v = elements(w + g * w_stride + (c * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e);
+        EACH(t, tokens) sum[t][g][p] += v * x[t * xs + c];
+    }
+    EACH(t, tokens)
+    EACH(g, groups)
+    EACH(p, parts) vf_store(y + t * ys + g * HYP_GROUP + (part + p) * LANES, sum[t][g][p]);
+}
+
+// xs in floats
+ALWAYS_INLINE void floats_product(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols, const float *x,
+                                  size_t xs, uint32_t tokens, const element e) {
+    enum { AT_ONCE = PARTS >= 4 ? 1 : 4 / PARTS }; // groups that hide the adder's latency
+    uint32_t t = 0;
+    for (; t + TILE_TOKENS <= tokens; t += TILE_TOKENS)
+        for (uint32_t g = 0; g < groups; g++)
+            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS)
+                float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, p, TILE_PARTS, 1, cols, x + t * xs, xs, TILE_TOKENS,
+                           e);
+    for (; t < tokens; t++) {
+        uint32_t g = 0;
+        for (; g + AT_ONCE <= groups; g += AT_ONCE)
+            float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, AT_ONCE, cols, x + t * xs, xs, 1, e);
+        for (; g < groups; g++)
+            float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, 1, cols, x + t * xs, xs, 1, e);
+    }
+}
+
+#define FLOATS_PRODUCT(name, format, e)                                                                                                    \
+    static void matmul_##name(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,                \
+                              uint32_t tokens) {                                                                                           \
+        floats_product(y, ys, w, hyp_group_bytes(format, cols), groups, cols, x, xs / sizeof(float), tokens, e);                           \
+    }
+FLOATS_PRODUCT(f32, HYP_F32, FLOAT)
+FLOATS_PRODUCT(f16, HYP_F16, HALF)
+FLOATS_PRODUCT(bf16, HYP_BF16, BRAIN)
+
+// ---- The cache (cache.h)
+
+static void scores_f16(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
+                       float scale) {
+    uint32_t groups = (keys + HYP_GROUP - 1) / HYP_GROUP;
+    floats_product(y, ys, block, (size_t)n * HYP_GROUP * 2, groups, n, q, qs, tokens, HALF);
+    for (uint32_t t = 0; t < tokens; t++)
+        for (uint32_t i = 0; i < groups * HYP_GROUP; i += LANES) vf_store(y + t * ys + i, vf_load(y + t * ys + i) * scale);
+}
+static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
+    floats_product(y, ys, block, HYP_KV_BLOCK * HYP_GROUP * 2, (n + HYP_GROUP - 1) / HYP_GROUP, keys, p, ps, tokens, HALF);
+}
+
+static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
+                      float scale) {
+    const uint8_t *in = block;
+    for (uint32_t g = 0; g < (keys + HYP_GROUP - 1) / HYP_GROUP; g++, in += hyp_kv_key_group(HYP_KV_Q8_0, n))
+        for (uint32_t t = 0; t < tokens; t++) {
+            vf sum[PARTS];
+            EACH(p, PARTS) sum[p] = (vf){0};
+            const uint8_t *w = in;
+            for (uint32_t b = 0; b < n / 32; b++, w += 34 * HYP_GROUP) {
+                float part[HYP_GROUP];
+                float_tile(part, 0, w + 2 * HYP_GROUP, 0, 0, PARTS, 1, 32, q + t * qs + b * 32, 0, 1, BYTE);
+                EACH(p, PARTS) sum[p] += halves(w + 2 * p * LANES) * vf_load(part + p * LANES);
+            }
+            EACH(p, PARTS) vf_store(y + t * ys + g * HYP_GROUP + p * LANES, sum[p] * scale);
+        }
+}
+static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
+    const uint8_t *in = block;
+    for (uint32_t b = 0; b < n / 32; b++, in += 34 * HYP_KV_BLOCK)
+        for (uint32_t t = 0; t < tokens; t++) {
+            float weight[HYP_KV_BLOCK];
+            for (uint32_t j = 0; j < keys; j += LANES) vf_store(weight + j, vf_load(p + t * ps + j) * halves(in + 2 * j));
+            floats_product(y + t * ys + b * 32, 0, in + 2 * HYP_KV_BLOCK, HYP_KV_BLOCK * HYP_GROUP, 2, keys, weight, 0, 1, BYTE);
+        }
+}
+
+static void quantize(void *dst, const float *x, uint32_t cols) { vec_quantize(dst, x, cols, sizeof(act_elem)); }
+
+// Overwrites every slot that the tier serves, and the packing they need.
+static void fill_table(hyp_kernels *table) {
+    vec_fill(table);
+    if (LANE == 8) hyp_layout_bytes(table);
+    else hyp_layout_pairs(table);
+    table->act_elem_bytes = sizeof(act_elem);
+    table->quantize = quantize;
+#define FILL(F) table->weights[HYP_##F].matmul = matmul_##F;
+    BLOCKS(FILL)
+#undef FILL
+    table->weights[HYP_F32].matmul = matmul_f32;
+    table->weights[HYP_F16].matmul = matmul_f16;
+    table->weights[HYP_BF16].matmul = matmul_bf16;
+    hyp_cache_stores(table);
+    table->kv[HYP_KV_F16].scores = scores_f16;
+    table->kv[HYP_KV_F16].mix = mix_f16;
+    table->kv[HYP_KV_Q8_0].scores = scores_q8;
+    table->kv[HYP_KV_Q8_0].mix = mix_q8;
+}
+
+#endif
