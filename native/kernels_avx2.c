@@ -13,7 +13,7 @@
 
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 1 };
 
-ALWAYS_INLINE vf halves(const void *p) { return (vf)_mm256_cvtph_ps(_mm_loadu_si128(p)); }
+ALWAYS_INLINE vf halves(const void *p, const constants *c) { return (void)c, (vf)_mm256_cvtph_ps(_mm_loadu_si128(p)); }
 ALWAYS_INLINE vi dot16(vi sum, vb u, vi x) { return (vi)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)u, (__m256i)x)); }
 ALWAYS_INLINE vi widen(vi sum) { return (vi)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1)); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {

@@ -12,7 +12,7 @@
 
 enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_PARTS = 1 };
 
-ALWAYS_INLINE vf halves(const void *p) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+ALWAYS_INLINE vf halves(const void *p, const constants *c) { return (void)c, (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p)); }
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)u, (__m512i)x); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
 ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)_mm512_shuffle_epi8((__m512i)table, (__m512i)code); }

@@ -12,10 +12,10 @@
 
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 4 };
 
-ALWAYS_INLINE vf halves(const void *p) {
+ALWAYS_INLINE vf halves(const void *p, const constants *c) {
     float16x4_t h;
     memcpy(&h, p, 8);
-    return (vf)vcvt_f32_f16(h);
+    return (void)c, (vf)vcvt_f32_f16(h);
 }
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)u, (int8x16_t)x); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }

@@ -10,7 +10,7 @@
 
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 2 };
 
-ALWAYS_INLINE vf halves(const void *p) { return halves_by_shifts(p); }
+ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_shifts(p, c); }
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return sum + (vi)_mm_madd_epi16((__m128i)u, (__m128i)x); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
 ALWAYS_INLINE vb lookup(vb table, vb code) {

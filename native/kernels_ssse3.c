@@ -13,7 +13,7 @@
 
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 1 };
 
-ALWAYS_INLINE vf halves(const void *p) { return halves_by_shifts(p); }
+ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_shifts(p, c); }
 ALWAYS_INLINE vi dot16(vi sum, vb u, vi x) { return (vi)_mm_add_epi16((__m128i)sum, _mm_maddubs_epi16((__m128i)u, (__m128i)x)); }
 ALWAYS_INLINE vi widen(vi sum) { return (vi)_mm_madd_epi16((__m128i)sum, _mm_set1_epi16(1)); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {

@@ -18,11 +18,7 @@
 #endif
 #include "../src/kernels/lanes.h"
 
-ALWAYS_INLINE vf halves(const void *p) {
-    v128_t wide = wasm_i32x4_load16x4(p);
-    v128_t bits = wasm_v128_and(wasm_i32x4_shl(wide, 13), wasm_i32x4_splat((int32_t)0x8FFFE000));
-    return (vf)wasm_f32x4_mul(bits, wasm_f32x4_splat(0x1p112f));
-}
+ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_shifts(p, c); }
 ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)wasm_i8x16_swizzle((v128_t)table, (v128_t)code); }
 
 #ifdef __wasm_relaxed_simd__

@@ -1,7 +1,7 @@
 // The vector types of a tier, in the compiler's portable vectors. Before including it, a tier's source file defines
 //   VECTOR  bytes of a register: 16, 32 or 64          LANE  bits of a lane of codes: 8 or 16 (layout.h)
 // and between this header and products.h, for its instruction set:
-//   static inline vf halves(const void *p)             LANES halves to floats, exact (infinities may become 65536)
+//   static inline vf halves(const void *p, const constants *c)   LANES halves to floats, exact (infinities may become 65536)
 //   static inline vi dot(vi sum, vb u, vi x)           adds each lane's products of operands u (0..127) and activations x
 //   static inline vi dot_wide(vi sum, vb w, vi x)      the same for signed levels plus WIDE_OFFSET (0 or 128)
 //   static inline vb lookup(vb table, vb code)         table[code], 16 entries in every 16 bytes
@@ -43,6 +43,11 @@ ALWAYS_INLINE vi vi_load(const void *p) {
     memcpy(&v, p, VECTOR);
     return v;
 }
+ALWAYS_INLINE vh vh_load(const void *p) {
+    vh v;
+    memcpy(&v, p, VECTOR);
+    return v;
+}
 ALWAYS_INLINE void vf_store(void *p, vf v) { memcpy(p, &v, VECTOR); }
 ALWAYS_INLINE vf vf_all(float x) { return x - (vf){0}; }
 ALWAYS_INLINE vi vi_all(int32_t x) { return x - (vi){0}; }
@@ -51,12 +56,27 @@ ALWAYS_INLINE vi vi_all_at(const void *p) { // four bytes in every lane
     memcpy(&x, p, 4);
     return vi_all(x);
 }
+
+// Values that no compiler knows, LLVM, Binaryen or V8: vectors made of them stay in registers, where V8 would make a constant anew at
+// each use, in three instructions.
+static const volatile uint32_t plain_masks[9] = {0, 1, 3, 7, 15, 31, 63, 127, 255}, half_bits = 0x8FFFE000, half_up = 0x77800000; // 2^112
+
+typedef struct constants {
+    vi half_bits;
+    vf half_up;
+    vh low, high; // masks of the planes; of the words' own type, or LLVM loads a word once for each type
+    vb table;
+} constants;
+
+ALWAYS_INLINE constants float_constants(void) {
+    return (constants){.half_bits = vi_all((int32_t)half_bits), .half_up = vf_all(hyp_bits_f32(half_up))};
+}
 // For tiers without an instruction for it.
-ALWAYS_INLINE vf halves_by_shifts(const void *p) {
+ALWAYS_INLINE vf halves_by_shifts(const void *p, const constants *c) {
     half_vh h;
     memcpy(&h, p, VECTOR / 2);
-    vi bits = (__builtin_convertvector(h, vi) << 13) & (int32_t)0x8FFFE000;
-    return (vf)bits * 0x1p112f;
+    vi bits = (__builtin_convertvector(h, vi) << 13) & c->half_bits;
+    return (vf)bits * c->half_up;
 }
 
 #endif

@@ -16,11 +16,11 @@ typedef int16_t act_elem;
 // A loop over registers: it must not be left as one.
 #define EACH(i, n) _Pragma("clang loop unroll(full)") for (uint32_t i = 0; i < (n); i++)
 
-// Where 16 registers must do, the words of a block stay a loop: a compiler of wasm given all of its steps at once spills the sums.
+// Where 16 registers must do, a block stays a loop: V8, given all of its steps at once, spills the sums.
 #ifdef ROLLED
-#define UNROLL_WORDS _Pragma("clang loop unroll(disable)")
+#define UNROLL_RUNS _Pragma("clang loop unroll(disable)")
 #else
-#define UNROLL_WORDS _Pragma("clang loop unroll(full)")
+#define UNROLL_RUNS _Pragma("clang loop unroll(full)")
 #endif
 
 enum { STEPS = LANE == 8 ? 8 : 16, MOST_TOKENS = 8 };
@@ -39,28 +39,28 @@ ALWAYS_INLINE act_row act_at(const void *x, size_t stride, uint32_t t, uint32_t 
 // A plane's word with the bits of step `s` and the following ones at its lower end.
 ALWAYS_INLINE vh plane_from(const uint8_t *words, uint32_t part, const uint32_t bits, uint32_t s) {
     const uint32_t per = LANE / bits;
-    return (vh)vi_load(words + s / per * HYP_WORD + part * VECTOR) >> (uint16_t)(s % per * bits);
+    return vh_load(words + s / per * HYP_WORD + part * VECTOR) >> (uint16_t)(s % per * bits);
 }
 // Of such a word, the bits of its step `i`, moved up by `up`.
-ALWAYS_INLINE vb step_bits(vh word, const uint32_t i, const uint32_t bits, const uint32_t up) {
-    const uint32_t shift = i * bits, mask = ((1u << bits) - 1) << up;
+ALWAYS_INLINE vb step_bits(vh word, const uint32_t i, const uint32_t bits, const uint32_t up, vh mask) {
+    const uint32_t shift = i * bits;
     if (shift > up) word >>= (uint16_t)(shift - up);
     if (shift < up) word <<= (uint16_t)(up - shift);
-    return (vb)(word & (uint16_t)(LANE == 8 ? mask * 0x0101 : mask));
+    return (vb)(word & mask);
 }
 
 // The operand of step `i` of a word of the lower plane, with the higher plane's word from that word's first step on.
-ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l, vb table) {
+ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l, const constants *c) {
 #if LANE == 8
     if (l.low == 8) return (vb)((vi)low ^ (WIDE_OFFSET ? (int32_t)0x80808080 : 0));
 #else
     typedef int16_t vsh __attribute__((vector_size(VECTOR)));
     if (l.low == 8) return i ? (vb)((vsh)low >> 8) : (vb)((vsh)(low << 8) >> 8);
 #endif
-    vb u = step_bits(low, i, l.low, 0);
-    if (l.high) u |= step_bits(high, i, l.high, l.low);
+    vb u = step_bits(low, i, l.low, 0, c->low);
+    if (l.high) u |= step_bits(high, i, l.high, l.low, c->high);
     if (!l.table) return u;
-    u = lookup(table, u);
+    u = lookup(c->table, u);
 #if LANE == 16
     return l.wide ? (vb)((vsh)((vh)u << 8) >> 8) : (vb)((vh)u & 0xFF);
 #else
@@ -68,20 +68,24 @@ ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l, 
 #endif
 }
 
-ALWAYS_INLINE vb table_of(const hyp_format format) {
-    vb v = {0};
-    if (hyp_layouts[format].table) {
+ALWAYS_INLINE constants constants_of(const hyp_format format) {
+    const hyp_layout l = hyp_layouts[format];
+    constants c = float_constants();
+    const uint32_t every = LANE == 8 ? 0x0101 : 1;
+    c.low = (vh){0} + (uint16_t)(plain_masks[l.low] * every);
+    c.high = (vh){0} + (uint16_t)((plain_masks[l.high] << l.low) * every);
+    if (l.table) {
         const int8_t *levels = hyp_formats[format].table;
-        int add = hyp_layouts[format].wide ? WIDE_OFFSET : hyp_layouts[format].offset;
+        int add = l.wide ? WIDE_OFFSET : l.offset;
         uint8_t bytes[VECTOR];
         for (uint32_t i = 0; i < VECTOR; i++) bytes[i] = (uint8_t)(levels[i % 16] + add);
-        memcpy(&v, bytes, VECTOR);
+        memcpy(&c.table, bytes, VECTOR);
     }
-    return v;
+    return c;
 }
 
-ALWAYS_INLINE vf scales_at(const uint8_t *p, const hyp_layout l) {
-    if (l.head == 2) return halves(p);
+ALWAYS_INLINE vf scales_at(const uint8_t *p, const hyp_layout l, const constants *c) {
+    if (l.head == 2) return halves(p, c);
     quarter_vb e;
     memcpy(&e, p, VECTOR / 4);
     vu wide = __builtin_convertvector(e, vu), small = (vu)(wide < 2);
@@ -98,9 +102,21 @@ ALWAYS_INLINE vi unsigned_bytes(const uint8_t *p) {
     return __builtin_convertvector(v, vi);
 }
 
+// Lane `i` of four in all of them: one load serves four steps.
+ALWAYS_INLINE vi lane_everywhere(vi v, const uint32_t i) {
+#if VECTOR == 16
+    return i == 0   ? __builtin_shufflevector(v, v, 0, 0, 0, 0)
+           : i == 1 ? __builtin_shufflevector(v, v, 1, 1, 1, 1)
+           : i == 2 ? __builtin_shufflevector(v, v, 2, 2, 2, 2)
+                    : __builtin_shufflevector(v, v, 3, 3, 3, 3);
+#else
+    return (void)i, v;
+#endif
+}
+
 // Exact sums of level * q over steps `from` to `to`, for `parts` vectors of rows from `part` on and `tokens` tokens.
 ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const uint32_t part, const uint32_t parts, const act_row *a,
-                        uint32_t block, const uint32_t tokens, const uint32_t from, const uint32_t to, const hyp_layout l, vb table) {
+                        uint32_t block, const uint32_t tokens, const uint32_t from, const uint32_t to, const hyp_layout l, const constants *c) {
     const int32_t offset = l.wide ? WIDE_OFFSET : l.offset;
 #ifdef NARROW
     // As many steps as their sums of pairs stay within 16 bits.
@@ -113,34 +129,40 @@ ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const
         int32_t sum = from > 0 ? total[1] : to < STEPS ? total[0] : total[0] + total[1];
         EACH(p, parts) acc[t][p] = vi_all(offset ? -offset * sum : 0);
     }
-    const uint32_t per = LANE / l.low;
-    UNROLL_WORDS
-    for (uint32_t first = from; first < to; first += per) {
-        vh low[PARTS], high[PARTS];
-        EACH(p, parts) {
-            low[p] = plane_from(planes, part + p, l.low, first);
-            high[p] = l.high ? plane_from(planes + l.low * HYP_WORD, part + p, l.high, first) : low[p];
-        }
-        EACH(i, per) {
-            vb u[PARTS];
-            EACH(p, parts) u[p] = operand(low[p], high[p], i, l, table);
-            EACH(t, tokens) {
-                vi x = vi_all_at(a[t].q + (size_t)block * HYP_BLOCK + (first + i) * (32 / LANE));
-                EACH(p, parts) {
-                    if (l.wide) acc[t][p] = dot_wide(acc[t][p], u[p], x);
+    const uint32_t per = LANE / l.low, at_once = per < 4 ? 4 : per; // steps of a word of the lower plane, steps unrolled
+    UNROLL_RUNS
+    for (uint32_t first = from; first < to; first += at_once) {
+        vi quad[MOST_TOKENS];
+        EACH(word, at_once / per) {
+            vh low[PARTS], high[PARTS];
+            EACH(p, parts) {
+                low[p] = vh_load(planes + (first / per + word) * HYP_WORD + (part + p) * VECTOR);
+                high[p] = l.high ? plane_from(planes + l.low * HYP_WORD, part + p, l.high, first + word * per) : low[p];
+            }
+            EACH(k, per) {
+                const uint32_t i = word * per + k; // step within the run
+                vb u[PARTS];
+                EACH(p, parts) u[p] = operand(low[p], high[p], k, l, c);
+                EACH(t, tokens) {
+                    const act_elem *q = a[t].q + (size_t)block * HYP_BLOCK + (first + i) * (32 / LANE);
+                    if (VECTOR == 16 && i % 4 == 0) quad[t] = vi_load(q);
+                    vi x = VECTOR == 16 ? lane_everywhere(quad[t], i % 4) : vi_all_at(q);
+                    EACH(p, parts) {
+                        if (l.wide) acc[t][p] = dot_wide(acc[t][p], u[p], x);
 #ifdef NARROW
-                    else narrow[t][p] = dot16(run ? narrow[t][p] : (vi){0}, u[p], x);
+                        else narrow[t][p] = dot16(run ? narrow[t][p] : (vi){0}, u[p], x);
 #else
-                    else acc[t][p] = dot(acc[t][p], u[p], x);
+                        else acc[t][p] = dot(acc[t][p], u[p], x);
 #endif
+                    }
                 }
-            }
 #ifdef NARROW
-            if (!l.wide && (++run == most || first + i + 1 == to)) {
-                EACH(t, tokens) EACH(p, parts) acc[t][p] += widen(narrow[t][p]);
-                run = 0;
-            }
+                if (!l.wide && (++run == most || first + i + 1 == to)) {
+                    EACH(t, tokens) EACH(p, parts) acc[t][p] += widen(narrow[t][p]);
+                    run = 0;
+                }
 #endif
+            }
         }
     }
 }
@@ -151,7 +173,7 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
     const hyp_layout l = hyp_layouts[format];
     const uint32_t blocks = cols / HYP_BLOCK, row = part * LANES, head = hyp_layout_head(&l), scales = hyp_layout_scales(&l),
                    block_bytes = hyp_layout_block(&l);
-    const vb table = table_of(format);
+    const constants c = constants_of(format);
     act_row a[MOST_TOKENS];
     vf sum[MOST_TOKENS][PARTS];
     EACH(t, tokens) {
@@ -161,8 +183,8 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
     for (uint32_t b = 0; b < blocks;) {
         vf d[PARTS], m[PARTS];
         EACH(p, parts) {
-            d[p] = scales_at(w + l.head * (row + p * LANES), l);
-            m[p] = l.minimum ? halves(w + 2 * HYP_GROUP + 2 * (row + p * LANES)) : d[p];
+            d[p] = scales_at(w + l.head * (row + p * LANES), l, &c);
+            m[p] = l.minimum ? halves(w + 2 * HYP_GROUP + 2 * (row + p * LANES), &c) : d[p];
             if (l.minimum && l.scales) m[p] = -m[p];
         }
         w += head;
@@ -173,8 +195,8 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
             EACH(p, parts) ds[p] = d[p];
             if (l.scales == 2) {
                 vi second[MOST_TOKENS][PARTS];
-                sums(acc, planes, part, parts, a, b, tokens, 0, STEPS / 2, l, table);
-                sums(second, planes, part, parts, a, b, tokens, STEPS / 2, STEPS, l, table);
+                sums(acc, planes, part, parts, a, b, tokens, 0, STEPS / 2, l, &c);
+                sums(second, planes, part, parts, a, b, tokens, STEPS / 2, STEPS, l, &c);
                 EACH(p, parts) {
                     const uint8_t *s = w + row + p * LANES;
                     vi s0 = signed_bytes(s), s1 = signed_bytes(s + HYP_GROUP);
@@ -182,7 +204,7 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
                     EACH(t, tokens) acc[t][p] = acc[t][p] * s0 + second[t][p] * s1;
                 }
             } else {
-                sums(acc, planes, part, parts, a, b, tokens, 0, STEPS, l, table);
+                sums(acc, planes, part, parts, a, b, tokens, 0, STEPS, l, &c);
                 if (l.scales) EACH(p, parts) ds[p] = d[p] * __builtin_convertvector(signed_bytes(w + row + p * LANES), vf);
             }
             EACH(t, tokens) {
@@ -214,7 +236,9 @@ ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t g
         uint32_t t = 0;
         for (; t + TILE_TOKENS <= tokens; t += TILE_TOKENS)
             for (uint32_t p = 0; p < PARTS; p += TILE_PARTS) tile(y, ys, in, p, TILE_PARTS, cols, x, xs, t, TILE_TOKENS, format);
-        for (; t < tokens; t++) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 1, format);
+        if (TILE_TOKENS > 4 && t + 4 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 4, format), t += 4;
+        if (t + 2 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 2, format), t += 2;
+        if (t < tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 1, format);
     }
 }
 
@@ -230,9 +254,9 @@ BLOCKS(BLOCKS_PRODUCT)
 
 typedef enum element { FLOAT, HALF, BRAIN, BYTE } element;
 
-ALWAYS_INLINE vf elements(const uint8_t *p, const element e) {
+ALWAYS_INLINE vf elements(const uint8_t *p, const element e, const constants *c) {
     if (e == FLOAT) return vf_load(p);
-    if (e == HALF) return halves(p);
+    if (e == HALF) return halves(p, c);
     if (e == BYTE) return __builtin_convertvector(signed_bytes(p), vf);
     half_vu h;
     memcpy(&h, p, VECTOR / 2);
@@ -243,37 +267,49 @@ ALWAYS_INLINE uint32_t element_bytes(const element e) { return e == FLOAT ? 4 : 
 // `groups` groups, w_stride bytes apart, times `tokens` tokens: constants after inlining.
 ALWAYS_INLINE void float_tile(float *y, size_t ys, const uint8_t *w, size_t w_stride, const uint32_t part, const uint32_t parts,
                               const uint32_t groups, uint32_t cols, const float *x, size_t xs, const uint32_t tokens, const element e) {
+    const constants k = float_constants();
     vf sum[MOST_TOKENS][4][PARTS];
-    EACH(t, tokens)
-    EACH(g, groups)
-    EACH(p, parts) sum[t][g][p] = (vf){0};
-    for (size_t c = 0; c < cols; c++) EACH(g, groups)
-    EACH(p, parts) {
-        vf v = elements(w + g * w_stride + (c * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e);
-        EACH(t, tokens) sum[t][g][p] += v * x[t * xs + c];
+    EACH(t, tokens) EACH(g, groups) EACH(p, parts) sum[t][g][p] = (vf){0};
+    size_t c = 0;
+    for (; c + 4 <= cols; c += 4) {
+        vi quad[MOST_TOKENS];
+        if (VECTOR == 16) EACH(t, tokens) quad[t] = vi_load(x + t * xs + c);
+        EACH(i, 4)
+        EACH(g, groups) EACH(p, parts) {
+            vf v = elements(w + g * w_stride + ((c + i) * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e, &k);
+            EACH(t, tokens) sum[t][g][p] += v * (VECTOR == 16 ? (vf)lane_everywhere(quad[t], i) : vf_all(x[t * xs + c + i]));
+        }
     }
-    EACH(t, tokens)
-    EACH(g, groups)
-    EACH(p, parts) vf_store(y + t * ys + g * HYP_GROUP + (part + p) * LANES, sum[t][g][p]);
+    for (; c < cols; c++) EACH(g, groups) EACH(p, parts) {
+            vf v = elements(w + g * w_stride + (c * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e, &k);
+            EACH(t, tokens) sum[t][g][p] += v * x[t * xs + c];
+        }
+    EACH(t, tokens) EACH(g, groups) EACH(p, parts) vf_store(y + t * ys + g * HYP_GROUP + (part + p) * LANES, sum[t][g][p]);
+}
+
+// Few tokens: as many groups at once as hide the adder's latency.
+ALWAYS_INLINE void float_groups(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols, const float *x,
+                                size_t xs, const uint32_t tokens, const element e) {
+    const uint32_t sums_each = PARTS * tokens, at_once = sums_each >= 4 ? 1 : 4 / sums_each;
+    uint32_t g = 0;
+    for (; g + at_once <= groups; g += at_once)
+        float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, at_once, cols, x, xs, tokens, e);
+    if (at_once > 1)
+        for (; g < groups; g++) float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, 1, cols, x, xs, tokens, e);
 }
 
 // xs in floats
 ALWAYS_INLINE void floats_product(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols, const float *x,
                                   size_t xs, uint32_t tokens, const element e) {
-    enum { AT_ONCE = PARTS >= 4 ? 1 : 4 / PARTS }; // groups that hide the adder's latency
     uint32_t t = 0;
     for (; t + TILE_TOKENS <= tokens; t += TILE_TOKENS)
         for (uint32_t g = 0; g < groups; g++)
             for (uint32_t p = 0; p < PARTS; p += TILE_PARTS)
                 float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, p, TILE_PARTS, 1, cols, x + t * xs, xs, TILE_TOKENS,
                            e);
-    for (; t < tokens; t++) {
-        uint32_t g = 0;
-        for (; g + AT_ONCE <= groups; g += AT_ONCE)
-            float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, AT_ONCE, cols, x + t * xs, xs, 1, e);
-        for (; g < groups; g++)
-            float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, 1, cols, x + t * xs, xs, 1, e);
-    }
+    if (TILE_TOKENS > 4 && t + 4 <= tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 4, e), t += 4;
+    if (t + 2 <= tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 2, e), t += 2;
+    if (t < tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 1, e);
 }
 
 #define FLOATS_PRODUCT(name, format, e)                                                                                                    \
@@ -300,6 +336,7 @@ static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tok
 
 static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
                       float scale) {
+    const constants k = float_constants();
     const uint8_t *in = block;
     for (uint32_t g = 0; g < (keys + HYP_GROUP - 1) / HYP_GROUP; g++, in += hyp_kv_key_group(HYP_KV_Q8_0, n))
         for (uint32_t t = 0; t < tokens; t++) {
@@ -309,17 +346,18 @@ static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t t
             for (uint32_t b = 0; b < n / 32; b++, w += 34 * HYP_GROUP) {
                 float part[HYP_GROUP];
                 float_tile(part, 0, w + 2 * HYP_GROUP, 0, 0, PARTS, 1, 32, q + t * qs + b * 32, 0, 1, BYTE);
-                EACH(p, PARTS) sum[p] += halves(w + 2 * p * LANES) * vf_load(part + p * LANES);
+                EACH(p, PARTS) sum[p] += halves(w + 2 * p * LANES, &k) * vf_load(part + p * LANES);
             }
             EACH(p, PARTS) vf_store(y + t * ys + g * HYP_GROUP + p * LANES, sum[p] * scale);
         }
 }
 static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
+    const constants k = float_constants();
     const uint8_t *in = block;
     for (uint32_t b = 0; b < n / 32; b++, in += 34 * HYP_KV_BLOCK)
         for (uint32_t t = 0; t < tokens; t++) {
             float weight[HYP_KV_BLOCK];
-            for (uint32_t j = 0; j < keys; j += LANES) vf_store(weight + j, vf_load(p + t * ps + j) * halves(in + 2 * j));
+            for (uint32_t j = 0; j < keys; j += LANES) vf_store(weight + j, vf_load(p + t * ps + j) * halves(in + 2 * j, &k));
             floats_product(y + t * ys + b * 32, 0, in + 2 * HYP_KV_BLOCK, HYP_KV_BLOCK * HYP_GROUP, 2, keys, weight, 0, 1, BYTE);
         }
 }
