@@ -34,6 +34,12 @@ static void compare(void *context, uint32_t position, const float *log_probabili
         }
 }
 
+// What 8-bit activations may do to a log-probability. The formats of super-blocks differ more because llama.cpp gives 256 activations one
+// scale where each 32 have their own here.
+static float bound_of(const char *name) {
+    return strstr(name, "wide") ? 0.09f : strstr(name, "blocks") ? 0.03f : strstr(name, "q4_") ? 0.04f : 0.02f;
+}
+
 static void one(const char *name, uint32_t context) {
     char path[128];
     size_t model_bytes, golden_bytes;
@@ -42,7 +48,7 @@ static void one(const char *name, uint32_t context) {
     snprintf(path, sizeof path, "tests/golden/%s.bin", name);
     uint8_t *answers = read_file(path, &golden_bytes);
     uint32_t positions = hyp_load_u32(answers + 4);
-    golden g = {answers + 12 + positions * 4, hyp_load_u32(answers + 8), 0, 0, strstr(name, "q4_") ? 0.04f : 0.02f};
+    golden g = {answers + 12 + positions * 4, hyp_load_u32(answers + 8), 0, 0, bound_of(name)};
     CHECK(golden_bytes == 12 + positions * 4 + (size_t)positions * g.top * 8);
     hyp_engine *engine = hyp_engine_create(NULL);
     hyp_model *model;

@@ -2,7 +2,16 @@
 // Shapes are as the file has them: the contiguous dimension first.
 import { closeSync, openSync, writeSync } from 'node:fs';
 
-export const TYPES = { f32: { id: 0, block: 1, bytes: 4 }, f16: { id: 1, block: 1, bytes: 2 }, q4_0: { id: 2, block: 32, bytes: 18 }, q4_1: { id: 3, block: 32, bytes: 20 }, q8_0: { id: 8, block: 32, bytes: 34 }, bf16: { id: 30, block: 1, bytes: 2 } };
+// `d`, `m`: where a block's scales stand. Random bytes elsewhere make levels of deviation `spread` in units of d, with m = `centre` d.
+export const TYPES = {
+  f32: { id: 0, block: 1, bytes: 4 }, f16: { id: 1, block: 1, bytes: 2 }, bf16: { id: 30, block: 1, bytes: 2 },
+  q4_0: { id: 2, block: 32, bytes: 18, d: 0, spread: 4.61 }, q4_1: { id: 3, block: 32, bytes: 20, d: 0, m: 2, centre: -7.5, spread: 4.61 },
+  q5_0: { id: 6, block: 32, bytes: 22, d: 0, spread: 9.23 }, q5_1: { id: 7, block: 32, bytes: 24, d: 0, m: 2, centre: -15.5, spread: 9.23 },
+  q8_0: { id: 8, block: 32, bytes: 34, d: 0, spread: 73.9 }, iq4_nl: { id: 20, block: 32, bytes: 18, d: 0, spread: 66.4 }, mxfp4: { id: 39, block: 32, bytes: 17, d: 0, spread: 5.86 },
+  q2_k: { id: 10, block: 256, bytes: 84, d: 80, m: 82, centre: 1.5, spread: 13.9 }, q3_k: { id: 11, block: 256, bytes: 110, d: 108, spread: 43.3 },
+  q4_k: { id: 12, block: 256, bytes: 144, d: 0, m: 2, centre: 7.5, spread: 258 }, q5_k: { id: 13, block: 256, bytes: 176, d: 0, m: 2, centre: 15.5, spread: 527 },
+  q6_k: { id: 14, block: 256, bytes: 210, d: 208, spread: 1366 }, iq4_xs: { id: 23, block: 256, bytes: 136, d: 0, spread: 1227 },
+};
 
 class Bytes {
   #parts = [];
@@ -121,6 +130,21 @@ export function encode(floats, type) {
       const q = i => Math.min(15, Math.max(0, d ? Math.floor((x[i] - low) / d + 0.5) : 0));
       for (let i = 0; i < 16; i++) out[at + 4 + i] = q(i) | (q(i + 16) << 4);
     }
+  }
+  return out;
+}
+
+/** `count` random elements of about that deviation, straight in a type of blocks: no quantizer takes part. */
+export function randomBlocks(count, type, deviation, next) {
+  const { block, bytes, d, m, centre, spread } = TYPES[type];
+  const out = new Uint8Array((count / block) * bytes);
+  const view = new DataView(out.buffer);
+  for (let i = 0; i < out.length; i++) out[i] = next() * 256;
+  for (let at = 0; at < out.length; at += bytes) {
+    const scale = (deviation / spread) * (0.5 + next());
+    if (type === 'mxfp4') out[at] = 128 + Math.round(Math.log2(scale));
+    else view.setUint16(at + d, half(scale), true);
+    if (m) view.setUint16(at + m, half(centre * scale), true);
   }
   return out;
 }

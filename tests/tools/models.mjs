@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 // Small random models of every architecture, for the oracle tests; and the published shapes that benchmarks use.
 // usage: models.mjs DIR            every test model into DIR
-//        models.mjs SHAPE TYPE OUT one benchmark model: smol135m or stories15m, in q4_0, q8_0 or f16
+//        models.mjs SHAPE TYPE OUT one benchmark model: smol135m or stories15m, in any type or the mix q4_k_m
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { encode, half, random, tensorBytes, TYPES, writeGguf } from './gguf_writer.mjs';
+import { encode, random, randomBlocks, TYPES, writeGguf } from './gguf_writer.mjs';
 
 /** Pieces of an SPM vocabulary: three specials, the bytes, then letters and letter groups with and without a space. */
 function vocabulary(count) {
@@ -31,9 +31,16 @@ function vocabulary(count) {
   ];
 }
 
-/** Metadata and tensors of a transformer. `matrix`: the matrices' type. */
+/** The type of a matrix in the mix that the field calls Q4_K_M: more bits where they count, and what rows of no multiple of 256 take instead. */
+function mixed(name, layer, layers, cols) {
+  const more = layer < layers >> 3 || layer >= (7 * layers) >> 3 || (layer - (layers >> 3)) % 3 === 2;
+  const six = /^(token_embd|output)\./.test(name) || (/attn_v|ffn_down/.test(name) && more);
+  return cols % 256 ? (six ? 'q8_0' : 'q5_0') : six ? 'q6_k' : 'q4_k';
+}
+
+/** Metadata and tensors of a transformer. `matrix`: the matrices' type, or 'q4_k_m'. */
 function transformer({ arch, name, layers, dim, heads, kvHeads, head, ffn, vocab, context, tied, extra = [], vectors = [] }, matrix) {
-  const fileType = { f32: 0, f16: 1, q4_0: 2, q4_1: 3, q8_0: 7, bf16: 32 }[matrix];
+  const fileType = { f32: 0, f16: 1, q4_0: 2, q4_1: 3, q8_0: 7, q5_0: 8, q5_1: 9, q2_k: 10, q3_k: 12, q4_k_m: 15, q4_k: 15, q5_k: 17, q6_k: 18, iq4_nl: 25, iq4_xs: 30, bf16: 32, mxfp4: 38 }[matrix];
   const key = (k, kind, v) => [`${arch}.${k}`, kind, v];
   const metadata = [
     ['general.architecture', 'str', arch], ['general.name', 'str', 'test'], ['general.file_type', 'u32', fileType],
@@ -44,7 +51,7 @@ function transformer({ arch, name, layers, dim, heads, kvHeads, head, ffn, vocab
   ];
   const q = heads * head;
   const kv = kvHeads * head;
-  const mat = (n, cols, rows) => ({ name: n, shape: [cols, rows], type: matrix });
+  const mat = (n, cols, rows) => ({ name: n, shape: [cols, rows], type: matrix === 'q4_k_m' ? mixed(n, Number(/^blk\.(\d+)/.exec(n)?.[1]), layers, cols) : matrix });
   const vec = (n, count, kind = 'norm') => ({ name: n, shape: [count], type: 'f32', kind });
   const tensors = [mat('token_embd.weight', dim, vocab), vec('output_norm.weight', dim), ...vectors];
   if (!tied) tensors.push(mat('output.weight', dim, vocab));
@@ -68,6 +75,8 @@ const factors = (name, count, of) => ({ name, shape: [count], type: 'f32', kind:
 /** The oracle's models. `types`: what their matrices are stored in. */
 export const ORACLE = [
   { ...SMALL, arch: 'llama', name: 'llama', types: ['f16', 'q8_0', 'q4_0', 'q4_1', 'bf16'] },
+  { ...SMALL, arch: 'llama', name: 'llama-blocks', types: ['q5_0', 'q5_1', 'iq4_nl', 'mxfp4'] },
+  { ...SMALL, arch: 'llama', name: 'llama-wide', dim: 256, heads: 8, ffn: 256, layers: 2, types: ['q2_k', 'q3_k', 'q4_k', 'q5_k', 'q6_k', 'iq4_xs', 'q4_k_m'] },
   { ...SMALL, arch: 'llama', name: 'llama-freqs', types: ['q8_0'], extra: [['rope.freq_base', 'f32', 500000]], vectors: [factors('rope_freqs.weight', 16, i => (i < 6 ? 1 : i < 10 ? 2.5 : 8))] },
   { ...SMALL, arch: 'llama', name: 'llama-linear', types: ['q8_0'], extra: [['rope.scaling.type', 'str', 'linear'], ['rope.scaling.factor', 'f32', 4]] },
   { ...SMALL, arch: 'qwen2', name: 'qwen2', types: ['f16', 'q8_0'] },
@@ -96,6 +105,8 @@ const EMBED = 0.25;
 const BRANCH = 0.6 * EMBED;
 const FINAL = 0.12;
 
+const ENCODED = ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_1'];
+
 function oracleData(tensor, seed) {
   const count = tensor.shape.reduce((a, b) => a * b, 1);
   let hash = seed;
@@ -103,6 +114,7 @@ function oracleData(tensor, seed) {
   const next = random(hash);
   const branch = /attn_output|ffn_down/.test(tensor.name);
   const scale = /token_embd|^output\.weight/.test(tensor.name) ? EMBED : (branch ? BRANCH : 1.2) / Math.sqrt(tensor.shape[0]);
+  if (!ENCODED.includes(tensor.type)) return randomBlocks(count, tensor.type, scale, next);
   const floats = Float32Array.from({ length: count }, (_, i) => {
     if (tensor.kind === 'factor') return tensor.of(i);
     if (tensor.kind === 'norm') return (1 + 0.2 * deviate(next)) * (tensor.name.includes('post_') ? BRANCH : tensor.name === 'output_norm.weight' ? FINAL : 1);
@@ -146,20 +158,14 @@ export function makeShape(shape, type, path) {
   if (existsSync(path)) return path;
   const { metadata, tensors } = transformer({ name: `${shape}-random`, ...SHAPES[shape] }, type);
   const next = random(1);
-  const noise = new Uint8Array(1 << 20);
-  for (let i = 0; i < noise.length; i++) noise[i] = next() * 256;
-  const { block, bytes } = TYPES[type];
+  const samples = new Map(); // of a type: enough random blocks to repeat
   writeGguf(`${path}.partial`, metadata, tensors, t => {
-    if (t.type === 'f32') return encode(new Float32Array(t.shape[0]).fill(1), 'f32');
-    const size = tensorBytes(t);
-    const out = Buffer.alloc(size);
-    if (type === 'f16') {
-      for (let i = 0; i < size; i += 2) out.writeUInt16LE(half((noise[(i * 7) % noise.length] - 127.5) / 3680), i);
-      return out;
-    }
-    for (let i = 0; i < size; i += noise.length) out.set(noise.subarray(0, Math.min(noise.length, size - i)), i);
-    const scale = half(0.02 / (type === 'q4_0' ? 4.6 : 73.9));
-    for (let i = 0; i < size; i += bytes) out.writeUInt16LE(scale, i);
+    const count = t.shape.reduce((a, b) => a * b, 1);
+    if (t.type === 'f32') return encode(new Float32Array(count).fill(1), 'f32');
+    if (!samples.has(t.type)) samples.set(t.type, t.type === 'f16' ? encode(Float32Array.from({ length: 1 << 19 }, () => (next() - 0.5) / 14.4), 'f16') : randomBlocks(1 << 20, t.type, 0.02, next));
+    const sample = samples.get(t.type);
+    const out = Buffer.alloc((count / TYPES[t.type].block) * TYPES[t.type].bytes);
+    for (let i = 0; i < out.length; i += sample.length) out.set(sample.subarray(0, Math.min(sample.length, out.length - i)), i);
     return out;
   });
   renameSync(`${path}.partial`, path);
