@@ -46,6 +46,7 @@ static const char help[] = "hyperion: run quantized language models\n"
                            "\n"
                            "engine:\n"
                            "  -c, --context N           tokens of prompt and answer together\n"
+                           "      --threads N           threads that compute (default: one for each processor)\n"
                            "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
                            "      --cache f16|q8_0      format of the KV cache (default f16)\n"
                            "      --system TEXT         chat: the system message\n"
@@ -57,7 +58,7 @@ static const char help[] = "hyperion: run quantized language models\n"
                            "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted\n";
 
 typedef struct options {
-    uint32_t max_tokens, context;
+    uint32_t max_tokens, context, threads;
     size_t memory;
     hyp_cache cache;
     hyp_sampling sampling;
@@ -132,7 +133,9 @@ static int load(loaded *l, const options *o, const char *path) {
     if (!open_sources(l, path)) return 1;
     // HYP_ISA_MASK=0 asks for the scalar kernels; a mask of 0 would mean all, so a bit that no kernel has goes with it.
     l->engine = hyp_engine_create(&(hyp_engine_config){
-        .memory_bytes = o->memory, .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0});
+        .memory_bytes = o->memory,
+        .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0,
+        .threads = o->threads});
     if (!l->engine) return fputs("hyperion: not enough memory for the engine\n", stderr), 1;
     uint64_t start = hyp_port_now_ns();
     hyp_status status = hyp_model_open(
@@ -451,10 +454,12 @@ static int verb_bench(const options *o, int argc, char **argv) {
         qsort(prompt, RUNS, sizeof *prompt, by_value), qsort(decode, RUNS, sizeof *decode, by_value);
         hyp_session_stats s = hyp_session_describe(session);
         hyp_engine_stats m = hyp_engine_describe(l.engine);
+        hyp_helpers helpers = hyp_model_helpers(l.model);
         if (o->json) {
             printf("{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
-                   "\"kernels\":\"%s\",\"operationMs\":{",
-                   prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine));
+                   "\"kernels\":\"%s\",\"threads\":%u,\"helped\":%.4f,\"repeated\":%llu,\"operationMs\":{",
+                   prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine), helpers.threads,
+                   helpers.tiles ? (double)helpers.helped / (double)helpers.tiles : 0, (unsigned long long)helpers.repeated);
             for (uint32_t i = 0; hyp_op_name(i); i++) printf("%s\"%s\":%.1f", i ? "," : "", hyp_op_name(i), (double)s.op_ns[i] / 1e6);
             printf("}}\n");
         } else {
@@ -584,7 +589,7 @@ static bool parse_real(const char *text, float *out) {
 }
 
 int main(int argc, char **argv) {
-    enum { MIN_P = 256, TYPICAL, REPEAT, FREQUENCY, PRESENCE, MIROSTAT, STOP, MEMORY, CACHE, SYSTEM, LINES, SPECIALS, JSON, VERSION };
+    enum { MIN_P = 256, TYPICAL, REPEAT, FREQUENCY, PRESENCE, MIROSTAT, STOP, THREADS, MEMORY, CACHE, SYSTEM, LINES, SPECIALS, JSON, VERSION };
     static const struct option longs[] = {{"max-tokens", 1, 0, 'n'},
                                           {"temperature", 1, 0, 't'},
                                           {"top-k", 1, 0, 'k'},
@@ -598,6 +603,7 @@ int main(int argc, char **argv) {
                                           {"seed", 1, 0, 's'},
                                           {"stop", 1, 0, STOP},
                                           {"context", 1, 0, 'c'},
+                                          {"threads", 1, 0, THREADS},
                                           {"memory", 1, 0, MEMORY},
                                           {"cache", 1, 0, CACHE},
                                           {"system", 1, 0, SYSTEM},
@@ -629,6 +635,7 @@ int main(int argc, char **argv) {
             o.stops[o.stop_count++] = optarg;
             break;
         case 'c': ok = parse_count(optarg, &o.context); break;
+        case THREADS: ok = parse_count(optarg, &o.threads) && o.threads > 0 && o.threads <= 16; break;
         case MEMORY: ok = parse_size(optarg, &o.memory); break;
         case CACHE:
             ok = !strcmp(optarg, "f16") || !strcmp(optarg, "q8_0");

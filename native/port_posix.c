@@ -17,8 +17,10 @@
 #include <limits.h>
 #ifdef __linux__
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #endif
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -26,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_FILES = 1024 };
+enum { MAX_FILES = 1024, THREAD_STACK_BYTES = 512 << 10 };
 static int files[MAX_FILES]; // descriptor + 1; 0: free
 
 // The tiers of this architecture, best last.
@@ -62,11 +64,20 @@ static bool has_dotprod(void) { return true; } // every Apple processor of ARM64
 static const tier tiers[] = {{HYP_ISA_NEON, always, hyp_kernels_neon}, {HYP_ISA_DOTPROD, has_dotprod, hyp_kernels_dotprod}};
 #endif
 
+// Processors that this process may use.
+static uint32_t processors(void) {
+#ifdef __linux__
+    cpu_set_t set;
+    if (!sched_getaffinity(0, sizeof set, &set)) return (uint32_t)CPU_COUNT(&set);
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : (uint32_t)n;
+}
+
 const hyp_caps *hyp_port_caps(void) {
     static hyp_caps caps;
     if (!caps.page_bytes) {
-        caps = (hyp_caps){
-            .page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN)};
+        caps = (hyp_caps){.page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = processors()};
         for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
             if (tiers[i].present()) caps.isa |= tiers[i].bit;
     }
@@ -103,6 +114,31 @@ bool hyp_port_nap(uint64_t ns) {
     struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     nanosleep(&t, NULL);
     return true;
+}
+
+typedef struct beginning {
+    void (*run)(void *context);
+    void *context;
+} beginning;
+
+static void *begin_thread(void *memory) {
+    beginning b = *(beginning *)memory;
+    free(memory);
+    b.run(b.context);
+    return NULL;
+}
+
+bool hyp_port_thread(void (*run)(void *context), void *context) {
+    beginning *b = malloc(sizeof *b);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (!b || pthread_attr_init(&attributes)) return free(b), false;
+    *b = (beginning){run, context};
+    bool ok = !pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES) &&
+              !pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) && !pthread_create(&thread, &attributes, begin_thread, b);
+    pthread_attr_destroy(&attributes);
+    if (!ok) free(b);
+    return ok;
 }
 
 #ifdef __linux__

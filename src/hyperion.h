@@ -31,6 +31,7 @@ struct hyp_source;
 typedef struct hyp_engine_config {
     size_t memory_bytes; // limit for everything the engine holds; 0: none
     uint32_t isa_mask;   // HYP_ISA_* that kernels may use; 0: all
+    uint32_t threads;    // that compute, the caller's included; 0: as many as there are processors, 1 where the host gives no others
 } hyp_engine_config;
 
 // NULL: not even the engine itself fits. `config` may be NULL. Destroy models before their engine.
@@ -91,6 +92,14 @@ typedef struct hyp_residency {              // of the weights
     bool traps;                                                  // absent pages are also filled when touched
 } hyp_residency;
 hyp_residency hyp_model_residency(const hyp_model *model);
+typedef struct hyp_helpers { // threads that compute products of a model beside the caller's
+    uint32_t threads;        // the caller's included; 1: it computes alone
+    uint32_t present;        // helpers that have come
+    uint64_t stages, tiles;  // computed together, and the parts they were divided into
+    uint64_t helped;         // tiles that helpers computed
+    uint64_t repeated;       // tiles computed again because a helper was taken off its processor
+} hyp_helpers;
+hyp_helpers hyp_model_helpers(const hyp_model *model);
 // Of each page from `first`: 0 when absent, else 1 to 255 by its heat (64 is one access a pass; decays by half each pass). Fills `count` bytes.
 void hyp_model_heat(const hyp_model *model, uint32_t first, uint32_t count, uint8_t *heat);
 

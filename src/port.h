@@ -49,6 +49,8 @@ HYP_MUST_USE hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *ds
 uint64_t hyp_port_now_ns(void);
 // Lets the thread sleep for about `ns`; false where it must not (a page's main thread, an isolate).
 bool hyp_port_nap(uint64_t ns);
+// Starts a thread that calls run(context) and ends; it may begin to run much later, or never. False: none can be started.
+bool hyp_port_thread(void (*run)(void *context), void *context);
 // Lets the thread sleep until *word is no longer `expected`, someone wakes it, or about `timeout_ns` have passed; it may also return for
 // no reason. False: this thread must not block, or the platform can not.
 bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns);

@@ -169,6 +169,7 @@ static void elementwise(void) {
         BOTH(scalar.gelu_mul(a, x, w, n), tier.gelu_mul(b, x, w, n), "gelu_mul");
         memcpy(a, x, n * 4), memcpy(b, x, n * 4);
         BOTH(scalar.add(a, w, n), tier.add(b, w, n), "add");
+        CHECK(scalar.peak(x, n) == tier.peak(x, n));
         memcpy(a, x, n * 4), memcpy(b, x, n * 4);
         float sum_a, sum_b;
         BOTH(sum_a = scalar.exps(a, n, 30), sum_b = tier.exps(b, n, 30), "exps");

@@ -95,6 +95,7 @@ bool hyp_port_nap(uint64_t ns) {
     (void)ns;
     return false; // the host's event loop sleeps
 }
+bool hyp_port_thread(void (*run)(void *context), void *context) { return (void)run, (void)context, false; }
 bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
     return (void)word, (void)expected, (void)timeout_ns, false;
 }

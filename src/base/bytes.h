@@ -75,6 +75,7 @@ static inline float hyp_e8m0_half(uint8_t e) { return hyp_bits_f32(e < 2 ? 0x002
 
 static inline size_t hyp_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 static inline uint32_t hyp_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static inline size_t hyp_max_size(size_t a, size_t b) { return a > b ? a : b; }
 static inline uint32_t hyp_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 // a * b into *out; false when it does not fit.

@@ -136,7 +136,7 @@ void hyp_lane_wake_producer(hyp_lane *lane) { wake(&lane->room_word); }
 // Spins, then sleeps on `word`, until ready(). The sleeper says so, looks once more, and only then waits for the word to change:
 // the other side first shows its index and then looks for a sleeper. One of the two sees the other (tests/bus/wake.pml).
 static hyp_status sleep_until(hyp_lane *lane, hyp_atomic *sleeper, hyp_atomic *word, bool (*ready)(void *), void *context,
-                              uint64_t timeout_ns) {
+                              uint64_t timeout_ns, uint64_t nap_ns) {
     for (int i = 0; i < SPINS; i++) {
         if (ready(context)) return HYP_OK;
         hyp_port_pause();
@@ -158,7 +158,7 @@ static hyp_status sleep_until(hyp_lane *lane, hyp_atomic *sleeper, hyp_atomic *w
             break;
         }
         uint64_t left = end - now;
-        if (!hyp_port_wait(word, seen, left < WAIT_NS ? left : WAIT_NS)) {
+        if (!hyp_port_wait(word, seen, left < nap_ns ? left : nap_ns)) {
             status = HYP_E_UNSUPPORTED;
             break;
         }
@@ -174,7 +174,7 @@ static bool has_data(void *consumer) {
 }
 
 hyp_status hyp_lane_sleep(hyp_lane_consumer *c, uint64_t timeout_ns) {
-    return sleep_until(c->lane, &c->lane->data_sleeper, &c->lane->data_word, has_data, c, timeout_ns);
+    return sleep_until(c->lane, &c->lane->data_sleeper, &c->lane->data_word, has_data, c, timeout_ns, UINT64_MAX);
 }
 
 // ---- Batches
@@ -224,7 +224,7 @@ hyp_status hyp_capsule_begin(hyp_lane_producer *p, uint32_t bytes, void **payloa
     if (hyp_atomic_load(&p->lane->closed, HYP_RELAXED)) return HYP_E_CANCELLED;
     if (!has_room(&w)) {
         hyp_status status = HYP_E_NOMEM;
-        if (p->full == HYP_LANE_BLOCK) status = sleep_until(p->lane, &p->lane->room_sleeper, &p->lane->room_word, has_room, &w, 0);
+        if (p->full == HYP_LANE_BLOCK) status = sleep_until(p->lane, &p->lane->room_sleeper, &p->lane->room_word, has_room, &w, 0, WAIT_NS);
         else if (p->full == HYP_LANE_DROP) count(&p->lane->dropped);
         if (status) return status;
     }
@@ -297,7 +297,7 @@ void hyp_capsule_release(hyp_lane_consumer *c, const hyp_capsule *capsule, hyp_v
     const header *h = (const header *)capsule->payload - 1;
     hyp_atomic_store(&c->states[c->sequence & (c->lane->slots - 1)], FEEDBACK | (uint32_t)verdict << VERDICT_SHIFT, HYP_RELEASE);
     c->sequence++;
-    hyp_atomic_store(&c->lane->received, c->sequence, HYP_RELAXED);
+    hyp_atomic_store(&c->lane->received, c->sequence, HYP_RELEASE);
     hyp_lane_release(c, h->grant);
     hyp_atomic_fence();
     if (hyp_atomic_load(&c->lane->room_sleeper, HYP_RELAXED)) hyp_lane_wake_producer(c->lane);

@@ -49,6 +49,7 @@ typedef struct hyp_kernels {
     void (*add)(float *y, const float *x, uint32_t n);                          // y += x
     void (*silu_mul)(float *y, const float *gate, const float *up, uint32_t n); // y = gate / (1 + e^-gate) * up; y may be gate
     void (*gelu_mul)(float *y, const float *gate, const float *up, uint32_t n); // tanh approximation of GELU; y may be gate
+    float (*peak)(const float *x, uint32_t n);                                  // the largest, n >= 1; NaN is passed over
     float (*exps)(float *x, uint32_t n, float top);                             // x = e^(x - top); returns their sum
     void (*softcap)(float *x, uint32_t n, float cap);                           // x = cap tanh(x / cap)
     // Rotates pairs: (x[i], x[i + half]) when `neox`, else (x[2i], x[2i + 1]), by the angles' (cosine, sine) table of `half` pairs.

@@ -116,7 +116,8 @@ ALWAYS_INLINE vi lane_everywhere(vi v, const uint32_t i) {
 
 // Exact sums of level * q over steps `from` to `to`, for `parts` vectors of rows from `part` on and `tokens` tokens.
 ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const uint32_t part, const uint32_t parts, const act_row *a,
-                        uint32_t block, const uint32_t tokens, const uint32_t from, const uint32_t to, const hyp_layout l, const constants *c) {
+                        uint32_t block, const uint32_t tokens, const uint32_t from, const uint32_t to, const hyp_layout l,
+                        const constants *c) {
     const int32_t offset = l.wide ? WIDE_OFFSET : l.offset;
 #ifdef NARROW
     // As many steps as their sums of pairs stay within 16 bits.

@@ -126,6 +126,12 @@ static void gelu_mul(float *y, const float *gate, const float *up, uint32_t n) {
     }
 }
 
+static float peak(const float *x, uint32_t n) {
+    float top = -__builtin_inff();
+    for (uint32_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+    return top;
+}
+
 static float exps(float *x, uint32_t n, float top) {
     float s[8] = {0};
     for (uint32_t i = 0; i < n; i++) s[i % 8] += x[i] = hyp_expf(x[i] - top);
@@ -202,6 +208,7 @@ void hyp_kernels_scalar(hyp_kernels *table) {
         .add = add,
         .silu_mul = silu_mul,
         .gelu_mul = gelu_mul,
+        .peak = peak,
         .exps = exps,
         .softcap = softcap,
         .rope = rope,

@@ -85,6 +85,16 @@ static void vec_gelu_mul(float *y, const float *gate, const float *up, uint32_t 
     if (i < n) f8_store_part(y + i, gelu8(f8_load_part(gate + i, n - i, 0), f8_load_part(up + i, n - i, 0)), n - i);
 }
 
+static float vec_peak(const float *x, uint32_t n) {
+    float top = -__builtin_inff();
+    f8 high = f8_all(top);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) high = f8_select(f8_load(x + i) > high, f8_load(x + i), high);
+    for (; i < n; i++) top = x[i] > top ? x[i] : top;
+    for (uint32_t j = 0; j < 8; j++) top = high[j] > top ? high[j] : top;
+    return top;
+}
+
 static float vec_exps(float *x, uint32_t n, float top) {
     f8 s = f8_all(0);
     uint32_t i = 0;
@@ -155,6 +165,7 @@ static void vec_fill(hyp_kernels *table) {
     table->add = vec_add;
     table->silu_mul = vec_silu_mul;
     table->gelu_mul = vec_gelu_mul;
+    table->peak = vec_peak;
     table->exps = vec_exps;
 }
 

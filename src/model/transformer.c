@@ -1,5 +1,5 @@
 // Loading: shape from the metadata, one operation list from the architecture's facts, weights in file order.
-#include "transformer.h"
+#include "steps.h"
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"
@@ -27,9 +27,10 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
 static void build(loader *l);
 static hyp_status open_weights(loader *l, uint32_t context);
 static hyp_status read_weights(loader *l, hyp_progress progress);
+static void gather_team(loader *l, uint32_t context, uint32_t threads);
 
 hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
-                                uint32_t context, hyp_progress progress) {
+                                uint32_t context, uint32_t threads, hyp_progress progress) {
     *model = (hyp_transformer){.kernels = kernels};
     hyp_text name = hyp_gguf_string(gguf, "general.architecture");
     if (!name.data) return hyp_fail(gguf->fault, HYP_E_FORMAT, "the file does not name its architecture ('general.architecture')");
@@ -53,13 +54,18 @@ hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, co
         build(&l);
         status = l.status ? l.status : open_weights(&l, context);
         if (!status) status = read_weights(&l, progress);
+        if (!status) gather_team(&l, context, threads);
     }
     hyp_buffer_deinit(&jobs);
     if (status) hyp_transformer_close(model);
     return status;
 }
 
-void hyp_transformer_close(hyp_transformer *model) { hyp_weights_close(&model->weights); }
+void hyp_transformer_close(hyp_transformer *model) {
+    hyp_team_destroy(model->team);
+    model->team = NULL;
+    hyp_weights_close(&model->weights);
+}
 
 // ---- Shape
 
@@ -200,15 +206,19 @@ static void norm(loader *l, hyp_slot dst, hyp_slot src, const char *name) {
     op(l, (hyp_op){.kind = HYP_OP_NORM, .dst = dst, .src = src, .vector = vector(l, name, l->model->shape.dim, true)});
 }
 
-// dst[at ..] = W src (+ bias, where the file has one)
+static void bias(loader *l, hyp_slot dst, uint32_t at, const char *name, uint32_t rows) {
+    char text[48];
+    hyp_format_text(text, sizeof text, "%s.bias", name);
+    const float *v = vector(l, text, rows, false);
+    if (v) op(l, (hyp_op){.kind = HYP_OP_BIAS, .dst = dst, .dst_at = at, .count = rows, .vector = v});
+}
+
+// dst[at ..] = W src. Products of one source stand side by side, `fresh` the first of them, and their biases after them.
 static void product(loader *l, hyp_slot dst, uint32_t at, hyp_slot src, bool fresh, const char *name, uint32_t rows, uint32_t cols) {
     char text[48];
     hyp_format_text(text, sizeof text, "%s.weight", name);
     op(l,
        (hyp_op){.kind = HYP_OP_MATMUL, .dst = dst, .dst_at = at, .src = src, .fresh = fresh, .matrix = matrix(l, text, rows, cols, true)});
-    hyp_format_text(text, sizeof text, "%s.bias", name);
-    const float *bias = vector(l, text, rows, false);
-    if (bias) op(l, (hyp_op){.kind = HYP_OP_BIAS, .dst = dst, .dst_at = at, .count = rows, .vector = bias});
 }
 
 static void layer(loader *l) {
@@ -218,11 +228,16 @@ static void layer(loader *l) {
     bool windowed = arch->window_period && l->layer % arch->window_period != arch->window_period - 1;
 
     norm(l, HYP_SLOT_H, HYP_SLOT_X, "attn_norm.weight");
-    if (arch->fused) product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_qkv", q + 2 * kv, s->dim);
-    else {
+    if (arch->fused) {
+        product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_qkv", q + 2 * kv, s->dim);
+        bias(l, HYP_SLOT_QKV, 0, "attn_qkv", q + 2 * kv);
+    } else {
         product(l, HYP_SLOT_QKV, 0, HYP_SLOT_H, true, "attn_q", q, s->dim);
         product(l, HYP_SLOT_QKV, q, HYP_SLOT_H, false, "attn_k", kv, s->dim);
         product(l, HYP_SLOT_QKV, q + kv, HYP_SLOT_H, false, "attn_v", kv, s->dim);
+        bias(l, HYP_SLOT_QKV, 0, "attn_q", q);
+        bias(l, HYP_SLOT_QKV, q, "attn_k", kv);
+        bias(l, HYP_SLOT_QKV, q + kv, "attn_v", kv);
     }
     if (arch->qk_norm) {
         op(l,
@@ -237,17 +252,23 @@ static void layer(loader *l) {
     op(l, (hyp_op){.kind = HYP_OP_ROPE, .dst = HYP_SLOT_QKV, .count = s->heads + s->kv_heads, .windowed = windowed});
     op(l, (hyp_op){.kind = HYP_OP_ATTENTION, .dst = HYP_SLOT_ATT, .src = HYP_SLOT_QKV, .windowed = windowed});
     product(l, HYP_SLOT_H, 0, HYP_SLOT_ATT, true, "attn_output", s->dim, q);
+    bias(l, HYP_SLOT_H, 0, "attn_output", s->dim);
     if (arch->post_norms) norm(l, HYP_SLOT_H, HYP_SLOT_H, "post_attention_norm.weight");
     op(l, (hyp_op){.kind = HYP_OP_ADD, .dst = HYP_SLOT_X, .src = HYP_SLOT_H, .count = s->dim});
 
     norm(l, HYP_SLOT_H, HYP_SLOT_X, "ffn_norm.weight");
-    if (arch->fused) product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_up", 2 * s->ffn, s->dim);
-    else {
+    if (arch->fused) {
+        product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_up", 2 * s->ffn, s->dim);
+        bias(l, HYP_SLOT_FFN, 0, "ffn_up", 2 * s->ffn);
+    } else {
         product(l, HYP_SLOT_FFN, 0, HYP_SLOT_H, true, "ffn_gate", s->ffn, s->dim);
         product(l, HYP_SLOT_FFN, s->ffn, HYP_SLOT_H, false, "ffn_up", s->ffn, s->dim);
+        bias(l, HYP_SLOT_FFN, 0, "ffn_gate", s->ffn);
+        bias(l, HYP_SLOT_FFN, s->ffn, "ffn_up", s->ffn);
     }
     op(l, (hyp_op){.kind = HYP_OP_GLU, .dst = HYP_SLOT_FFN, .count = s->ffn});
     product(l, HYP_SLOT_H, 0, HYP_SLOT_FFN, true, "ffn_down", s->dim, s->ffn);
+    bias(l, HYP_SLOT_H, 0, "ffn_down", s->dim);
     if (arch->post_norms) norm(l, HYP_SLOT_H, HYP_SLOT_H, "post_ffw_norm.weight");
     op(l, (hyp_op){.kind = HYP_OP_ADD, .dst = HYP_SLOT_X, .src = HYP_SLOT_H, .count = s->dim});
 }
@@ -302,13 +323,16 @@ static hyp_status too_small(const loader *l, uint64_t least) {
                     (unsigned long long)(budget->used_bytes + least + l->model->weight_bytes) / 1000000 + 1);
 }
 
+static uint64_t usual_session_bytes(const hyp_transformer *m, uint32_t context) {
+    return hyp_state_bytes(m, hyp_min_u32(context ? context : HYP_USUAL_CONTEXT, m->shape.context), HYP_USUAL_BATCH, HYP_KV_F16);
+}
+
 // Gives the pager what the limit leaves beside a session of usual size.
 static hyp_status open_weights(loader *l, uint32_t context) {
     hyp_transformer *m = l->model;
     const hyp_budget *budget = l->arena->budget;
     hyp_status status = hyp_weights_plan(&m->weights, l->gguf, m->kernels, m->matrices, m->matrix_count, l->arena);
-    uint64_t limit = 0, least = 0, session = SPARE_BYTES;
-    session += hyp_state_bytes(m, hyp_min_u32(context ? context : HYP_USUAL_CONTEXT, m->shape.context), HYP_USUAL_BATCH, HYP_KV_F16);
+    uint64_t limit = 0, least = 0, session = SPARE_BYTES + usual_session_bytes(m, context);
     if (!status && budget->limit_bytes) {
         uint64_t taken = budget->used_bytes + session;
         limit = budget->limit_bytes > taken ? budget->limit_bytes - taken : 1;
@@ -358,4 +382,23 @@ static hyp_status read_weights(loader *l, hyp_progress progress) {
     }
     hyp_budget_unmap(l->arena->budget, row, row_bytes);
     return status;
+}
+
+// ---- Threads
+
+// A step is computed alone where the memory limit leaves no room beside a session, or pages come and go.
+static void gather_team(loader *l, uint32_t context, uint32_t threads) {
+    hyp_transformer *m = l->model;
+    const hyp_budget *budget = l->arena->budget;
+    for (uint32_t i = 0; i < m->weights.pages; i++)
+        if (!hyp_pager_keeps(m->weights.pager, i)) return;
+    if (threads < 2) return;
+    hyp_team_config needs = {.helpers = threads - 1};
+    hyp_products_needs(m, &needs);
+    hyp_attention_needs(m, &needs);
+    uint64_t session = SPARE_BYTES + usual_session_bytes(m, context);
+    if (budget->limit_bytes && budget->used_bytes + session + needs.job_bytes + hyp_team_bytes(&needs) > budget->limit_bytes) return;
+    m->team_floats = needs.output_floats;
+    m->job = hyp_arena_alloc(l->arena, needs.job_bytes);
+    if (m->job) m->team = hyp_team_create(l->arena->budget, &needs);
 }

@@ -6,6 +6,7 @@
 #include "../kernels/kernels.h"
 #include "arch.h"
 #include "gguf.h"
+#include "team.h"
 #include "weights.h"
 
 typedef struct hyp_shape {
@@ -52,6 +53,9 @@ typedef struct hyp_transformer {
     hyp_matrix *matrices; // in the order of use: layers, output, embedding
     uint32_t matrix_count;
     hyp_weights weights;
+    hyp_team *team;     // NULL: products are computed by one thread
+    void *job;          // of a stage under way
+    size_t team_floats; // the most that a stage's tokens * rows may be
     const hyp_matrix *embd, *output;
     const float *rope_factors; // rope_dims / 2 divisors of the frequencies, or NULL
     uint32_t slot_floats[HYP_SLOT_COUNT];
@@ -65,10 +69,11 @@ typedef struct hyp_progress {
 } hyp_progress;
 
 // Checks every tensor, then reads what fits the arena's budget, in file order; the rest is read when it is used. `context`: tokens that
-// RoPE and the memory left for a session are to be prepared for (0: the model's own). `arena` owns the tables. May suspend.
+// RoPE and the memory left for a session are to be prepared for (0: the model's own). `threads`: that compute, this one included, where
+// they find memory and all weights are kept. `arena` owns the tables. May suspend.
 HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
-                                             uint32_t context, hyp_progress progress);
-void hyp_transformer_close(hyp_transformer *model); // the pager; the tables are the arena's
+                                             uint32_t context, uint32_t threads, hyp_progress progress);
+void hyp_transformer_close(hyp_transformer *model); // the pager and the team; the tables are the arena's
 
 // ---- A running context: KV cache and step buffers
 
@@ -86,7 +91,7 @@ typedef struct hyp_state {
     uint8_t *acts;                      // quantized rows of a step
     float *angles[2];                   // (batch, rope_dims / 2, cosine and sine): everywhere, windowed
     double *frequencies[2];
-    float *rows; // of attention: scores of a block, what is mixed, a block's part of it, maximum and sum
+    float *scratch; // of attention
     float *logits;
     uint64_t op_ns[HYP_OP_KINDS]; // time spent, when `profile` is set
     bool profile;

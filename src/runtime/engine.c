@@ -17,6 +17,7 @@ hyp_engine *hyp_engine_create(const hyp_engine_config *config) {
     }
     engine->text.budget = &engine->budget;
     hyp_kernels_scalar(&engine->kernels);
+    engine->threads = config && config->threads ? config->threads : hyp_port_caps()->threads_max;
     engine->isa = hyp_port_kernels(&engine->kernels, config && config->isa_mask ? config->isa_mask : UINT32_MAX);
     return engine;
 }
@@ -94,7 +95,7 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
     if (!status) status = hyp_tokenizer_init(&model->tokenizer, &model->gguf, &model->arena);
     if (!status)
         status = hyp_transformer_load(&model->transformer, &model->gguf, &engine->kernels, &model->arena, config ? config->context : 0,
-                                      progress);
+                                      engine->threads, progress);
     if (!status && model->tokenizer.count > model->transformer.shape.vocab)
         status = hyp_fail(&engine->fault, HYP_E_FORMAT, "the vocabulary has %u tokens, the embedding matrix %u", model->tokenizer.count,
                           model->transformer.shape.vocab);
@@ -140,6 +141,11 @@ hyp_residency hyp_model_residency(const hyp_model *model) {
     hyp_pager_stats s = hyp_pager_describe(model->transformer.weights.pager);
     return (hyp_residency){s.pages, s.kept, s.resident, s.frames,       s.whole_bytes, s.capacity_bytes, s.resident_bytes,
                            s.pins,  s.hits, s.fills,    s.filled_bytes, s.evictions,   s.faults,         s.traps};
+}
+
+hyp_helpers hyp_model_helpers(const hyp_model *model) {
+    hyp_team_stats s = hyp_team_describe(model->transformer.team);
+    return (hyp_helpers){s.helpers + 1, s.present, s.stages, s.tiles, s.helped, s.repeated};
 }
 
 void hyp_model_heat(const hyp_model *model, uint32_t first, uint32_t count, uint8_t *heat) {

@@ -14,7 +14,7 @@ struct hyp_engine {
     hyp_sched *sched;
     bool ended; // a call has ended since hyp_engine_run looked
     hyp_kernels kernels;
-    uint32_t isa;
+    uint32_t isa, threads;
     hyp_fault fault;
     hyp_buffer text; // the result of the last inspect
 };

@@ -57,6 +57,7 @@ void hyp_session_destroy(hyp_session *s) {
         hyp_task_cancel(s->task);
         if (hyp_task_join(s->task)) hyp_port_panic("a session was destroyed from within its own call");
     }
+    hyp_team_settle(s->model->transformer.team); // a late helper may read the cache
     hyp_buffer_deinit(&s->held);
     hyp_arena_deinit(&s->answer);
     hyp_arena arena = s->arena; // the session itself lives in it

@@ -1,0 +1,234 @@
+#include "team.h"
+
+#include "../base/bytes.h"
+#include "../bus/lane.h"
+#include "../port.h"
+
+enum {
+    LINE = 64,
+    SPIN_NS = 40000,          // a helper looks for work that long before it sleeps
+    PATIENCE_NS = 3000,       // how long a tile that a helper has begun may take ...
+    PATIENCE_MACS_PER_NS = 3, // ... beside what a slow machine would need for it
+    CALIBRATION_NS = 100000,
+    SLEEP_NS = 1000000000,
+    MOMENT_NS = 20000,
+};
+
+typedef struct order { // a stage as a helper gets it; the job follows, then the input
+    uint32_t sequence, tiles, columns;
+    uint32_t input_at; // bytes from the start of the order
+    void (*compute)(const void *job, const void *input, uint32_t tile, float *y, size_t y_stride, float *scratch);
+} order;
+
+typedef struct helper { // lines are written by one side each
+    hyp_team *team;
+    hyp_lane *lane;
+    hyp_lane_producer producer;
+    uint32_t taken;               // finished tiles of the stage that the team has taken over
+    _Alignas(LINE) uint64_t done; // the helper's: stage << 32 | tiles finished of it
+    uint16_t tiles[HYP_TEAM_TILES];
+    float *output, *scratch;
+    hyp_atomic present, gone;
+} helper;
+
+struct hyp_team {
+    hyp_budget *budget;
+    size_t bytes;
+    uint32_t helpers, sequence, pauses_per_us;
+    hyp_team_stats stats;
+    bool closing;
+    uint8_t seen[HYP_TEAM_TILES];  // tiles that are in the stage's output
+    _Alignas(LINE) uint64_t claim; // stage << 32 | next tile
+    _Alignas(LINE) helper helper[];
+};
+
+// The next tile of stage `sequence`, or `tiles` when there is none left or the stage is over.
+static uint32_t claim_tile(uint64_t *claim, uint32_t sequence, uint32_t tiles) {
+    uint64_t seen = __atomic_load_n(claim, __ATOMIC_RELAXED);
+    while (seen >> 32 == sequence && (uint32_t)seen < tiles)
+        if (__atomic_compare_exchange_n(claim, &seen, seen + 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return (uint32_t)seen;
+    return tiles;
+}
+
+// ---- A helper
+
+static void serve(helper *h, const order *o) {
+    const uint8_t *job = (const uint8_t *)(o + 1), *input = (const uint8_t *)o + o->input_at;
+    uint32_t finished = 0, tile;
+    while ((tile = claim_tile(&h->team->claim, o->sequence, o->tiles)) < o->tiles) {
+        o->compute(job, input, tile, h->output, o->columns, h->scratch);
+        h->tiles[finished++] = (uint16_t)tile;
+        __atomic_store_n(&h->done, (uint64_t)o->sequence << 32 | finished, __ATOMIC_RELEASE);
+    }
+}
+
+static void help(void *context) {
+    helper *h = context;
+    hyp_lane_consumer consumer;
+    if (hyp_lane_consume(h->lane, 1, &consumer)) hyp_port_panic("a helper's lane is held by another");
+    hyp_atomic_store(&h->present, 1, HYP_RELEASE);
+    for (hyp_capsule capsule;;) {
+        hyp_status status = hyp_capsule_receive(&consumer, &capsule);
+        for (uint32_t spins = h->team->pauses_per_us * (SPIN_NS / 1000); status == HYP_E_TIMEOUT && spins > 0; spins--) {
+            hyp_port_pause();
+            status = hyp_capsule_receive(&consumer, &capsule);
+        }
+        if (status == HYP_E_TIMEOUT) {
+            status = hyp_lane_sleep(&consumer, SLEEP_NS);
+            if (!status || status == HYP_E_TIMEOUT) continue;
+        }
+        if (status) break; // closed
+        serve(h, capsule.payload);
+        hyp_capsule_release(&consumer, &capsule, HYP_ACCEPTED);
+    }
+    hyp_atomic_store(&h->gone, 1, HYP_RELEASE); // the last touch: the team may be unmapped now
+}
+
+// ---- The team
+
+static uint32_t calibrate(void) {
+    uint32_t pauses = 0;
+    uint64_t start = hyp_port_now_ns(), now = start;
+    for (; now - start < CALIBRATION_NS; now = hyp_port_now_ns())
+        for (uint32_t i = 0; i < 256; i++, pauses++) hyp_port_pause();
+    return pauses * 1000ull / (now - start) + 1;
+}
+
+static helper *helper_at(hyp_team *team, uint32_t i) { return &team->helper[i]; }
+
+static size_t order_bytes(size_t job_bytes, size_t input_bytes) { return hyp_round_up(sizeof(order) + job_bytes, LINE) + input_bytes; }
+
+// A grant is at most half of a lane, and two orders may be under way.
+static hyp_lane_config lane_of(const hyp_team_config *c) {
+    size_t bytes = 3 * (order_bytes(c->job_bytes, c->input_bytes) + HYP_CAPSULE_HEADER + LINE);
+    return (hyp_lane_config){.capacity = (uint32_t)bytes, .slots = 4, .unchecked = true};
+}
+static size_t floats_bytes(size_t floats) { return hyp_round_up(floats * sizeof(float), LINE); }
+static size_t helper_bytes(const hyp_team_config *c, const hyp_lane_config *lane) {
+    return sizeof(helper) + hyp_round_up(hyp_lane_bytes(lane), LINE) + floats_bytes(c->output_floats) + floats_bytes(c->scratch_floats);
+}
+
+size_t hyp_team_bytes(const hyp_team_config *c) {
+    hyp_lane_config lane = lane_of(c);
+    return sizeof(hyp_team) + hyp_min_u32(c->helpers, HYP_TEAM_HELPERS) * helper_bytes(c, &lane);
+}
+
+hyp_team *hyp_team_create(hyp_budget *budget, const hyp_team_config *c) {
+    uint32_t helpers = hyp_min_u32(c->helpers, HYP_TEAM_HELPERS);
+    if (helpers == 0 || order_bytes(c->job_bytes, c->input_bytes) > UINT32_MAX / 8) return NULL;
+    hyp_lane_config lane = lane_of(c);
+    size_t bytes = hyp_team_bytes(c);
+    hyp_team *team = hyp_budget_map(budget, bytes);
+    if (!team) return NULL;
+    *team = (hyp_team){.budget = budget, .bytes = bytes, .pauses_per_us = calibrate()};
+    uint8_t *at = (uint8_t *)helper_at(team, helpers);
+    for (uint32_t i = 0; i < helpers; i++) {
+        helper *h = helper_at(team, i);
+        *h = (helper){.team = team, .lane = hyp_lane_init(at, &lane)};
+        h->output = (float *)(void *)(at += hyp_round_up(hyp_lane_bytes(&lane), LINE));
+        h->scratch = (float *)(void *)(at += floats_bytes(c->output_floats));
+        at += floats_bytes(c->scratch_floats);
+        if (hyp_lane_produce(h->lane, 1, HYP_LANE_FAIL, &h->producer)) hyp_port_panic("a new lane is held");
+        if (!hyp_port_thread(help, h)) break;
+        team->helpers++;
+    }
+    if (team->helpers) return team;
+    hyp_budget_unmap(budget, team, bytes);
+    return NULL;
+}
+
+uint32_t hyp_team_threads(const hyp_team *team) { return team ? team->helpers + 1 : 1; }
+
+static void moment(void) {
+    if (!hyp_port_nap(MOMENT_NS)) hyp_port_pause();
+}
+
+void hyp_team_settle(hyp_team *team) {
+    for (uint32_t i = 0; team && i < team->helpers; i++) {
+        const hyp_lane *lane = helper_at(team, i)->lane;
+        while (hyp_atomic_load(&lane->received, HYP_ACQUIRE) != hyp_atomic_load(&lane->sent, HYP_RELAXED)) moment();
+    }
+}
+
+void hyp_team_destroy(hyp_team *team) {
+    if (!team) return;
+    for (uint32_t i = 0; i < team->helpers; i++) hyp_lane_close(helper_at(team, i)->lane);
+    for (uint32_t i = 0; i < team->helpers; i++) {
+        helper *h = helper_at(team, i);
+        while (!hyp_atomic_load(&h->gone, HYP_ACQUIRE)) moment();
+    }
+    hyp_budget_unmap(team->budget, team, team->bytes);
+}
+
+// Hands the stage to a helper that has time for it.
+static void give(helper *h, const hyp_stage *s, const order *o) {
+    if (!hyp_atomic_load(&h->present, HYP_ACQUIRE)) return;
+    hyp_lane *lane = h->lane;
+    if (hyp_atomic_load(&lane->sent, HYP_RELAXED) - hyp_atomic_load(&lane->received, HYP_ACQUIRE) > 1) return; // it is off its processor
+    size_t bytes = o->input_at + s->input_bytes;
+    void *payload;
+    if (hyp_capsule_begin(&h->producer, (uint32_t)bytes, &payload)) return;
+    memcpy(payload, o, sizeof *o);
+    memcpy((uint8_t *)payload + sizeof *o, s->job, s->job_bytes);
+    memcpy((uint8_t *)payload + o->input_at, s->input, s->input_bytes);
+    hyp_capsule_send(&h->producer, 1, (uint32_t)bytes);
+}
+
+// Takes over what the helper has finished of the stage; returns how many tiles.
+static uint32_t collect(hyp_team *team, helper *h, const hyp_stage *s, const order *o) {
+    uint64_t done = __atomic_load_n(&h->done, __ATOMIC_ACQUIRE);
+    if (done >> 32 != o->sequence) return 0;
+    uint32_t before = h->taken, count = (uint32_t)done;
+    for (; h->taken < count; h->taken++) {
+        uint32_t tile = h->tiles[h->taken], from, width;
+        s->range(s->job, tile, &from, &width);
+        for (uint32_t t = 0; t < s->rows; t++)
+            memcpy(s->y + t * s->y_stride + from, h->output + (size_t)t * s->columns + from, width * sizeof(float));
+        team->seen[tile] = 1;
+    }
+    return count - before;
+}
+
+void hyp_team_run(hyp_team *team, const hyp_stage *s) {
+    order o = {.sequence = ++team->sequence,
+               .tiles = s->tiles,
+               .columns = s->columns,
+               .input_at = (uint32_t)hyp_round_up(sizeof(order) + s->job_bytes, LINE),
+               .compute = s->compute};
+    __atomic_store_n(&team->claim, (uint64_t)o.sequence << 32, __ATOMIC_RELAXED); // shown by the capsules
+    memset(team->seen, 0, s->tiles);
+    for (uint32_t i = 0; i < team->helpers; i++) {
+        helper_at(team, i)->taken = 0;
+        give(helper_at(team, i), s, &o);
+    }
+    uint32_t left = s->tiles, tile;
+    while ((tile = claim_tile(&team->claim, o.sequence, s->tiles)) < s->tiles) {
+        s->compute(s->job, s->input, tile, s->y, s->y_stride, s->scratch);
+        team->seen[tile] = 1;
+        left--;
+    }
+    team->stats.stages++;
+    team->stats.tiles += s->tiles;
+    uint64_t patience = PATIENCE_NS + s->tile_macs / PATIENCE_MACS_PER_NS;
+    for (uint64_t pauses = team->pauses_per_us * patience / 1000 + 1; left > 0 && pauses > 0; pauses--) {
+        uint32_t taken = 0;
+        for (uint32_t i = 0; i < team->helpers; i++) taken += collect(team, helper_at(team, i), s, &o);
+        left -= taken;
+        team->stats.helped += taken;
+        if (left > 0 && !taken) hyp_port_pause();
+    }
+    for (tile = 0; left > 0 && tile < s->tiles; tile++) {
+        if (team->seen[tile]) continue;
+        s->compute(s->job, s->input, tile, s->y, s->y_stride, s->scratch);
+        team->stats.repeated++;
+        left--;
+    }
+}
+
+hyp_team_stats hyp_team_describe(const hyp_team *team) {
+    if (!team) return (hyp_team_stats){0};
+    hyp_team_stats stats = team->stats;
+    stats.helpers = team->helpers;
+    for (uint32_t i = 0; i < team->helpers; i++) stats.present += hyp_atomic_load(&team->helper[i].present, HYP_ACQUIRE);
+    return stats;
+}
