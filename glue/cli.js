@@ -36,6 +36,7 @@ engine:
   -c, --context N           tokens of prompt and answer together
       --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB
       --cache f16|q8_0      format of the KV cache (default f16)
+      --threads N             threads that compute (default: one for each processor)
       --artefact simd|relaxed  which build of the engine (default: the best that this host compiles)
       --system TEXT         chat: the system message
       --lines               perplexity: every line is a text of its own
@@ -50,7 +51,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
 const OPTIONS = {
   'max-tokens': { type: 'string', short: 'n' }, temperature: { type: 'string', short: 't' }, 'top-k': { type: 'string', short: 'k' }, 'top-p': { type: 'string', short: 'p' }, 'min-p': { type: 'string' },
   'typical-p': { type: 'string' }, 'repeat-penalty': { type: 'string' }, 'frequency-penalty': { type: 'string' }, 'presence-penalty': { type: 'string' }, mirostat: { type: 'string' }, seed: { type: 'string', short: 's' },
-  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' },
+  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' },
   lines: { type: 'boolean' }, specials: { type: 'boolean' }, json: { type: 'boolean' }, quiet: { type: 'boolean', short: 'q' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' },
 };
 
@@ -91,7 +92,7 @@ const place = model => (model === 'story' ? new URL('../models/story.gguf', impo
 
 /** @param {any} o @param {string} what */
 const engine = (o, what) => ({
-  memory: o.memory, context: number(o, 'context', true), cache: o.cache, artefact: o.artefact, signal: interrupt.signal,
+  memory: o.memory, context: number(o, 'context', true), cache: o.cache, threads: number(o, 'threads', true), artefact: o.artefact, signal: interrupt.signal,
   onProgress: o.quiet ? undefined : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
 });
 
@@ -215,7 +216,7 @@ const verbs = {
     }
     const middle = (/** @type {number[]} */ values) => values.sort((a, b) => a - b)[values.length >> 1];
     const s = await model.stats();
-    const figures = { promptTokensPerSecond: middle(prompt), answerTokensPerSecond: middle(decode), loadSeconds, memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact, operationMs: s.operationMs };
+    const figures = { promptTokensPerSecond: middle(prompt), answerTokensPerSecond: middle(decode), loadSeconds, memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact, threads: s.threads.count, helped: s.threads.tiles ? s.threads.helped / s.threads.tiles : 0, repeated: s.threads.repeated, operationMs: s.operationMs };
     if (o.json) console.log(JSON.stringify(figures));
     else {
       console.log(`prompt  ${figures.promptTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${PROMPT} tokens, median of ${RUNS})\nanswer  ${figures.answerTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${ANSWER} tokens)\nload    ${loadSeconds.toFixed(2).padStart(8)} s\nmemory  ${(s.memory.linearMemoryBytes / 1e6).toFixed(1).padStart(8)} MB of linear memory\nkernels ${s.kernels.padStart(8)}\n`);

@@ -2,7 +2,7 @@
 // bytes while the others go on.
 // Knows no struct of the core: scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
 import { HyperionError } from './errors.js';
-import { artefactFile, bestArtefact } from './detect.js';
+import { artefactFile, bestArtefact, threadsHere } from './detect.js';
 
 /** @typedef {import('./sources.js').ByteSource} ByteSource */
 /** @typedef {import('./detect.js').Artefact} Artefact */
@@ -12,6 +12,7 @@ import { artefactFile, bestArtefact } from './detect.js';
  * @typedef {object} CoreOptions
  * @property {number} [memoryBytes] limit for everything the engine holds
  * @property {'auto' | Artefact} [artefact] which build; `auto` is the best that the host compiles
+ * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each processor
  * @property {WasmSource} [wasm] the module itself, where the host can not fetch or compile it
  */
 
@@ -30,11 +31,11 @@ const breathe = () =>
     port2.postMessage(0);
   });
 
-/** Where the package's own artefact lies, by feature detection. @param {'auto' | Artefact} artefact @returns {{artefact: Artefact, url: URL}} */
-function locate(artefact) {
+/** Where the package's own artefact lies, by feature detection. @param {'auto' | Artefact} artefact @param {boolean} threads @returns {{artefact: Artefact, url: URL}} */
+function locate(artefact, threads) {
   const best = artefact === 'auto' ? bestArtefact() : artefact;
   if (!best) throw new HyperionError('HYP_E_UNSUPPORTED', 'this host has no WebAssembly SIMD: use a newer browser or runtime');
-  return { artefact: best, url: new URL(`../dist/${artefactFile(best)}`, import.meta.url) };
+  return { artefact: best, url: new URL(`../dist/${artefactFile(best, threads)}`, import.meta.url) };
 }
 
 /** @param {WasmSource} source @returns {Promise<WebAssembly.Module>} */
@@ -51,6 +52,23 @@ async function compile(source) {
   if (!response.ok) throw new HyperionError('HYP_E_HOST', `the engine's module could not be fetched: ${url} answered ${response.status}`);
   const typed = response.headers.get('content-type')?.startsWith('application/wasm');
   return typed && WebAssembly.compileStreaming ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
+}
+
+const SHARED_PAGES = { initial: 32, maximum: 65536 }; // of 64 KiB; as CMakeLists.txt links them
+
+/** Runs the module's thread_main over the same memory in a worker; returns how to end it. @param {object} order */
+async function startThread(order) {
+  const url = new URL('./thread.js', import.meta.url);
+  if (typeof Worker === 'function') {
+    const worker = new Worker(url, { type: 'module', name: 'hyperion helper' });
+    worker.postMessage(order);
+    return () => worker.terminate();
+  }
+  const threads = await import('node:worker_threads');
+  const worker = new threads.Worker(url);
+  worker.unref();
+  worker.postMessage(order);
+  return () => void worker.terminate();
 }
 
 export class Core {
@@ -79,6 +97,12 @@ export class Core {
   /** @type {((position: number, logProbabilities: Float32Array) => void) | null} one score at a time */
   onScored = null;
   vocab = 0;
+  /** @type {WebAssembly.Module | null} */
+  #module = null;
+  /** @type {WebAssembly.Memory | null} shared with the helpers */
+  #memory = null;
+  /** @type {(() => void)[]} how to end them */
+  #threads = [];
 
   /** @param {Artefact | 'custom'} artefact */
   constructor(artefact) {
@@ -86,13 +110,18 @@ export class Core {
   }
 
   /** @param {CoreOptions} [options] @returns {Promise<Core>} */
-  static async create({ memoryBytes = 0, artefact = 'auto', wasm } = {}) {
-    const place = wasm === undefined ? locate(artefact) : { artefact: artefact === 'auto' ? /** @type {const} */ ('custom') : artefact, url: wasm };
+  static async create({ memoryBytes = 0, artefact = 'auto', threads = 'auto', wasm } = {}) {
+    if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= 16)) throw new HyperionError('HYP_E_ARGUMENT', `threads must be 'auto' or a number from 1 to 16, not ${threads}`);
+    const here = await threadsHere();
+    const wanted = threads === 'auto' ? Math.max(here, 1) : here ? threads : 1;
+    const place = wasm === undefined ? locate(artefact, wanted > 1) : { artefact: artefact === 'auto' ? /** @type {const} */ ('custom') : artefact, url: wasm };
     const core = new Core(place.artefact);
-    const instance = await WebAssembly.instantiate(await compile(place.url), core.#imports());
+    core.#module = await compile(place.url);
+    if (WebAssembly.Module.imports(core.#module).some(i => i.kind === 'memory')) core.#memory = new WebAssembly.Memory({ ...SHARED_PAGES, shared: true });
+    const instance = await WebAssembly.instantiate(core.#module, core.#imports());
     core.#exports = instance.exports;
     core.#exports._initialize?.();
-    core.#engine = core.#exports.engine_create(memoryBytes, 0);
+    core.#engine = core.#exports.engine_create(memoryBytes, 0, wanted);
     if (!core.#engine) throw new HyperionError('HYP_E_NOMEM', 'not enough memory for the engine: raise the memory limit');
     return core;
   }
@@ -141,6 +170,15 @@ export class Core {
             call?.reject(error);
           }
         },
+        /** @param {number} run @param {number} context @param {number} stack */
+        thread: (run, context, stack) => {
+          // It may come late, or never: the engine computes alone until it does.
+          startThread({ module: this.#module, memory: this.#memory, run, context, stack }).then(
+            end => (this.#exports ? this.#threads.push(end) : end()),
+            () => {},
+          );
+          return 1;
+        },
         /** @param {number} message */
         panic: message => {
           throw new HyperionError('HYP_E_HOST', `the engine has stopped, because an invariant of it is broken: ${this.#text(message)}`);
@@ -153,7 +191,7 @@ export class Core {
         scored: (position, pointer) => this.onScored?.(position, new Float32Array(this.#buffer, pointer, this.vocab)),
       },
       // The Emscripten build's own wishes; nothing in the core calls them.
-      env: { emscripten_notify_memory_growth: () => {} },
+      env: { emscripten_notify_memory_growth: () => {}, ...(this.#memory && { memory: this.#memory }) },
       wasi_snapshot_preview1: { proc_exit: () => {}, fd_write: () => 0, fd_seek: () => 0, fd_close: () => 0 },
     };
   }
@@ -169,7 +207,7 @@ export class Core {
   }
 
   get #buffer() {
-    return this.#exports.memory.buffer;
+    return (this.#memory ?? this.#exports.memory).buffer;
   }
 
   /** A call that never waits. @param {string} name @param {...number} args @returns {number} */
@@ -321,6 +359,7 @@ export class Core {
   close() {
     clearTimeout(this.#timer);
     this.#exports = null;
+    for (const end of this.#threads.splice(0)) end();
     const closed = new HyperionError('HYP_E_STATE', 'the model is closed');
     for (const call of this.#calls.values()) call.reject(closed);
     this.#calls.clear();

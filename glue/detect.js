@@ -23,5 +23,20 @@ export function bestArtefact() {
   return hasRelaxed() ? 'relaxed' : WebAssembly.validate(SIMD) ? 'simd' : null;
 }
 
-/** @param {Artefact} artefact */
-export const artefactFile = artefact => (artefact === 'relaxed' ? 'hyperion-relaxed.wasm' : 'hyperion.wasm');
+const MOST_THREADS = 8; // more are seldom free
+
+/** How many threads should compute here: one for each processor; 0 where memory can not be shared, or no worker be started. @returns {Promise<number>} */
+export async function threadsHere() {
+  const shares = typeof SharedArrayBuffer === 'function' && /** @type {any} */ (globalThis).crossOriginIsolated !== false;
+  if (!shares) return 0;
+  if (typeof Worker === 'function') return Math.min(globalThis.navigator?.hardwareConcurrency || 1, MOST_THREADS);
+  try {
+    const [os] = await Promise.all([import('node:os'), import('node:worker_threads')]);
+    return Math.min(os.availableParallelism(), MOST_THREADS);
+  } catch {
+    return 0; // an isolate
+  }
+}
+
+/** @param {Artefact} artefact @param {boolean} threads */
+export const artefactFile = (artefact, threads) => (threads ? (artefact === 'relaxed' ? 'hyperion-mt.wasm' : 'hyperion-mt-simd.wasm') : artefact === 'relaxed' ? 'hyperion-relaxed.wasm' : 'hyperion.wasm');

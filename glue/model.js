@@ -15,6 +15,7 @@ import { openSource, shardsOf } from './sources.js';
  * @property {boolean} [profile] time each kind of operation
  * @property {'intent' | 'round-robin'} [policy] how the engine divides its thread among answers under way
  * @property {'auto' | import('./detect.js').Artefact} [artefact]
+ * @property {'auto' | number} [threads] that compute; `auto` is one for each processor where the host shares memory between workers (in a page: with COOP and COEP headers)
  * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or compile it
  * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress]
@@ -47,9 +48,10 @@ import { openSource, shardsOf } from './sources.js';
 /** @typedef {{text: string, token: number, finish: Finish}} Piece `finish` is set on the last one */
 /** @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim: number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number, weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts */
 /** @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number, blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab */
+/** @typedef {{count: number, present: number, stages: number, tiles: number, helped: number, repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`: helpers that have come; `helped`: tiles that they computed; `repeated`: tiles computed again because a helper lost its processor */
 /** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
 /** @typedef {{pages: number, kept: number, resident: number, frames: number, wholeBytes: number, capacityBytes: number, residentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `kept` have a place for good, the others share `frames` */
-/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
+/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
 
 const EDGES = 1;
 const SPECIALS = 2;
@@ -80,9 +82,9 @@ const throwIfAborted = signal => {
  * @param {(core: Core, sources: import('./sources.js').ByteSource[], release: () => Promise<void>) => Promise<T>} act a model takes the sources over, and releases them
  * @returns {Promise<T>}
  */
-async function reading(source, { memory, artefact, wasm, policy, onProgress, signal }, act) {
+async function reading(source, { memory, artefact, threads, wasm, policy, onProgress, signal }, act) {
   throwIfAborted(signal);
-  const core = await Core.create({ memoryBytes: memoryBytes(memory), artefact, wasm });
+  const core = await Core.create({ memoryBytes: memoryBytes(memory), artefact, threads, wasm });
   if (policy) {
     core.inputText(policy);
     core.run('engine_set_policy', core.engine);
@@ -126,7 +128,7 @@ export function openModel(source, options = {}) {
  * @param {Source | Source[]} source @param {OpenOptions} [options]
  */
 export function inspect(source, options = {}) {
-  return reading(source, options, async (core, sources) => {
+  return reading(source, { ...options, threads: 1 }, async (core, sources) => {
     await core.runJob('inspect', sources);
     return core.resultJson();
   });
@@ -139,7 +141,7 @@ export function inspect(source, options = {}) {
  * @param {OpenOptions} [options]
  */
 export function quantize(source, format, write, options = {}) {
-  return reading(source, options, async (core, sources) => {
+  return reading(source, { ...options, threads: 1 }, async (core, sources) => {
     core.onWrite = bytes => (write(bytes), true);
     core.inputText(format);
     await core.runJob('quantize', sources);
@@ -347,11 +349,14 @@ export class Model {
     }
     const { promptMs, answerMs, ...rest } = s;
     const rate = (/** @type {number} */ tokens, /** @type {number} */ ms) => (ms > 0 ? (tokens * 1000) / ms : 0);
-    return { artefact: core.artefact, kernels, memory, fibers, weights: this.residency(), lanes: [], ...rest, promptTokensPerSecond: rate(s.promptTokens, promptMs), answerTokensPerSecond: rate(s.answerTokens, answerMs) };
+    core.run('model_helpers', this.#model);
+    const threads = core.resultJson();
+    return { artefact: core.artefact, kernels, memory, fibers, threads, weights: this.residency(), lanes: [], ...rest, promptTokensPerSecond: rate(s.promptTokens, promptMs), answerTokensPerSecond: rate(s.answerTokens, answerMs) };
   }
 
   /** Gives all memory back. Answers under way end with an error. @returns {Promise<void>} */
   async close() {
+    if (!this.#closed) this.#core.call('model_dismiss', this.#model);
     this.#closed = true;
     this.#core.close();
     await this.#release();

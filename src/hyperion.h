@@ -100,6 +100,7 @@ typedef struct hyp_helpers { // threads that compute products of a model beside 
     uint64_t repeated;       // tiles computed again because a helper was taken off its processor
 } hyp_helpers;
 hyp_helpers hyp_model_helpers(const hyp_model *model);
+void hyp_model_dismiss(hyp_model *model); // ends the helpers; what is under way goes on alone
 // Of each page from `first`: 0 when absent, else 1 to 255 by its heat (64 is one access a pass; decays by half each pass). Fills `count` bytes.
 void hyp_model_heat(const hyp_model *model, uint32_t first, uint32_t count, uint8_t *heat);
 

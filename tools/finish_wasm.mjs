@@ -15,15 +15,17 @@ const [input, output] = process.argv.slice(2).filter(a => !a.startsWith('--'));
 const forTests = flags.includes('--test');
 const opt = join(dirname(fileURLToPath(import.meta.url)), '../node_modules/.bin/wasm-opt');
 mkdirSync(dirname(output), { recursive: true });
-// What every supported host has, and relaxed SIMD for the artefact that is named after it.
-const features = ['simd', 'bulk-memory', 'sign-ext', 'nontrapping-float-to-int', 'mutable-globals', ...(output.includes('relaxed') ? ['relaxed-simd'] : [])];
+// What every supported host has; relaxed SIMD and threads for the artefacts that are named after them.
+const threads = output.includes('-mt');
+const features = ['simd', 'bulk-memory', 'sign-ext', 'nontrapping-float-to-int', 'mutable-globals', ...(/relaxed|-mt\.wasm/.test(output) ? ['relaxed-simd'] : []), ...(threads ? ['threads'] : [])];
 setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node 20 compiles it only so
 // No import suspends: fibers switch within the module. Which functions can be on the way to a switch, Binaryen finds by the call graph.
 const asyncify = flags.includes('--plain') ? [] : ['--asyncify', '--pass-arg=asyncify-ignore-imports'];
 execFileSync(opt, [input, '-o', output, ...features.map(name => `--enable-${name}`), ...asyncify, forTests ? '-O1' : '-O3', '--strip-producers', '--strip-debug'], { stdio: 'inherit' });
 
 if (!forTests) {
-  const known = new Set(['read', 'forget', 'now', 'panic', 'ended', 'progress', 'write', 'scored'].map(name => `hyp.${name}`));
+  const known = new Set(['read', 'forget', 'now', 'panic', 'ended', 'progress', 'write', 'scored', ...(threads ? ['thread'] : [])].map(name => `hyp.${name}`));
+  if (threads) known.add('env.memory');
   const foreign = WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(output))).map(i => `${i.module}.${i.name}`).filter(name => !known.has(name));
   if (foreign.length && !flags.includes('--plain')) {
     console.error(`${output} imports what no host gives: ${foreign.join(', ')}`);

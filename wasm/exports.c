@@ -55,8 +55,8 @@ EXPORT(input_reserve) void *input_reserve(size_t bytes) {
 EXPORT(status_name) const char *status_name(int32_t status) { return hyp_status_name((hyp_status)status); }
 EXPORT(status_message) const char *status_message(int32_t status) { return hyp_status_message((hyp_status)status); }
 
-EXPORT(engine_create) hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask) {
-    return hyp_engine_create(&(hyp_engine_config){.memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask});
+EXPORT(engine_create) hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask, uint32_t threads) {
+    return hyp_engine_create(&(hyp_engine_config){.memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask, .threads = threads});
 }
 EXPORT(engine_destroy) void engine_destroy(hyp_engine *engine) { hyp_engine_destroy(engine); }
 EXPORT(engine_error) const char *engine_error(const hyp_engine *engine) { return hyp_engine_error(engine); }
@@ -231,6 +231,20 @@ EXPORT(model_residency) hyp_status model_residency(const hyp_model *model) {
                    {"filledBytes", (double)r.filled_bytes},
                    {"evictions", (double)r.evictions}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
+    hyp_json_close(&json, '}');
+    return give_json();
+}
+// Ends the helper threads, for a host that is about to let go of the instance. What is under way goes on alone.
+EXPORT(model_dismiss) void model_dismiss(hyp_model *model) { hyp_model_dismiss(model); }
+EXPORT(model_helpers) hyp_status model_helpers(const hyp_model *model) {
+    hyp_helpers h = hyp_model_helpers(model);
+    begin_json();
+    hyp_json_number(&json, "count", h.threads);
+    hyp_json_number(&json, "present", h.present);
+    hyp_json_number(&json, "stages", (double)h.stages);
+    hyp_json_number(&json, "tiles", (double)h.tiles);
+    hyp_json_number(&json, "helped", (double)h.helped);
+    hyp_json_number(&json, "repeated", (double)h.repeated);
     hyp_json_close(&json, '}');
     return give_json();
 }

@@ -95,12 +95,38 @@ bool hyp_port_nap(uint64_t ns) {
     (void)ns;
     return false; // the host's event loop sleeps
 }
+
+// ---- Threads: a worker of the host instantiates the module over the same memory and calls thread_main. Only such a worker ever waits:
+// the engine's own thread may be a page's, which must not.
+#ifdef __wasm_atomics__
+enum { THREAD_STACK_BYTES = 128 << 10 };
+
+__attribute__((import_module("hyp"), import_name("thread"))) int32_t host_thread(void (*run)(void *), void *context, void *stack);
+void hyp_stack_set(void *top); // stack.S
+
+bool hyp_port_thread(void (*run)(void *context), void *context) {
+    char *stack = hyp_port_map(THREAD_STACK_BYTES); // never given back: the worker may outlive the team by a moment
+    return stack && host_thread(run, context, stack + THREAD_STACK_BYTES);
+}
+__attribute__((noinline)) static void run_thread(void (*run)(void *), void *context) { run(context); }
+__attribute__((export_name("thread_main"))) void thread_main(void (*run)(void *), void *context, void *stack) {
+    hyp_stack_set(stack);
+    run_thread(run, context);
+}
+bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
+    __builtin_wasm_memory_atomic_wait32((int *)(uintptr_t)word, (int)expected, timeout_ns > INT64_MAX ? -1 : (int64_t)timeout_ns);
+    return true;
+}
+void hyp_port_wake(const uint32_t *word) { __builtin_wasm_memory_atomic_notify((int *)(uintptr_t)word, UINT32_MAX); }
+void hyp_port_pause(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+#else
 bool hyp_port_thread(void (*run)(void *context), void *context) { return (void)run, (void)context, false; }
 bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
     return (void)word, (void)expected, (void)timeout_ns, false;
 }
 void hyp_port_wake(const uint32_t *word) { (void)word; }
 void hyp_port_pause(void) {}
+#endif
 bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) { return (void)crc, (void)data, (void)bytes, false; }
 void hyp_port_panic(const char *message) { host_panic(message); }
 uint64_t hyp_port_now_ns(void) { return (uint64_t)(host_now() * 1e6); }

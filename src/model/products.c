@@ -5,54 +5,55 @@
 
 enum {
     SHARED_MACS = 200000, // multiply-adds that are worth a helper's attention
-    TILES_EACH = 4,       // tiles of a stage for each thread, so that none waits long for the last one
-    TILE_MACS = 32 << 10, // the least worth a turn
-    STAGE_TOKENS = 64
+    SMALL_TILES = 2,      // for each thread, after its large one
+    STAGE_TOKENS = 64,
+    TARGETS = 3
 };
 
 // ---- Shared
 
-typedef struct part { // one page of weights, and where its products go
-    const uint8_t *weights;
+typedef struct part { // one matrix
     hyp_matmul_fn *matmul;
     size_t group_bytes;
-    uint32_t groups, cols, row;
+    uint32_t end, page_groups, first_page; // groups up to its end; groups of a page; its first among the job's pages
+    uint32_t cols;
 } part;
 
+// Groups are counted through all parts. Each thread's first tile is a long run, which the processor's prefetching likes; what is left is
+// divided smaller, so that all end together.
 typedef struct job {
-    uint32_t parts, tokens, tile_groups;
+    uint32_t tokens, groups, large, small, threads;
     size_t x_stride;
-    part part[];
+    part part[TARGETS];
+    const uint8_t *page[];
 } job;
 
-size_t hyp_products_job_bytes(uint32_t pages) { return sizeof(job) + pages * sizeof(part); }
+static size_t job_bytes(uint32_t pages) { return sizeof(job) + pages * sizeof(const uint8_t *); }
 
-static uint32_t tiles_of(const part *p, uint32_t tile_groups) { return (p->groups + tile_groups - 1) / tile_groups; }
-
-// A tile is `tile_groups` groups of a part. Its part, and its first group there.
-static const part *find(const job *j, uint32_t tile, uint32_t *first) {
-    for (const part *p = j->part;; p++) {
-        uint32_t n = tiles_of(p, j->tile_groups);
-        if (tile < n) return *first = tile * j->tile_groups, p;
-        tile -= n;
-    }
+static uint32_t start_of(const job *j, uint32_t tile) {
+    uint32_t at = tile < j->threads ? tile * j->large : j->threads * j->large + (tile - j->threads) * j->small;
+    return hyp_min_u32(at, j->groups);
 }
 
 static void range(const void *context, uint32_t tile, uint32_t *from, uint32_t *width) {
     const job *j = context;
-    uint32_t first;
-    const part *p = find(j, tile, &first);
-    *from = p->row + first * HYP_GROUP;
-    *width = hyp_min_u32(j->tile_groups, p->groups - first) * HYP_GROUP;
+    *from = start_of(j, tile) * HYP_GROUP;
+    *width = start_of(j, tile + 1) * HYP_GROUP - *from;
 }
 
 static void compute(const void *context, const void *x, uint32_t tile, float *y, size_t y_stride, float *scratch) {
     (void)scratch;
     const job *j = context;
-    uint32_t first;
-    const part *p = find(j, tile, &first);
-    p->matmul(y + p->row + first * HYP_GROUP, y_stride, p->weights + first * p->group_bytes, hyp_min_u32(j->tile_groups, p->groups - first),
-              p->cols, x, j->x_stride, j->tokens);
+    const part *p = j->part;
+    uint32_t at = start_of(j, tile), end = start_of(j, tile + 1), before = 0; // before: groups of the parts passed
+    while (at < end) {
+        while (at >= p->end) before = p->end, p++;
+        uint32_t within = at - before, page = within / p->page_groups, first = within % p->page_groups;
+        uint32_t groups = hyp_min_u32(p->page_groups - first, hyp_min_u32(end, p->end) - at);
+        p->matmul(y + at * HYP_GROUP, y_stride, j->page[p->first_page + page] + first * p->group_bytes, groups, p->cols, x, j->x_stride,
+                  j->tokens);
+        at += groups;
+    }
 }
 
 // Whether helpers may compute the products: no group of rows reaches into another's.
@@ -69,41 +70,41 @@ static bool can_share(const hyp_transformer *m, const hyp_target *targets, uint3
 static hyp_status share(hyp_transformer *m, const hyp_target *targets, uint32_t count, float *y, size_t y_stride, const void *x,
                         size_t x_stride, uint32_t tokens) {
     job *j = m->job;
-    uint32_t rows = 0, groups = 0, cols = targets[0].matrix->cols;
-    *j = (job){.x_stride = x_stride};
+    uint32_t pages = 0, threads = hyp_team_threads(m->team);
+    *j = (job){.x_stride = x_stride, .threads = threads};
     for (uint32_t i = 0; i < count; i++) {
         const hyp_matrix *w = targets[i].matrix;
+        j->groups += w->groups;
+        j->part[i] = (part){.matmul = m->kernels->weights[w->format].matmul,
+                            .group_bytes = hyp_group_bytes(w->format, w->cols),
+                            .end = j->groups,
+                            .page_groups = w->page_groups,
+                            .first_page = pages,
+                            .cols = w->cols};
         for (uint32_t page = 0; page < hyp_matrix_pages(w); page++) {
-            part *p = &j->part[j->parts++];
-            *p = (part){.matmul = m->kernels->weights[w->format].matmul,
-                        .group_bytes = hyp_group_bytes(w->format, w->cols),
-                        .cols = w->cols,
-                        .row = targets[i].at - targets[0].at + page * w->page_groups * HYP_GROUP};
-            hyp_status status = hyp_weights_pin(&m->weights, w, page, &p->weights, &p->groups);
+            uint32_t groups;
+            hyp_status status = hyp_weights_pin(&m->weights, w, page, &j->page[pages++], &groups);
             if (status) return status;
             hyp_weights_unpin(&m->weights, w, page); // a team is only where all pages have their place for good
-            rows = p->row + p->groups * HYP_GROUP;
-            groups += p->groups;
         }
     }
-    hyp_stage stage = {
-        .compute = compute, .range = range, .job = j, .job_bytes = hyp_products_job_bytes(j->parts), .columns = rows, .y_stride = y_stride};
-    uint32_t most = hyp_min_u32(STAGE_TOKENS, (uint32_t)(m->team_floats / rows));
+    j->large = j->groups * 3 / 4 / threads;
+    j->small = (j->groups - threads * j->large + SMALL_TILES * threads - 1) / (SMALL_TILES * threads);
+    uint32_t rows = j->groups * HYP_GROUP, most = hyp_min_u32(STAGE_TOKENS, (uint32_t)(m->team_floats / rows));
     for (uint32_t t = 0; t < tokens; t += j->tokens) {
         j->tokens = hyp_min_u32(tokens - t, most);
-        uint64_t group_macs = (uint64_t)cols * HYP_GROUP * j->tokens;
-        j->tile_groups = hyp_max_u32(groups / (hyp_team_threads(m->team) * TILES_EACH), (uint32_t)(TILE_MACS / group_macs) + 1);
-        for (;; j->tile_groups *= 2) {
-            stage.tiles = 0;
-            for (uint32_t i = 0; i < j->parts; i++) stage.tiles += tiles_of(&j->part[i], j->tile_groups);
-            if (stage.tiles <= HYP_TEAM_TILES) break;
-        }
-        stage.tile_macs = group_macs * j->tile_groups;
-        stage.input = (const uint8_t *)x + t * x_stride;
-        stage.input_bytes = j->tokens * x_stride;
-        stage.rows = j->tokens;
-        stage.y = y + targets[0].at + t * y_stride;
-        hyp_team_run(m->team, &stage);
+        hyp_team_run(m->team, &(hyp_stage){.compute = compute,
+                                           .range = range,
+                                           .job = j,
+                                           .job_bytes = job_bytes(pages),
+                                           .input = (const uint8_t *)x + t * x_stride,
+                                           .input_bytes = j->tokens * x_stride,
+                                           .tiles = threads + (j->groups - threads * j->large + j->small - 1) / j->small,
+                                           .rows = j->tokens,
+                                           .columns = rows,
+                                           .tile_macs = (uint64_t)j->large * HYP_GROUP * targets[0].matrix->cols * j->tokens,
+                                           .y = y + targets[0].at + t * y_stride,
+                                           .y_stride = y_stride});
     }
     return HYP_OK;
 }
@@ -114,7 +115,7 @@ void hyp_products_needs(const hyp_transformer *m, hyp_team_config *needs) {
     for (uint32_t i = 0; i < m->matrix_count; i++) pages = hyp_max_u32(pages, 3 * hyp_matrix_pages(&m->matrices[i]));
     uint32_t rows = hyp_max_u32(hyp_max_u32(s->dim, 2 * s->ffn), (s->heads + 2 * s->kv_heads) * s->head) + 3 * HYP_GROUP;
     size_t row = hyp_max_size(hyp_act_bytes(m->kernels, (uint32_t)hyp_round_up(widest, HYP_BLOCK)), widest * sizeof(float));
-    needs->job_bytes = hyp_max_size(needs->job_bytes, hyp_products_job_bytes(pages));
+    needs->job_bytes = hyp_max_size(needs->job_bytes, job_bytes(pages));
     needs->input_bytes = hyp_max_size(needs->input_bytes, STAGE_TOKENS * row);
     needs->output_floats = hyp_max_size(needs->output_floats, hyp_max_size(STAGE_TOKENS * (size_t)rows, s->vocab + HYP_GROUP));
 }

@@ -14,7 +14,6 @@ typedef struct hyp_target { // a product's matrix, and where in the output its r
 // y (tokens, rows from targets[i].at) = x (tokens, cols) W_i^T for each target; quantizes x first where weights are in blocks. May suspend.
 HYP_MUST_USE hyp_status hyp_products(hyp_state *state, const hyp_target *targets, uint32_t count, float *y, size_t y_stride, const float *x,
                                      size_t x_stride, uint32_t tokens);
-size_t hyp_products_job_bytes(uint32_t pages);
 void hyp_products_needs(const hyp_transformer *model, hyp_team_config *needs); // raises what a team must hold
 
 // Stores the keys and values of the step's `tokens` in layer `layer`, and attends.

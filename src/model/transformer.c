@@ -61,9 +61,13 @@ hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, co
     return status;
 }
 
-void hyp_transformer_close(hyp_transformer *model) {
+void hyp_transformer_dismiss(hyp_transformer *model) {
     hyp_team_destroy(model->team);
     model->team = NULL;
+}
+
+void hyp_transformer_close(hyp_transformer *model) {
+    hyp_transformer_dismiss(model);
     hyp_weights_close(&model->weights);
 }
 

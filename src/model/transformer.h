@@ -73,6 +73,7 @@ typedef struct hyp_progress {
 // they find memory and all weights are kept. `arena` owns the tables. May suspend.
 HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
                                              uint32_t context, uint32_t threads, hyp_progress progress);
+void hyp_transformer_dismiss(hyp_transformer *model); // the team; steps go on alone
 void hyp_transformer_close(hyp_transformer *model); // the pager and the team; the tables are the arena's
 
 // ---- A running context: KV cache and step buffers

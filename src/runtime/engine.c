@@ -148,6 +148,8 @@ hyp_helpers hyp_model_helpers(const hyp_model *model) {
     return (hyp_helpers){s.helpers + 1, s.present, s.stages, s.tiles, s.helped, s.repeated};
 }
 
+void hyp_model_dismiss(hyp_model *model) { hyp_transformer_dismiss(&model->transformer); }
+
 void hyp_model_heat(const hyp_model *model, uint32_t first, uint32_t count, uint8_t *heat) {
     for (uint32_t i = 0; i < count; i++) {
         hyp_page_facts page = hyp_pager_page(model->transformer.weights.pager, first + i);

@@ -1,0 +1,16 @@
+// A helper thread: the engine's module over the same memory, within one call that lasts as long as the engine wants its help.
+
+/** @param {{module: WebAssembly.Module, memory: WebAssembly.Memory, run: number, context: number, stack: number}} order */
+async function help({ module, memory, run, context, stack }) {
+  const refuse = () => {
+    throw new Error('a helper computes only');
+  };
+  const imports = { env: { memory }, hyp: /** @type {any} */ ({ now: () => performance.now() }) };
+  for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) if (from === 'hyp' && kind === 'function') imports.hyp[name] ??= refuse;
+  const instance = await WebAssembly.instantiate(module, imports);
+  /** @type {any} */ (instance.exports).thread_main(run, context, stack);
+}
+
+const scope = /** @type {any} */ (globalThis);
+if (typeof scope.self === 'object' && typeof scope.self.postMessage === 'function') scope.self.onmessage = (/** @type {MessageEvent} */ event) => help(event.data);
+else (await import('node:worker_threads')).parentPort?.once('message', help);
