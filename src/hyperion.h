@@ -218,6 +218,7 @@ typedef struct hyp_session_stats {
     uint32_t context, used;         // tokens
     uint32_t prompt_tokens, reused; // of the last begin: computed, and taken from the cache
     uint32_t answer_tokens;
+    uint32_t together; // of them, computed in one step with other sessions' tokens
     uint64_t prompt_ns, answer_ns;
     uint64_t op_ns[16]; // with `profile`: per kind of operation, by hyp_op_name
 } hyp_session_stats;

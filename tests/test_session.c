@@ -512,6 +512,8 @@ static void sessions_together(void) {
     }
     for (int i = 0; i < N; i++) {
         CHECK_MSG(strcmp(together[i], alone[i]) == 0, "%s | %s", together[i], alone[i]);
+        CHECK_MSG(hyp_session_describe(sessions[i]).together >= most / 2, "%u of %u tokens in common steps",
+                  hyp_session_describe(sessions[i]).together, most);
         CHECK(hyp_session_post(sessions[i], &next) == HYP_OK); // and destroyed in the middle of a call
     }
     CHECK(hyp_engine_run(f.engine, 1) == HYP_ENGINE_READY);

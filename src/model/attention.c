@@ -11,13 +11,14 @@ static uint32_t mixed_floats(const hyp_shape *s) { return (uint32_t)hyp_round_up
 
 size_t hyp_attention_scratch(const hyp_shape *s, uint32_t rows) { return rows * (size_t)(HYP_KV_BLOCK + 2 * mixed_floats(s) + 2); }
 
-static void store(hyp_state *state, uint8_t *keys, uint8_t *values, uint32_t tokens) {
+// Keys and values of `tokens` rows of the step in `of`, from row `first` on, to the cache of `state` from position state->past on.
+static void store(const hyp_state *of, uint32_t first, hyp_state *state, uint8_t *keys, uint8_t *values, uint32_t tokens) {
     const hyp_shape *s = &state->model->shape;
     const hyp_kernels *k = state->model->kernels;
     uint32_t q_floats = s->heads * s->head, kv_floats = s->kv_heads * s->head;
     size_t each = hyp_cache_head_bytes(s, state->kv, state->context), block_bytes = hyp_kv_block_bytes(state->kv, s->head);
     for (uint32_t t = 0; t < tokens; t++) {
-        const float *in = hyp_state_row(state, HYP_SLOT_QKV, t) + q_floats;
+        const float *in = hyp_state_row(of, HYP_SLOT_QKV, first + t) + q_floats;
         uint32_t position = state->past + t, at = position % HYP_KV_BLOCK;
         size_t block = position / HYP_KV_BLOCK * block_bytes;
         for (uint32_t h = 0; h < s->kv_heads; h++) {
@@ -95,24 +96,25 @@ static void compute(const void *context, const void *input, uint32_t tile, float
     }
 }
 
-void hyp_attention(hyp_state *state, uint32_t layer, bool windowed, uint32_t tokens) {
+// Of `tokens` rows of the step in `of`, from row `first` on, which are the next ones of `state`.
+static void attend(const hyp_state *of, uint32_t first, hyp_state *state, uint32_t layer, bool windowed, uint32_t tokens) {
     hyp_transformer *m = state->model;
     const hyp_shape *s = &m->shape;
     size_t head_bytes = hyp_cache_head_bytes(s, state->kv, state->context), at = layer * s->kv_heads * head_bytes;
-    store(state, state->keys + at, state->values + at, tokens);
+    store(of, first, state, state->keys + at, state->values + at, tokens);
     job j = {.shape = s,
              .kernels = m->kernels,
              .keys = state->keys + at,
              .values = state->values + at,
              .head_bytes = head_bytes,
-             .q_stride = state->slot_stride[HYP_SLOT_QKV],
+             .q_stride = of->slot_stride[HYP_SLOT_QKV],
              .kv = state->kv,
              .past = state->past,
              .tokens = tokens,
              .windowed = windowed};
-    const float *q = hyp_state_row(state, HYP_SLOT_QKV, 0);
-    float *y = hyp_state_row(state, HYP_SLOT_ATT, 0);
-    size_t y_stride = state->slot_stride[HYP_SLOT_ATT];
+    const float *q = hyp_state_row(of, HYP_SLOT_QKV, first);
+    float *y = hyp_state_row(of, HYP_SLOT_ATT, first);
+    size_t y_stride = of->slot_stride[HYP_SLOT_ATT];
     uint32_t tiles = tokens == 1 ? s->kv_heads : s->heads;
     uint64_t macs = 2ull * s->heads * s->head * tokens * (state->past + tokens);
     if (m->team && tiles > 1 && tiles <= HYP_TEAM_TILES && tokens <= STAGE_TOKENS && macs >= SHARED_MACS) {
@@ -128,10 +130,16 @@ void hyp_attention(hyp_state *state, uint32_t layer, bool windowed, uint32_t tok
                                            .tile_macs = 4 * macs / tiles, // not a kernel's fastest: it exponentiates, too
                                            .y = y,
                                            .y_stride = y_stride,
-                                           .scratch = state->scratch});
+                                           .scratch = of->scratch});
         return;
     }
-    for (uint32_t tile = 0; tile < tiles; tile++) compute(&j, q, tile, y, y_stride, state->scratch);
+    for (uint32_t tile = 0; tile < tiles; tile++) compute(&j, q, tile, y, y_stride, of->scratch);
+}
+
+void hyp_attention(hyp_state *state, uint32_t layer, bool windowed, uint32_t tokens) {
+    if (!state->rows) attend(state, 0, state, layer, windowed, tokens);
+    else
+        for (uint32_t t = 0; t < tokens; t++) attend(state, t, state->rows[t], layer, windowed, 1);
 }
 
 void hyp_attention_needs(const hyp_transformer *m, hyp_team_config *needs) {

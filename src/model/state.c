@@ -115,7 +115,7 @@ static void fill_angles(hyp_state *state, uint32_t count) {
         for (uint32_t t = 0; t < count; t++)
             for (uint32_t i = 0; i < s->rope_dims / 2; i++) {
                 double sine, cosine;
-                hyp_sincos((double)(state->past + t) * state->frequencies[w][i], &sine, &cosine);
+                hyp_sincos((double)hyp_state_position(state, t) * state->frequencies[w][i], &sine, &cosine);
                 float *cs = state->angles[w] + ((size_t)t * s->rope_dims / 2 + i) * 2;
                 cs[0] = (float)cosine * s->rope_attention;
                 cs[1] = (float)sine * s->rope_attention;
@@ -130,7 +130,7 @@ static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, 
     case HYP_OP_EMBED: return embed(state, tokens, count);
     case HYP_OP_ATTENTION:
         hyp_attention(state, o->layer, o->windowed, count);
-        return hyp_task_work((uint32_t)((uint64_t)s->heads * s->head * (state->past + count) * count * 2 / HYP_WORK_UNIT));
+        return hyp_task_work((uint32_t)((uint64_t)s->heads * s->head * (hyp_state_position(state, 0) + count) * count * 2 / HYP_WORK_UNIT));
     default:
         for (uint32_t t = 0; t < count; t++) {
             float *dst = hyp_state_row(state, o->dst, t) + o->dst_at;
@@ -152,10 +152,8 @@ static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, 
     return HYP_OK;
 }
 
-hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
+static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) {
     const hyp_transformer *m = state->model;
-    if (count == 0 || count > state->batch) return HYP_E_ARGUMENT;
-    if (count > state->context - state->past) return HYP_E_CONTEXT;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= m->shape.vocab) return HYP_E_ARGUMENT;
     fill_angles(state, count);
@@ -172,9 +170,36 @@ hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t coun
             then = now;
         }
     }
+    return HYP_OK;
+}
+
+hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
+    if (count == 0 || count > state->batch) return HYP_E_ARGUMENT;
+    if (count > state->context - state->past) return HYP_E_CONTEXT;
+    hyp_status status = step(state, tokens, count);
+    if (status) return status;
     state->past += count;
     state->last = count;
     return HYP_OK;
+}
+
+hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *logits) {
+    const hyp_transformer *m = lead->model;
+    size_t stride = m->shape.vocab + HYP_GROUP;
+    if (count == 0 || count > lead->batch) return HYP_E_ARGUMENT;
+    for (uint32_t t = 0; t < count; t++)
+        if (states[t]->past >= states[t]->context) return HYP_E_CONTEXT;
+    lead->rows = states;
+    hyp_status status = step(lead, tokens, count);
+    lead->rows = NULL;
+    if (!status)
+        status = hyp_products(lead, &(hyp_target){m->output, 0}, 1, logits, stride, hyp_state_row(lead, HYP_SLOT_H, 0),
+                              lead->slot_stride[HYP_SLOT_H], count);
+    for (uint32_t t = 0; t < count && !status; t++) {
+        if (m->shape.logit_cap > 0) m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
+        states[t]->past++;
+    }
+    return status;
 }
 
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index) { return hyp_state_row(state, HYP_SLOT_H, index); }

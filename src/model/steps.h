@@ -30,6 +30,10 @@ static inline uint32_t hyp_attention_rows(const hyp_shape *s, uint32_t batch) {
 static inline size_t hyp_cache_head_bytes(const hyp_shape *s, hyp_kv_format kv, uint32_t context) {
     return (context + HYP_KV_BLOCK - 1) / HYP_KV_BLOCK * hyp_kv_block_bytes(kv, s->head);
 }
+// The position of the step's token `t`.
+static inline uint32_t hyp_state_position(const hyp_state *state, uint32_t t) {
+    return state->rows ? state->rows[t]->past : state->past + t;
+}
 static inline float *hyp_state_row(const hyp_state *state, hyp_slot slot, uint32_t token) {
     return state->slots[slot] + token * state->slot_stride[slot];
 }

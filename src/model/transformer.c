@@ -394,9 +394,7 @@ static hyp_status read_weights(loader *l, hyp_progress progress) {
 static void gather_team(loader *l, uint32_t context, uint32_t threads) {
     hyp_transformer *m = l->model;
     const hyp_budget *budget = l->arena->budget;
-    for (uint32_t i = 0; i < m->weights.pages; i++)
-        if (!hyp_pager_keeps(m->weights.pager, i)) return;
-    if (threads < 2) return;
+    if (threads < 2 || !hyp_weights_whole(&m->weights)) return;
     hyp_team_config needs = {.helpers = threads - 1};
     hyp_products_needs(m, &needs);
     hyp_attention_needs(m, &needs);

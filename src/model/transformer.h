@@ -74,7 +74,7 @@ typedef struct hyp_progress {
 HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_arena *arena,
                                              uint32_t context, uint32_t threads, hyp_progress progress);
 void hyp_transformer_dismiss(hyp_transformer *model); // the team; steps go on alone
-void hyp_transformer_close(hyp_transformer *model); // the pager and the team; the tables are the arena's
+void hyp_transformer_close(hyp_transformer *model);   // the pager and the team; the tables are the arena's
 
 // ---- A running context: KV cache and step buffers
 
@@ -94,7 +94,8 @@ typedef struct hyp_state {
     double *frequencies[2];
     float *scratch; // of attention
     float *logits;
-    uint64_t op_ns[HYP_OP_KINDS]; // time spent, when `profile` is set
+    struct hyp_state *const *rows; // during hyp_state_gather: whose token each row is
+    uint64_t op_ns[HYP_OP_KINDS];  // time spent, when `profile` is set
     bool profile;
 } hyp_state;
 
@@ -106,6 +107,10 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
 // Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. May suspend: for pages, and at the end of
 // the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit.
 HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);
+// One token of each of `count` states (1..batch of `lead`) of one model, in one step that uses the buffers of `lead`, which may be among them;
+// and the logits after each, at logits + t * (vocab + HYP_GROUP). Each state gets what hyp_state_step would have given it, to the bit.
+// On failure every `past` is as before; the states must stay until it returns. May suspend.
+HYP_MUST_USE hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *logits);
 // The final hidden row (dim floats) of token `index` of the last step.
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index);
 // The logits (vocab floats) after token `index` of the last step; valid until the next call. May suspend.

@@ -105,3 +105,6 @@ hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, c
     *groups = hyp_min_u32(m->page_groups, m->groups - page * m->page_groups);
     return HYP_OK;
 }
+
+// The pager keeps the first pages.
+bool hyp_weights_whole(const hyp_weights *w) { return w->pages == 0 || hyp_pager_keeps(w->pager, w->pages - 1); }

@@ -42,6 +42,7 @@ HYP_MUST_USE hyp_status hyp_weights_pin(hyp_weights *weights, const hyp_matrix *
 static inline void hyp_weights_unpin(hyp_weights *weights, const hyp_matrix *matrix, uint32_t page) {
     hyp_pager_unpin(weights->pager, matrix->page + page);
 }
+bool hyp_weights_whole(const hyp_weights *weights); // every page has a place for good
 static inline uint32_t hyp_matrix_pages(const hyp_matrix *m) { return (m->groups + m->page_groups - 1) / m->page_groups; }
 
 #endif

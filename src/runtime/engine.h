@@ -26,10 +26,28 @@ struct hyp_model {
     hyp_tokenizer tokenizer;
     hyp_transformer transformer;
     hyp_buffer tokens, text; // results of tokenize, detokenize
+    hyp_session *sessions;   // of this model
+    float *gathered;         // logits of a common step: HYP_GATHERED rows of vocab + HYP_GROUP; NULL: there has been none
 };
+
+enum { HYP_GATHERED = 8 }; // sessions whose next tokens are computed in one step, at most
+
+// A session that is about to compute its next token, between its arrival there and the token's logits.
+typedef enum hyp_turn {
+    HYP_TURN_NONE,
+    HYP_TURN_WAITING, // for others to come
+    HYP_TURN_TAKEN,   // another session's fiber computes for it
+    HYP_TURN_DONE
+} hyp_turn;
 
 struct hyp_session {
     hyp_model *model;
+    hyp_session *next; // of the model
+    hyp_purpose purpose;
+    hyp_turn turn;
+    hyp_event turned;       // no longer TAKEN
+    hyp_status turn_status; // when DONE
+    float *turn_logits;
     hyp_arena arena;  // state, history
     hyp_arena answer; // sampler and stop texts of the answer under way
     hyp_state state;

@@ -46,12 +46,25 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
         return status;
     }
     s->state.profile = config->profile;
+    s->purpose = config->purpose;
+    s->next = model->sessions;
+    model->sessions = s;
     *out = s;
     return HYP_OK;
 }
 
+static bool not_taken(void *session) { return ((hyp_session *)session)->turn != HYP_TURN_TAKEN; }
+
 void hyp_session_destroy(hyp_session *s) {
     if (!s) return;
+    for (hyp_session **link = &s->model->sessions; *link; link = &(*link)->next)
+        if (*link == s) {
+            *link = s->next;
+            break;
+        }
+    // A common step goes on with this session's cache; it waits for nothing but its turn.
+    if (hyp_sched_run_until(s->model->engine->sched, not_taken, s) && s->turn == HYP_TURN_TAKEN)
+        hyp_port_panic("a session was destroyed from within a step that it takes part in");
     if (s->task) {
         s->call.ended = NULL;
         hyp_task_cancel(s->task);
@@ -172,6 +185,86 @@ static void drop_given(hyp_session *s) {
     s->given = 0;
 }
 
+// ---- The next token's logits, in one step for all the sessions that are about to compute one
+
+// Sessions of the same model and purpose whose call is about to compute a token, or to come there.
+static bool decodes(const hyp_session *s, const hyp_session *other) {
+    return other->busy && other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose && other->ready && !other->finish &&
+           other->count - other->state.past <= 1 && other->count < other->state.context;
+}
+
+// How many of them have not arrived yet.
+static uint32_t missing(const hyp_session *s) {
+    uint32_t n = 0;
+    for (const hyp_session *o = s->model->sessions; o; o = o->next) n += o != s && decodes(s, o) && o->turn != HYP_TURN_WAITING;
+    return n;
+}
+
+static uint32_t take_waiting(hyp_session *s, hyp_session **others, uint32_t most) {
+    uint32_t n = 0;
+    for (hyp_session *o = s->model->sessions; o && n < most; o = o->next)
+        if (o != s && o->turn == HYP_TURN_WAITING && o->purpose == s->purpose) others[n++] = o;
+    return n;
+}
+
+static hyp_status alone(hyp_session *s, float **logits) {
+    hyp_status status = hyp_state_step(&s->state, s->history + s->state.past, 1);
+    return status ? status : hyp_state_logits(&s->state, 0, logits);
+}
+
+// One step for this session and those that wait.
+static hyp_status lead(hyp_session *s, float **logits) {
+    hyp_session *others[HYP_GATHERED];
+    hyp_state *states[HYP_GATHERED];
+    int32_t tokens[HYP_GATHERED];
+    size_t stride = s->model->transformer.shape.vocab + HYP_GROUP;
+    uint32_t n = hyp_min_u32(s->state.batch, HYP_GATHERED);
+    n = n > 1 ? take_waiting(s, others + 1, n - 1) + 1 : 1;
+    if (n > 1 && !s->model->gathered) s->model->gathered = hyp_arena_alloc(&s->model->arena, HYP_GATHERED * stride * sizeof(float));
+    if (n == 1 || !s->model->gathered) return alone(s, logits);
+    others[0] = s;
+    for (uint32_t i = 0; i < n; i++) {
+        states[i] = &others[i]->state;
+        tokens[i] = others[i]->history[others[i]->state.past];
+        others[i]->turn = HYP_TURN_TAKEN;
+    }
+    hyp_status status = hyp_state_gather(&s->state, states, tokens, n, s->model->gathered);
+    for (uint32_t i = 0; i < n; i++) {
+        hyp_session *o = others[i];
+        o->turn = status == HYP_E_CANCELLED ? HYP_TURN_WAITING : HYP_TURN_DONE; // cancelled is only this one: the others try again
+        o->turn_status = status;
+        if (!status) o->stats.together++;
+        o->turn_logits = s->model->gathered + i * stride;
+        hyp_event_signal(&o->turned);
+    }
+    *logits = s->model->gathered;
+    return status;
+}
+
+static hyp_status decode(hyp_session *s, float **logits) {
+    hyp_status status = HYP_OK;
+    // What is read for a step must not hold up the others' tokens: with pages that come and go, everyone computes for itself.
+    if (!hyp_weights_whole(&s->model->transformer.weights)) return alone(s, logits);
+    s->turn = HYP_TURN_WAITING;
+    for (uint32_t patience = missing(s); !status; patience--) {
+        while (s->turn == HYP_TURN_TAKEN)
+            if (hyp_event_wait(&s->turned, 0) && s->turn == HYP_TURN_TAKEN)
+                hyp_port_panic("a session was cancelled while another computed for it");
+        if (s->turn == HYP_TURN_DONE) {
+            *logits = s->turn_logits;
+            status = s->turn_status;
+            break;
+        }
+        if (patience == 0 || missing(s) == 0) {
+            status = lead(s, logits);
+            break;
+        }
+        status = hyp_task_yield(); // whoever is ready comes before this one again
+    }
+    s->turn = HYP_TURN_NONE;
+    return status;
+}
+
 static hyp_status next(hyp_session *s, hyp_piece *piece) {
     *piece = (hyp_piece){.token = -1, .text = "", .finish = s->finish};
     if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
@@ -179,13 +272,14 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
     drop_given(s);
     if (s->count == s->state.context) s->finish = HYP_FINISH_CONTEXT;
     else {
-        while (s->state.past < s->count) {
+        bool began = s->stats.answer_tokens > 0;
+        while (s->state.past + (began ? 1 : 0) < s->count) {
             hyp_status status = catch_up(s);
             if (status) return status;
         }
         uint64_t start = hyp_port_now_ns();
         float *logits;
-        hyp_status status = hyp_state_logits(&s->state, s->state.last - 1, &logits);
+        hyp_status status = s->state.past < s->count ? decode(s, &logits) : hyp_state_logits(&s->state, s->state.last - 1, &logits);
         if (status) return computing_failed(s, status, 1);
         piece->token = hyp_sampler_choose(&s->sampler, logits);
         s->stats.answer_ns += hyp_port_now_ns() - start;
