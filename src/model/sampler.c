@@ -26,8 +26,9 @@ static hyp_status bad(hyp_fault *fault, const char *field, const char *range) {
     return hyp_fail(fault, HYP_E_ARGUMENT, "%s must be %s", field, range);
 }
 
-hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t vocab, hyp_arena *arena, hyp_fault *fault) {
-    *s = (hyp_sampler){.config = *config, .vocab = vocab};
+hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t vocab, const hyp_kernels *kernels, hyp_arena *arena,
+                            hyp_fault *fault) {
+    *s = (hyp_sampler){.config = *config, .vocab = vocab, .kernels = kernels};
     hyp_sampling *c = &s->config;
     if (!(c->temperature >= 0 && c->temperature <= 100)) return bad(fault, "temperature", "between 0 and 100");
     if (!(c->top_p >= 0 && c->top_p <= 1)) return bad(fault, "top_p", "between 0 and 1");
@@ -45,10 +46,15 @@ hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t
     if (c->repeat_penalty == 0) c->repeat_penalty = 1;
     if (c->mirostat_eta == 0) c->mirostat_eta = 0.1f;
     if (c->penalty_last == 0) c->penalty_last = 64;
-    s->candidates = hyp_arena_alloc(arena, (size_t)vocab * sizeof *s->candidates);
+    hyp_candidates *cand = &s->candidates;
+    cand->token = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->token);
+    cand->logit = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->logit);
+    cand->p = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->p);
+    cand->key = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->key);
     s->recent = hyp_arena_alloc(arena, c->penalty_last * sizeof *s->recent);
     s->bias = hyp_arena_alloc(arena, c->bias_count * sizeof *s->bias);
-    if (!s->candidates || !s->recent || !s->bias) return hyp_fail(fault, HYP_E_NOMEM, "not enough memory for the sampler");
+    if (!cand->token || !cand->logit || !cand->p || !cand->key || !s->recent || !s->bias)
+        return hyp_fail(fault, HYP_E_NOMEM, "not enough memory for the sampler");
     if (c->bias_count) memcpy(s->bias, c->bias, c->bias_count * sizeof *s->bias);
     c->bias = s->bias;
     s->mu = 2 * c->mirostat_tau;
@@ -84,129 +90,174 @@ static void penalize(const hyp_sampler *s, float *logits) {
     }
 }
 
-static bool better(const hyp_candidate *a, const hyp_candidate *b) {
-    return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
+// ---- Candidates
+
+static void swap(hyp_candidates *c, uint32_t i, uint32_t j) {
+    int32_t token = c->token[i];
+    float logit = c->logit[i], p = c->p[i], key = c->key[i];
+    c->token[i] = c->token[j], c->logit[i] = c->logit[j], c->p[i] = c->p[j], c->key[i] = c->key[j];
+    c->token[j] = token, c->logit[j] = logit, c->p[j] = p, c->key[j] = key;
 }
 
-// Sifts within a heap whose root is the worst of the `n` candidates.
-static void sift(hyp_candidate *heap, uint32_t n, uint32_t i) {
-    hyp_candidate c = heap[i];
+static bool better(const hyp_candidates *c, uint32_t i, uint32_t j) {
+    return c->logit[i] > c->logit[j] || (c->logit[i] == c->logit[j] && c->token[i] < c->token[j]);
+}
+
+// Sifts within a heap whose root is the worst of the first `n`.
+static void sift(hyp_candidates *c, uint32_t n, uint32_t i) {
     for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && better(&heap[child], &heap[child + 1])) child++;
-        if (!better(&c, &heap[child])) break;
-        heap[i] = heap[child];
+        if (child + 1 < n && better(c, child, child + 1)) child++;
+        if (!better(c, i, child)) break;
+        swap(c, i, child);
     }
-    heap[i] = c;
 }
 
-// The best `k` of `n` to the front, in order; k <= n.
-static void select_best(hyp_candidate *c, uint32_t n, uint32_t k) {
+// Keeps the best `k`, in order.
+static void keep_best(hyp_candidates *c, uint32_t k) {
     for (uint32_t i = k / 2; i-- > 0;) sift(c, k, i);
-    for (uint32_t i = k; i < n; i++)
-        if (better(&c[i], &c[0])) {
-            c[0] = c[i];
+    for (uint32_t i = k; i < c->count; i++)
+        if (better(c, i, 0)) {
+            swap(c, i, 0);
             sift(c, k, 0);
         }
     for (uint32_t i = k; i-- > 1;) { // worst to the back
-        hyp_candidate worst = c[0];
-        c[0] = c[i];
-        c[i] = worst;
+        swap(c, 0, i);
         sift(c, i, 0);
     }
+    c->count = k;
 }
 
-static void probabilities(hyp_candidate *c, uint32_t n, float temperature) {
-    float top = c[0].logit, sum = 0;
-    for (uint32_t i = 1; i < n; i++) top = c[i].logit > top ? c[i].logit : top;
-    for (uint32_t i = 0; i < n; i++) sum += c[i].p = hyp_expf((c[i].logit - top) / temperature);
-    for (uint32_t i = 0; i < n; i++) c[i].p /= sum;
+// The place of the best; there is one at least.
+static uint32_t best_of(const hyp_candidates *c) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < c->count; i++)
+        if (better(c, i, best)) best = i;
+    return best;
 }
 
-// Locally typical sampling [Meister et al. 2022]: the tokens whose surprise is nearest to the entropy, up to mass p. Keeps the order by logit.
-static uint32_t typical(hyp_candidate *c, uint32_t n, float p) {
-    float entropy = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (c[i].p > 0) entropy -= c[i].p * (float)hyp_log((double)c[i].p);
-    float mass = 0;
-    uint32_t kept = 0;
-    while (kept < n && mass < p) {
-        uint32_t best = kept;
-        float least = __builtin_inff();
-        for (uint32_t i = kept; i < n; i++) {
-            if (!(c[i].p > 0)) continue;
-            float d = -(float)hyp_log((double)c[i].p) - entropy;
-            d = d < 0 ? -d : d;
-            if (d < least) least = d, best = i;
-        }
-        hyp_candidate chosen = c[best];
-        for (uint32_t i = best; i > kept; i--) c[i] = c[i - 1];
-        c[kept++] = chosen;
-        mass += chosen.p;
-        if (least == __builtin_inff()) break;
+static void probabilities(const hyp_sampler *s, hyp_candidates *c, float temperature) {
+    for (uint32_t i = 0; i < c->count; i++) c->p[i] = c->logit[i] / temperature;
+    float scale = 1 / s->kernels->exps(c->p, c->count, s->kernels->peak(c->p, c->count));
+    for (uint32_t i = 0; i < c->count; i++) c->p[i] *= scale;
+}
+
+static bool before(const hyp_candidates *c, uint32_t i, float key, int32_t token) {
+    return c->key[i] < key || (c->key[i] == key && c->token[i] < token);
+}
+
+// Keeps those of the least keys that make up `mass` of the probability, the one that reaches it included: quickselect by mass.
+static void keep_mass(hyp_candidates *c, float mass) {
+    uint32_t low = 0, high = c->count; // below `low`: kept; from `high` on: not
+    while (low < high) {
+        uint32_t a = low, b = low + (high - low) / 2, d = high - 1; // the median of three
+        if (before(c, b, c->key[a], c->token[a])) a ^= b, b ^= a, a ^= b;
+        if (before(c, d, c->key[b], c->token[b])) b = before(c, d, c->key[a], c->token[a]) ? a : d;
+        float key = c->key[b], sum = 0;
+        int32_t token = c->token[b];
+        swap(c, b, high - 1);
+        uint32_t middle = low;
+        for (uint32_t i = low; i + 1 < high; i++)
+            if (before(c, i, key, token)) {
+                sum += c->p[i];
+                swap(c, i, middle++);
+            }
+        swap(c, middle, high - 1); // the pivot, between those before it and those after
+        if (sum >= mass) high = middle;
+        else if ((sum += c->p[middle]) >= mass) low = high = middle + 1;
+        else mass -= sum, low = middle + 1;
     }
-    select_best(c, kept, kept);
-    return kept ? kept : 1;
+    c->count = low > 0 ? low : 1;
 }
 
-static int32_t draw(hyp_sampler *s, const hyp_candidate *c, uint32_t n) {
+// Keeps those whose logit is at least `least`.
+static void keep_from(hyp_candidates *c, float least) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->logit[i] >= least) swap(c, i, kept++);
+    c->count = kept;
+}
+
+// Locally typical sampling [Meister et al. 2022]: the tokens whose surprise is nearest to the entropy, up to mass p.
+static void typical(hyp_candidates *c, float p) {
+    float entropy = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->key[i] = c->p[i] > 0 ? -(float)hyp_log((double)c->p[i]) : __builtin_inff();
+        if (c->p[i] > 0) entropy += c->p[i] * c->key[i];
+    }
+    for (uint32_t i = 0; i < c->count; i++) c->key[i] = c->key[i] > entropy ? c->key[i] - entropy : entropy - c->key[i];
+    keep_mass(c, p);
+}
+
+static uint32_t draw(hyp_sampler *s, const hyp_candidates *c) {
     float sum = 0, at = 0;
-    for (uint32_t i = 0; i < n; i++) sum += c[i].p;
+    for (uint32_t i = 0; i < c->count; i++) sum += c->p[i];
     float r = uniform(s) * sum;
-    for (uint32_t i = 0; i < n; i++)
-        if (r < (at += c[i].p)) return c[i].token;
-    return c[n - 1].token;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (r < (at += c->p[i])) return i;
+    return c->count - 1;
 }
 
 // Mirostat 2 [Basu et al. 2021]: drop what surprises more than mu bits, then move mu towards tau.
-static int32_t mirostat(hyp_sampler *s, hyp_candidate *c, uint32_t n) {
+static int32_t mirostat(hyp_sampler *s, hyp_candidates *c) {
     const double ln2 = 0.6931471805599453;
-    probabilities(c, n, s->config.temperature);
+    probabilities(s, c, s->config.temperature);
+    swap(c, 0, best_of(c));
     uint32_t kept = 1;
-    while (kept < n && c[kept].p > 0 && -hyp_log((double)c[kept].p) / ln2 <= (double)s->mu) kept++;
-    probabilities(c, kept, s->config.temperature);
-    int32_t token = draw(s, c, kept);
-    for (uint32_t i = 0; i < kept; i++)
-        if (c[i].token == token) s->mu -= s->config.mirostat_eta * ((float)(-hyp_log((double)c[i].p) / ln2) - s->config.mirostat_tau);
-    return token;
+    float least = (float)hyp_pow(2, -(double)s->mu);
+    for (uint32_t i = 1; i < c->count; i++)
+        if (c->p[i] >= least) swap(c, i, kept++);
+    c->count = kept;
+    probabilities(s, c, s->config.temperature);
+    uint32_t chosen = draw(s, c);
+    s->mu -= s->config.mirostat_eta * ((float)(-hyp_log((double)c->p[chosen]) / ln2) - s->config.mirostat_tau);
+    return c->token[chosen];
+}
+
+enum { STRIP = 512 };
+
+// The likeliest token, the first of equals; NaN is passed over.
+static uint32_t likeliest(const hyp_sampler *s, const float *logits) {
+    float top = s->kernels->peak(logits, hyp_min_u32(STRIP, s->vocab));
+    uint32_t strip = 0;
+    for (uint32_t i = STRIP; i < s->vocab; i += STRIP) {
+        float peak = s->kernels->peak(logits + i, hyp_min_u32(STRIP, s->vocab - i));
+        if (peak > top) top = peak, strip = i;
+    }
+    for (uint32_t i = strip; i < s->vocab; i++)
+        if (logits[i] == top) return i;
+    return 0;
 }
 
 int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
     const hyp_sampling *c = &s->config;
     for (uint32_t i = 0; i < c->bias_count; i++) logits[c->bias[i].token] += c->bias[i].bias;
     penalize(s, logits);
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < s->vocab; i++)
-        if (logits[i] > logits[best] || !(logits[best] == logits[best])) best = i;
+    uint32_t best = likeliest(s, logits);
     if (c->temperature == 0) return (int32_t)best;
 
-    // Only what has a chance is sorted: 25 temperatures below the best is a share under 1e-10 each.
+    // Only what has a chance is looked at: 25 temperatures below the best is a share under 1e-10 each.
     float floor = logits[best] - 25 * c->temperature;
-    hyp_candidate *cand = s->candidates;
+    hyp_candidates *cand = &s->candidates;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < s->vocab; i++)
-        if (logits[i] >= floor) cand[n++] = (hyp_candidate){(int32_t)i, logits[i], 0};
+    for (uint32_t i = 0; i < s->vocab; i++) { // kept or not, it is written: no branch to guess
+        cand->token[n] = (int32_t)i;
+        cand->logit[n] = logits[i];
+        n += logits[i] >= floor;
+    }
     if (n == 0) return (int32_t)best;
-    uint32_t k = c->top_k && c->top_k < n ? c->top_k : n;
-    select_best(cand, n, k);
-    n = k;
-    if (c->mirostat_tau > 0) return mirostat(s, cand, n);
+    cand->count = n;
+    if (c->top_k && c->top_k < n) keep_best(cand, c->top_k);
+    if (c->mirostat_tau > 0) return mirostat(s, cand);
     if (c->typical_p > 0 && c->typical_p < 1) {
-        probabilities(cand, n, 1);
-        n = typical(cand, n, c->typical_p);
+        probabilities(s, cand, 1);
+        typical(cand, c->typical_p);
     }
     if (c->top_p > 0 && c->top_p < 1) {
-        probabilities(cand, n, 1);
-        float mass = cand[0].p;
-        uint32_t kept = 1;
-        while (kept < n && mass < c->top_p) mass += cand[kept++].p;
-        n = kept;
+        probabilities(s, cand, 1);
+        for (uint32_t i = 0; i < cand->count; i++) cand->key[i] = -cand->logit[i];
+        keep_mass(cand, c->top_p);
     }
-    if (c->min_p > 0) {
-        float least = cand[0].logit + (float)hyp_log((double)c->min_p);
-        uint32_t kept = 1;
-        while (kept < n && cand[kept].logit >= least) kept++;
-        n = kept;
-    }
-    probabilities(cand, n, c->temperature);
-    return draw(s, cand, n);
+    if (c->min_p > 0) keep_from(cand, cand->logit[best_of(cand)] + (float)hyp_log((double)c->min_p));
+    probabilities(s, cand, c->temperature);
+    return cand->token[draw(s, cand)];
 }

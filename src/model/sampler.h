@@ -3,19 +3,22 @@
 #define HYP_MODEL_SAMPLER_H
 
 #include "../hyperion.h"
+#include "../kernels/kernels.h"
 #include "../mem/arena.h"
 
 #include <stdbool.h>
 
-typedef struct hyp_candidate {
-    int32_t token;
-    float logit, p;
-} hyp_candidate;
+typedef struct hyp_candidates { // side by side, vocab each
+    int32_t *token;
+    float *logit, *p, *key;
+    uint32_t count;
+} hyp_candidates;
 
 typedef struct hyp_sampler {
     hyp_sampling config; // with defaults filled in; `bias` is copied
     uint32_t vocab;
-    hyp_candidate *candidates; // vocab
+    const hyp_kernels *kernels; // borrowed
+    hyp_candidates candidates;
     hyp_logit_bias *bias;
     int32_t *recent; // ring of the last penalty_last tokens
     uint32_t recent_count, recent_at;
@@ -24,11 +27,12 @@ typedef struct hyp_sampler {
 } hyp_sampler;
 
 // Checks `config` and takes what it needs from `arena`. HYP_E_ARGUMENT names the field that is out of range.
-HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_sampling *config, uint32_t vocab, hyp_arena *arena,
-                                         hyp_fault *fault);
+HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_sampling *config, uint32_t vocab, const hyp_kernels *kernels,
+                                         hyp_arena *arena, hyp_fault *fault);
 // Tells the sampler of a token of the text so far (prompt or generated): the penalties count it.
 void hyp_sampler_accept(hyp_sampler *sampler, int32_t token);
-// Chooses the next token. `logits` (vocab) may be changed. Does not accept it.
+// Chooses the next token; in time proportional to the vocabulary, whatever is asked for: nothing but a top_k is ever sorted.
+// `logits` (vocab) may be changed. Does not accept it.
 int32_t hyp_sampler_choose(hyp_sampler *sampler, float *logits);
 
 #endif

@@ -106,7 +106,8 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     if (stop_count > HYP_STOPS_MAX)
         return hyp_fail(fault(s), HYP_E_ARGUMENT, "%u stop texts given; at most %d are possible", stop_count, HYP_STOPS_MAX);
     hyp_arena_return(&s->answer, s->fresh);
-    status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, s->model->transformer.shape.vocab, &s->answer, fault(s));
+    status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, s->model->transformer.shape.vocab, &s->model->engine->kernels,
+                              &s->answer, fault(s));
     if (status) return status;
     s->stops = hyp_arena_alloc(&s->answer, stop_count * sizeof *s->stops);
     s->stop_count = 0;
