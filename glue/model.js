@@ -51,7 +51,7 @@ import { openSource, shardsOf } from './sources.js';
 /** @typedef {{count: number, present: number, stages: number, tiles: number, helped: number, repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`: helpers that have come; `helped`: tiles that they computed; `repeated`: tiles computed again because a helper lost its processor */
 /** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
 /** @typedef {{pages: number, kept: number, resident: number, frames: number, wholeBytes: number, capacityBytes: number, residentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `kept` have a place for good, the others share `frames` */
-/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
+/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, tokensTogether: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
 
 const EDGES = 1;
 const SPECIALS = 2;
@@ -342,7 +342,7 @@ export class Model {
     const core = this.#open();
     const { kernels, memory, fibers } = core.stats();
     /** @type {any} */
-    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, operationMs: {} };
+    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, tokensTogether: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, operationMs: {} };
     if (this.#last) {
       core.run('session_stats', this.#last);
       s = core.resultJson();

@@ -346,6 +346,7 @@ EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
                    {"used", s.used},
                    {"promptTokens", s.prompt_tokens},
                    {"reusedTokens", s.reused},
+                   {"tokensTogether", s.together},
                    {"answerTokens", s.answer_tokens},
                    {"promptMs", (double)s.prompt_ns / 1e6},
                    {"answerMs", (double)s.answer_ns / 1e6}};
