@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // hyperion: the command line over the WebAssembly core. The same verbs and options as the native one in native/cli.c.
-import { readFileSync, renameSync, rmSync, writeSync, openSync, closeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
@@ -40,6 +40,8 @@ engine:
       --artefact simd|relaxed  which build of the engine (default: the best that this host compiles)
       --system TEXT         chat: the system message
       --lines               perplexity: every line is a text of its own
+      --profile             bench: time, bytes and multiply-adds of each operation and layer
+      --trace FILE          bench: the last steps, for Perfetto or chrome://tracing
       --specials            tokenize: read special tokens in the text
       --json                one JSON object instead of text for people
   -q, --quiet               no progress and no figures
@@ -51,7 +53,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
 const OPTIONS = {
   'max-tokens': { type: 'string', short: 'n' }, temperature: { type: 'string', short: 't' }, 'top-k': { type: 'string', short: 'k' }, 'top-p': { type: 'string', short: 'p' }, 'min-p': { type: 'string' },
   'typical-p': { type: 'string' }, 'repeat-penalty': { type: 'string' }, 'frequency-penalty': { type: 'string' }, 'presence-penalty': { type: 'string' }, mirostat: { type: 'string' }, seed: { type: 'string', short: 's' },
-  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' },
+  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
   lines: { type: 'boolean' }, specials: { type: 'boolean' }, json: { type: 'boolean' }, quiet: { type: 'boolean', short: 'q' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' },
 };
 
@@ -145,6 +147,37 @@ async function answer(model, o, pieces, prompt) {
 /** C's %.9g. @param {number} v */
 const general = v => (v !== 0 && (Math.abs(v) < 1e-4 || Math.abs(v) >= 1e9) ? v.toExponential(8).replace(/\.?0+e/, 'e').replace(/e([+-])(\d)$/, 'e$10$2') : String(Number(v.toPrecision(9))));
 
+/** Sums of operations by name and by layer. @param {import('./model.js').Operation[]} operations */
+function phase(operations) {
+  /** @type {Record<string, {ms: number, bytes: number, macs: number}>} */
+  const names = {};
+  /** @type {number[]} */
+  const layers = [];
+  for (const { name, layer, ms, bytes, macs } of operations) {
+    const sum = (names[name] ??= { ms: 0, bytes: 0, macs: 0 });
+    (sum.ms += ms), (sum.bytes += bytes), (sum.macs += macs);
+    if (layer >= 0) layers[layer] = (layers[layer] ?? 0) + ms;
+  }
+  return { names, layers };
+}
+
+/** @param {ReturnType<typeof phase>} sums @param {number} tokens */
+const perToken = ({ names, layers }, tokens) => ({
+  operations: Object.fromEntries(Object.entries(names).map(([name, x]) => [name, { usPerToken: (x.ms * 1000) / tokens, gbPerSecond: x.bytes / x.ms / 1e6, gmacPerSecond: x.macs / x.ms / 1e6 }])),
+  layersUsPerToken: layers.map(ms => (ms * 1000) / tokens),
+});
+
+/** @param {string} title @param {ReturnType<typeof perToken>} profile @param {import('./model.js').Peaks} peaks */
+function printPhase(title, { operations, layersUsPerToken }, peaks) {
+  console.log(`\n${title}, for each token\n  operation           us       %     GB/s  of peak   GMAC/s  of peak`);
+  const total = Object.values(operations).reduce((sum, x) => sum + x.usPerToken, 0);
+  for (const [name, x] of Object.entries(operations)) {
+    const rates = x.gmacPerSecond ? ` ${x.gbPerSecond.toFixed(1).padStart(8)} ${((x.gbPerSecond * 100) / peaks.gbPerSecond).toFixed(0).padStart(7)}% ${x.gmacPerSecond.toFixed(1).padStart(8)} ${((x.gmacPerSecond * 100) / peaks.gmacPerSecond).toFixed(0).padStart(7)}%` : '';
+    console.log(`  ${name.padEnd(12)} ${x.usPerToken.toFixed(1).padStart(9)} ${((x.usPerToken * 100) / total).toFixed(1).padStart(6)}%${rates}`);
+  }
+  console.log(`  layers, us:${layersUsPerToken.map((us, i) => `${i % 10 ? ' ' : '\n   '}${us.toFixed(1).padStart(6)}`).join('')}`);
+}
+
 /** @type {Record<string, (o: any, args: string[]) => Promise<void>>} */
 const verbs = {
   async run(o, args) {
@@ -215,13 +248,32 @@ const verbs = {
       if (!o.quiet && !o.json) progressBar('measuring', run + 1, RUNS - 1);
     }
     const middle = (/** @type {number[]} */ values) => values.sort((a, b) => a - b)[values.length >> 1];
-    const s = await model.stats();
-    const figures = { promptTokensPerSecond: middle(prompt), answerTokensPerSecond: middle(decode), loadSeconds, memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact, threads: s.threads.count, helped: s.threads.tiles ? s.threads.helped / s.threads.tiles : 0, repeated: s.threads.repeated, operationMs: s.operationMs };
+    let s = await model.stats();
+    const whole = phase(s.operations);
+    /** @type {any} */
+    let profile = null;
+    if (o.profile || o.trace) {
+      const peaks = await model.measure();
+      const fresh = Array.from({ length: PROMPT }, (_, i) => ((PROMPT - i) * 37 + 500) % model.facts.vocab);
+      await model.forget();
+      const pieces = model.generate(fresh, { maxTokens: ANSWER + 1, temperature: 0, signal: interrupt.signal });
+      await pieces.next(); // its logits are the prompt's
+      const prompt = (await model.stats()).operations;
+      await model.forget();
+      for await (const piece of pieces) void piece;
+      s = await model.stats();
+      profile = { peaks, prompt: perToken(phase(prompt), PROMPT), answer: perToken(phase(s.operations), Math.max(1, s.answerTokens - 1)) };
+      if (o.trace) writeFileSync(o.trace, `{"traceEvents":[\n${[['prompt', prompt], ['answer', s.operations]].flatMap(([cat, list]) => /** @type {import('./model.js').Operation[]} */ (list).filter(x => x.lastMs).map(x => JSON.stringify({ name: x.name, cat, ph: 'X', pid: 1, tid: 1, ts: x.beganMs * 1000, dur: x.lastMs * 1000, args: { layer: x.layer } }))).join(',\n')}\n]}\n`);
+    }
+    const figures = { promptTokensPerSecond: middle(prompt), answerTokensPerSecond: middle(decode), loadSeconds, memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact, threads: s.threads.count, helped: s.threads.tiles ? s.threads.helped / s.threads.tiles : 0, repeated: s.threads.repeated, latencyMs: s.latencyMs, operationMs: Object.fromEntries(Object.entries(whole.names).map(([name, x]) => [name, x.ms])), ...(o.profile && profile) };
     if (o.json) console.log(JSON.stringify(figures));
     else {
-      console.log(`prompt  ${figures.promptTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${PROMPT} tokens, median of ${RUNS})\nanswer  ${figures.answerTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${ANSWER} tokens)\nload    ${loadSeconds.toFixed(2).padStart(8)} s\nmemory  ${(s.memory.linearMemoryBytes / 1e6).toFixed(1).padStart(8)} MB of linear memory\nkernels ${s.kernels.padStart(8)}\n`);
-      const total = Object.values(s.operationMs).reduce((a, b) => a + b, 0);
-      for (const [name, ms] of Object.entries(s.operationMs)) console.log(`  ${name.padEnd(10)} ${ms.toFixed(1).padStart(6)} ms ${((ms * 100) / (total || 1)).toFixed(1).padStart(5)}%`);
+      const { p50, p90, p95, p99 } = s.latencyMs;
+      console.log(`prompt  ${figures.promptTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${PROMPT} tokens, median of ${RUNS})\nanswer  ${figures.answerTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${ANSWER} tokens)\nload    ${loadSeconds.toFixed(2).padStart(8)} s\nmemory  ${(s.memory.linearMemoryBytes / 1e6).toFixed(1).padStart(8)} MB of linear memory\nkernels ${s.kernels.padStart(8)}, ${s.threads.count} thread${s.threads.count > 1 ? 's' : ''}\nlatency ${p50.toFixed(2).padStart(8)} ms at the median, ${p90.toFixed(2)} / ${p95.toFixed(2)} / ${p99.toFixed(2)} at the 90th, 95th and 99th percentile`);
+      if (o.profile) {
+        console.log(`peaks   ${profile.peaks.gbPerSecond.toFixed(1).padStart(8)} GB/s from memory, ${profile.peaks.gmacPerSecond.toFixed(0)} GMAC/s in the first cache, one thread`);
+        for (const title of ['prompt', 'answer']) printPhase(title, profile[title], profile.peaks);
+      }
     }
     await model.close();
   },

@@ -51,7 +51,9 @@ import { openSource, shardsOf } from './sources.js';
 /** @typedef {{count: number, present: number, stages: number, tiles: number, helped: number, repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`: helpers that have come; `helped`: tiles that they computed; `repeated`: tiles computed again because a helper lost its processor */
 /** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
 /** @typedef {{pages: number, kept: number, resident: number, frames: number, wholeBytes: number, capacityBytes: number, residentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `kept` have a place for good, the others share `frames` */
-/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, tokensTogether: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, operationMs: Record<string, number>}} Stats */
+/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, tokensTogether: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, latencyMs: {p50: number, p90: number, p95: number, p99: number}, operations: Operation[]}} Stats `operations`: of a session's steps, with the option `profile` */
+/** @typedef {{name: string, layer: number, ms: number, bytes: number, macs: number, beganMs: number, lastMs: number}} Operation since the model was opened: time, bytes of weights or of the cache, multiply-adds; `beganMs`, `lastMs`: of the last step. `layer` -1: none */
+/** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */
 
 const EDGES = 1;
 const SPECIALS = 2;
@@ -342,7 +344,7 @@ export class Model {
     const core = this.#open();
     const { kernels, memory, fibers } = core.stats();
     /** @type {any} */
-    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, tokensTogether: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, operationMs: {} };
+    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, tokensTogether: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, latencyMs: { p50: 0, p90: 0, p95: 0, p99: 0 }, operations: [] };
     if (this.#last) {
       core.run('session_stats', this.#last);
       s = core.resultJson();
@@ -352,6 +354,18 @@ export class Model {
     core.run('model_helpers', this.#model);
     const threads = core.resultJson();
     return { artefact: core.artefact, kernels, memory, fibers, threads, weights: this.residency(), lanes: [], ...rest, promptTokensPerSecond: rate(s.promptTokens, promptMs), answerTokensPerSecond: rate(s.answerTokens, answerMs) };
+  }
+
+  /** What this machine reads from memory and multiplies at most, one thread; measured for a moment. @returns {Promise<Peaks>} */
+  async measure() {
+    const core = this.#open();
+    core.run('engine_measure', core.engine);
+    return core.resultJson();
+  }
+
+  /** Operations and latencies of `stats` begin anew. @returns {Promise<void>} */
+  async forget() {
+    if (this.#last) this.#open().call('session_forget', this.#last);
   }
 
   /** Gives all memory back. Answers under way end with an error. @returns {Promise<void>} */

@@ -173,6 +173,16 @@ export class RemoteModel {
     return this.#call('heat', []);
   }
 
+  /** @returns {Promise<import('./model.js').Peaks>} */
+  measure() {
+    return this.#call('measure', []);
+  }
+
+  /** @returns {Promise<void>} */
+  forget() {
+    return this.#call('forget', []);
+  }
+
   /** Ends the worker. @returns {Promise<void>} */
   async close() {
     this.#closed = true;

@@ -31,6 +31,8 @@ const methods = {
   embed: (_, __, text, options) => opened().embed(text, options),
   heat: () => opened().heat(),
   stats: () => opened().stats(),
+  measure: () => opened().measure(),
+  forget: () => opened().forget(),
 };
 
 function opened() {

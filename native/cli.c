@@ -26,7 +26,7 @@ static const char help[] = "hyperion: run quantized language models\n"
                            "  hyperion tokenize MODEL [TEXT]     show the tokens of a text\n"
                            "  hyperion info MODEL                show metadata and tensors\n"
                            "  hyperion bench MODEL               measure prompt and answer speed\n"
-                           "  hyperion quantize IN OUT FORMAT    write the model in Q4_0, Q8_0 or F16\n"
+                           "  hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 ...\n"
                            "  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines\n"
                            "\n"
                            "MODEL is a GGUF file; of a split model, its first part.\n"
@@ -51,6 +51,8 @@ static const char help[] = "hyperion: run quantized language models\n"
                            "      --cache f16|q8_0      format of the KV cache (default f16)\n"
                            "      --system TEXT         chat: the system message\n"
                            "      --lines               perplexity: every line is a text of its own\n"
+                           "      --profile             bench: time, bytes and multiply-adds of each operation and layer\n"
+                           "      --trace FILE          bench: the last steps, for Perfetto or chrome://tracing\n"
                            "      --specials            tokenize: read special tokens in the text\n"
                            "      --json                one JSON object instead of text for people\n"
                            "  -q, --quiet               no progress and no figures\n"
@@ -64,8 +66,8 @@ typedef struct options {
     hyp_sampling sampling;
     const char *stops[HYP_STOPS_MAX];
     uint32_t stop_count;
-    const char *system;
-    bool lines, specials, json, quiet;
+    const char *system, *trace;
+    bool profile, lines, specials, json, quiet;
 } options;
 
 typedef struct loaded {
@@ -132,10 +134,10 @@ static int load(loaded *l, const options *o, const char *path) {
     *l = (loaded){0};
     if (!open_sources(l, path)) return 1;
     // HYP_ISA_MASK=0 asks for the scalar kernels; a mask of 0 would mean all, so a bit that no kernel has goes with it.
-    l->engine = hyp_engine_create(&(hyp_engine_config){
-        .memory_bytes = o->memory,
-        .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0,
-        .threads = o->threads});
+    l->engine = hyp_engine_create(
+        &(hyp_engine_config){.memory_bytes = o->memory,
+                             .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0,
+                             .threads = o->threads});
     if (!l->engine) return fputs("hyperion: not enough memory for the engine\n", stderr), 1;
     uint64_t start = hyp_port_now_ns();
     hyp_status status = hyp_model_open(
@@ -424,9 +426,94 @@ static int by_value(const void *a, const void *b) {
     return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
 
+enum { PROMPT = 126, ANSWER = 64, RUNS = 5, NAMES = 16, LAYERS = 256 };
+
+// A phase of a step's work: time by operation and by layer, and the last step on the way to a trace.
+typedef struct phase {
+    struct {
+        const char *name;
+        uint64_t ns, bytes, macs;
+    } by_name[NAMES];
+    uint32_t names, layers;
+    uint64_t by_layer[LAYERS], total;
+} phase;
+
+static phase collect(const hyp_session *session) {
+    phase p = {0};
+    hyp_operation o;
+    for (uint32_t i = 0; hyp_session_operation(session, i, &o); i++) {
+        uint32_t k = 0;
+        while (k < p.names && strcmp(p.by_name[k].name, o.name)) k++;
+        if (k == NAMES || !o.ns) continue;
+        if (k == p.names) p.by_name[p.names++].name = o.name;
+        p.by_name[k].ns += o.ns, p.by_name[k].bytes += o.bytes, p.by_name[k].macs += o.macs;
+        p.total += o.ns;
+        if (o.layer < LAYERS) {
+            p.by_layer[o.layer] += o.ns;
+            if (o.layer >= p.layers) p.layers = o.layer + 1;
+        }
+    }
+    return p;
+}
+
+static void print_phase(const char *title, const phase *p, uint32_t tokens, hyp_peaks peaks) {
+    printf("\n%s, for each token\n  operation           us       %%     GB/s  of peak   GMAC/s  of peak\n", title);
+    for (uint32_t k = 0; k < p->names; k++) {
+        double ns = (double)p->by_name[k].ns, gb = (double)p->by_name[k].bytes / ns, gmac = (double)p->by_name[k].macs / ns;
+        printf("  %-12s %9.1f %6.1f%%", p->by_name[k].name, ns / 1e3 / tokens, ns * 100 / (double)p->total);
+        if (gmac > 0) printf(" %8.1f %7.0f%% %8.1f %7.0f%%", gb, gb * 100 / peaks.bytes_per_ns, gmac, gmac * 100 / peaks.macs_per_ns);
+        printf("\n");
+    }
+    printf("  layers, us:");
+    for (uint32_t i = 0; i < p->layers; i++) printf("%s%6.1f", i % 10 ? " " : "\n   ", (double)p->by_layer[i] / 1e3 / tokens);
+    printf("\n");
+}
+
+static void print_json(const char *key, const phase *p, uint32_t tokens) {
+    printf(",\"%s\":{\"operations\":{", key);
+    for (uint32_t k = 0; k < p->names; k++) {
+        double ns = (double)p->by_name[k].ns;
+        printf("%s\"%s\":{\"usPerToken\":%.2f,\"gbPerSecond\":%.2f,\"gmacPerSecond\":%.2f}", k ? "," : "", p->by_name[k].name,
+               ns / 1e3 / tokens, (double)p->by_name[k].bytes / ns, (double)p->by_name[k].macs / ns);
+    }
+    printf("},\"layersUsPerToken\":[");
+    for (uint32_t i = 0; i < p->layers; i++) printf("%s%.2f", i ? "," : "", (double)p->by_layer[i] / 1e3 / tokens);
+    printf("]}");
+}
+
+// The last step as events of the trace format that Perfetto and Chrome read.
+static void trace(FILE *out, const hyp_session *session, const char *step, bool first) {
+    hyp_operation o;
+    for (uint32_t i = 0; hyp_session_operation(session, i, &o); i++) {
+        if (!o.last_ns) continue;
+        fprintf(out, "%s{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"layer\":%d}}",
+                first ? "" : ",\n", o.name, step, (double)o.began_ns / 1e3, (double)o.last_ns / 1e3,
+                o.layer == UINT32_MAX ? -1 : (int)o.layer);
+        first = false;
+    }
+}
+
+// One more prompt and answer, each looked at by itself.
+static hyp_status profile(hyp_session *session, const int32_t *tokens, phase *prompt, phase *answer, hyp_session_stats *stats, FILE *out) {
+    int32_t fresh[PROMPT];
+    for (uint32_t i = 0; i < PROMPT; i++) fresh[i] = tokens[PROMPT - 1 - i];
+    hyp_session_forget(session);
+    hyp_status status = hyp_session_begin(session, fresh, PROMPT, NULL, NULL, 0);
+    for (uint32_t left = PROMPT; left && !status;) status = hyp_session_prefill(session, &left);
+    hyp_piece piece = {.finish = HYP_FINISH_NONE};
+    if (!status) status = hyp_session_next(session, &piece); // its logits are the prompt's
+    *prompt = collect(session);
+    if (out) trace(out, session, "prompt", true);
+    hyp_session_forget(session);
+    for (uint32_t made = 0; made < ANSWER && !status && !piece.finish; made++) status = hyp_session_next(session, &piece);
+    *answer = collect(session);
+    if (out) trace(out, session, "answer", false);
+    *stats = hyp_session_describe(session);
+    return status;
+}
+
 static int verb_bench(const options *o, int argc, char **argv) {
     if (argc != 1) return usage_error("bench takes a model", NULL);
-    enum { PROMPT = 126, ANSWER = 64, RUNS = 5 };
     loaded l;
     hyp_session *session = NULL;
     int code = load(&l, o, argv[0]);
@@ -449,29 +536,55 @@ static int verb_bench(const options *o, int argc, char **argv) {
             prompt[run] = s.prompt_tokens / ((double)s.prompt_ns / 1e9), decode[run] = s.answer_tokens / ((double)s.answer_ns / 1e9);
         if (!o->quiet && !o->json) progress_bar("measuring", (uint64_t)run + 1, RUNS - 1);
     }
+    phase whole = {0}, reading = {0}, writing = {0};
+    hyp_session_stats s = {0};
+    hyp_peaks peaks = {0};
+    FILE *out = NULL;
+    if (!status && !interrupted) {
+        whole = collect(session), s = hyp_session_describe(session);
+        if (o->trace && !(out = fopen(o->trace, "w"))) {
+            fprintf(stderr, "hyperion: %s can not be written: %s\n", o->trace, strerror(errno));
+            hyp_session_destroy(session);
+            return unload(&l, 1);
+        }
+        if (out) fputs("{\"traceEvents\":[\n", out);
+        if (o->profile || out) peaks = hyp_engine_measure(l.engine), status = profile(session, tokens, &reading, &writing, &s, out);
+        if (out) fputs("\n]}\n", out), fclose(out);
+    }
     if (status) code = failed(&l, status);
     else if (!(code = interrupted ? 130 : 0)) {
         qsort(prompt, RUNS, sizeof *prompt, by_value), qsort(decode, RUNS, sizeof *decode, by_value);
-        hyp_session_stats s = hyp_session_describe(session);
         hyp_engine_stats m = hyp_engine_describe(l.engine);
         hyp_helpers helpers = hyp_model_helpers(l.model);
+        uint32_t answered = s.answer_tokens > 1 ? s.answer_tokens - 1 : 1; // the first one's step is the prompt's
         if (o->json) {
-            printf("{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
-                   "\"kernels\":\"%s\",\"threads\":%u,\"helped\":%.4f,\"repeated\":%llu,\"operationMs\":{",
-                   prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine), helpers.threads,
-                   helpers.tiles ? (double)helpers.helped / (double)helpers.tiles : 0, (unsigned long long)helpers.repeated);
-            for (uint32_t i = 0; hyp_op_name(i); i++) printf("%s\"%s\":%.1f", i ? "," : "", hyp_op_name(i), (double)s.op_ns[i] / 1e6);
-            printf("}}\n");
+            printf(
+                "{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
+                "\"kernels\":\"%s\",\"threads\":%u,\"helped\":%.4f,\"repeated\":%llu,\"latencyMs\":{\"p50\":%.3f,\"p90\":%.3f,\"p95\":%.3f,"
+                "\"p99\":%.3f},\"operationMs\":{",
+                prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine), helpers.threads,
+                helpers.tiles ? (double)helpers.helped / (double)helpers.tiles : 0, (unsigned long long)helpers.repeated,
+                (double)s.latency_ns[0] / 1e6, (double)s.latency_ns[1] / 1e6, (double)s.latency_ns[2] / 1e6, (double)s.latency_ns[3] / 1e6);
+            for (uint32_t k = 0; k < whole.names; k++)
+                printf("%s\"%s\":%.1f", k ? "," : "", whole.by_name[k].name, (double)whole.by_name[k].ns / 1e6);
+            printf("}");
+            if (o->profile) {
+                printf(",\"peaks\":{\"gbPerSecond\":%.2f,\"gmacPerSecond\":%.2f}", peaks.bytes_per_ns, peaks.macs_per_ns);
+                print_json("prompt", &reading, PROMPT), print_json("answer", &writing, answered);
+            }
+            printf("}\n");
         } else {
             printf("prompt  %8.1f tokens/s  (%d tokens, median of %d)\nanswer  %8.1f tokens/s  (%d tokens)\nload    %8.2f s\nmemory  %8.1f "
-                   "MB at most\nkernels %8s\n\n",
+                   "MB at most\nkernels %8s, %u thread%s\nlatency %8.2f ms at the median, %.2f / %.2f / %.2f at the 90th, 95th and 99th "
+                   "percentile\n",
                    prompt[RUNS / 2], PROMPT, RUNS, decode[RUNS / 2], ANSWER, l.load_s, (double)m.peak_bytes / 1e6,
-                   hyp_engine_kernels(l.engine));
-            double total = 0;
-            for (uint32_t i = 0; hyp_op_name(i); i++) total += (double)s.op_ns[i];
-            for (uint32_t i = 0; hyp_op_name(i); i++)
-                printf("  %-10s %6.1f ms %5.1f%%\n", hyp_op_name(i), (double)s.op_ns[i] / 1e6,
-                       total > 0 ? (double)s.op_ns[i] * 100 / total : 0);
+                   hyp_engine_kernels(l.engine), helpers.threads, helpers.threads > 1 ? "s" : "", (double)s.latency_ns[0] / 1e6,
+                   (double)s.latency_ns[1] / 1e6, (double)s.latency_ns[2] / 1e6, (double)s.latency_ns[3] / 1e6);
+            if (o->profile) {
+                printf("peaks   %8.1f GB/s from memory, %.0f GMAC/s in the first cache, one thread\n", peaks.bytes_per_ns,
+                       peaks.macs_per_ns);
+                print_phase("prompt", &reading, PROMPT, peaks), print_phase("answer", &writing, answered, peaks);
+            }
         }
     }
     hyp_session_destroy(session);
@@ -589,7 +702,25 @@ static bool parse_real(const char *text, float *out) {
 }
 
 int main(int argc, char **argv) {
-    enum { MIN_P = 256, TYPICAL, REPEAT, FREQUENCY, PRESENCE, MIROSTAT, STOP, THREADS, MEMORY, CACHE, SYSTEM, LINES, SPECIALS, JSON, VERSION };
+    enum {
+        MIN_P = 256,
+        TYPICAL,
+        REPEAT,
+        FREQUENCY,
+        PRESENCE,
+        MIROSTAT,
+        STOP,
+        THREADS,
+        MEMORY,
+        CACHE,
+        SYSTEM,
+        PROFILE,
+        TRACE,
+        LINES,
+        SPECIALS,
+        JSON,
+        VERSION
+    };
     static const struct option longs[] = {{"max-tokens", 1, 0, 'n'},
                                           {"temperature", 1, 0, 't'},
                                           {"top-k", 1, 0, 'k'},
@@ -607,6 +738,8 @@ int main(int argc, char **argv) {
                                           {"memory", 1, 0, MEMORY},
                                           {"cache", 1, 0, CACHE},
                                           {"system", 1, 0, SYSTEM},
+                                          {"profile", 0, 0, PROFILE},
+                                          {"trace", 1, 0, TRACE},
                                           {"lines", 0, 0, LINES},
                                           {"specials", 0, 0, SPECIALS},
                                           {"json", 0, 0, JSON},
@@ -642,6 +775,8 @@ int main(int argc, char **argv) {
             o.cache = !strcmp(optarg, "q8_0") ? HYP_CACHE_Q8_0 : HYP_CACHE_F16;
             break;
         case SYSTEM: o.system = optarg; break;
+        case PROFILE: o.profile = true; break;
+        case TRACE: o.trace = optarg; break;
         case LINES: o.lines = true; break;
         case SPECIALS: o.specials = true; break;
         case JSON: o.json = true; break;

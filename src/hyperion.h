@@ -220,9 +220,26 @@ typedef struct hyp_session_stats {
     uint32_t answer_tokens;
     uint32_t together; // of them, computed in one step with other sessions' tokens
     uint64_t prompt_ns, answer_ns;
-    uint64_t op_ns[16]; // with `profile`: per kind of operation, by hyp_op_name
+    uint64_t latency_ns[4]; // of the last answers' tokens, up to HYP_LATENCIES of them: the 50th, 90th, 95th and 99th percentile
 } hyp_session_stats;
+enum { HYP_LATENCIES = 1024 };
 hyp_session_stats hyp_session_describe(const hyp_session *session);
-const char *hyp_op_name(uint32_t kind); // NULL past the last
+
+typedef struct hyp_operation { // of a step, with `profile`; since the session was created
+    const char *name;
+    uint32_t layer;             // UINT32_MAX: none
+    uint64_t ns, bytes, macs;   // bytes of weights or of the cache, multiply-adds
+    uint64_t began_ns, last_ns; // of the last step
+} hyp_operation;
+// The operation number `index` of a step, in order; false past the last, and for a session without `profile`.
+bool hyp_session_operation(const hyp_session *session, uint32_t index, hyp_operation *operation);
+void hyp_session_forget(hyp_session *session); // operations and latencies begin anew
+
+typedef struct hyp_peaks {
+    double bytes_per_ns; // that one thread reads from memory
+    double macs_per_ns;  // of the fastest product of 4-bit weights, all operands in the first cache
+} hyp_peaks;
+// Measures this machine, for some 0.1 s. Zeros when there is no memory for it.
+hyp_peaks hyp_engine_measure(hyp_engine *engine);
 
 #endif

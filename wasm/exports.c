@@ -269,6 +269,16 @@ hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, ui
 }
 EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
 
+EXPORT(session_forget) void session_forget(hyp_session *session) { hyp_session_forget(session); }
+EXPORT(engine_measure) hyp_status engine_measure(hyp_engine *engine) {
+    hyp_peaks p = hyp_engine_measure(engine);
+    begin_json();
+    hyp_json_number(&json, "gbPerSecond", p.bytes_per_ns);
+    hyp_json_number(&json, "gmacPerSecond", p.macs_per_ns);
+    hyp_json_close(&json, '}');
+    return give_json();
+}
+
 EXPORT(sampling_set)
 void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p, float repeat_penalty,
                   float frequency_penalty, float presence_penalty, uint32_t penalty_last, float mirostat_tau, float mirostat_eta,
@@ -351,9 +361,25 @@ EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
                    {"promptMs", (double)s.prompt_ns / 1e6},
                    {"answerMs", (double)s.answer_ns / 1e6}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
-    hyp_json_open(&json, "operationMs", '{');
-    for (uint32_t i = 0; hyp_op_name(i); i++) hyp_json_number(&json, hyp_op_name(i), (double)s.op_ns[i] / 1e6);
+    static const char *const percentiles[] = {"p50", "p90", "p95", "p99"};
+    hyp_json_open(&json, "latencyMs", '{');
+    for (int i = 0; i < 4; i++) hyp_json_number(&json, percentiles[i], (double)s.latency_ns[i] / 1e6);
     hyp_json_close(&json, '}');
+    hyp_json_open(&json, "operations", '[');
+    hyp_operation o;
+    for (uint32_t i = 0; hyp_session_operation(session, i, &o); i++) {
+        if (!o.ns) continue; // part of the one before
+        hyp_json_open(&json, NULL, '{');
+        hyp_json_text(&json, "name", o.name, strlen(o.name));
+        hyp_json_number(&json, "layer", o.layer == UINT32_MAX ? -1 : (double)o.layer);
+        hyp_json_number(&json, "ms", (double)o.ns / 1e6);
+        hyp_json_number(&json, "bytes", (double)o.bytes);
+        hyp_json_number(&json, "macs", (double)o.macs);
+        hyp_json_number(&json, "beganMs", (double)o.began_ns / 1e6);
+        hyp_json_number(&json, "lastMs", (double)o.last_ns / 1e6);
+        hyp_json_close(&json, '}');
+    }
+    hyp_json_close(&json, ']');
     hyp_json_close(&json, '}');
     return give_json();
 }

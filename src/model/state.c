@@ -152,23 +152,39 @@ static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, 
     return HYP_OK;
 }
 
+static uint64_t matrix_bytes(const hyp_matrix *w) { return w->groups * (uint64_t)hyp_group_bytes(w->format, w->cols); }
+
+// Notes the time since `began` for `n` operations from `index` on, and what they have read and computed.
+static void note(hyp_state *state, uint32_t index, uint32_t n, uint32_t tokens, uint64_t began) {
+    const hyp_transformer *m = state->model;
+    const hyp_shape *s = &m->shape;
+    hyp_timing *t = &state->timings[index];
+    t->began_ns = began;
+    t->last_ns = hyp_port_now_ns() - began;
+    t->ns += t->last_ns;
+    for (uint32_t i = index; i < index + n; i++) {
+        const hyp_matrix *w = i == m->op_count ? m->output : m->ops[i].kind == HYP_OP_MATMUL ? m->ops[i].matrix : NULL;
+        if (w) t->bytes += matrix_bytes(w), t->macs += (uint64_t)w->rows * w->cols * tokens;
+    }
+    if (index == m->op_count || m->ops[index].kind != HYP_OP_ATTENTION) return;
+    for (uint32_t k = 0; k < tokens; k++) t->macs += 2ull * s->heads * s->head * (hyp_state_position(state, k) + 1);
+    uint32_t most = hyp_state_position(state, 0) + (state->rows ? 1 : tokens);
+    t->bytes += 2 * s->kv_heads * (uint64_t)hyp_kv_block_bytes(state->kv, s->head) * most / HYP_KV_BLOCK * (state->rows ? tokens : 1);
+}
+
 static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) {
     const hyp_transformer *m = state->model;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= m->shape.vocab) return HYP_E_ARGUMENT;
     fill_angles(state, count);
-    uint64_t then = state->profile ? hyp_port_now_ns() : 0;
     for (uint32_t i = 0, n = 1; i < m->op_count; i += n) {
         const hyp_op *o = &m->ops[i];
+        uint64_t began = state->timings ? hyp_port_now_ns() : 0;
         n = 1;
         hyp_status status =
             o->kind == HYP_OP_MATMUL ? products_op(state, o, m->ops + m->op_count, count, &n) : run(state, o, tokens, count);
         if (status) return status;
-        if (state->profile) {
-            uint64_t now = hyp_port_now_ns();
-            state->op_ns[o->kind] += now - then;
-            then = now;
-        }
+        if (state->timings) note(state, i, n, count, began);
     }
     return HYP_OK;
 }
@@ -192,9 +208,11 @@ hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int
     lead->rows = states;
     hyp_status status = step(lead, tokens, count);
     lead->rows = NULL;
+    uint64_t began = lead->timings ? hyp_port_now_ns() : 0;
     if (!status)
         status = hyp_products(lead, &(hyp_target){m->output, 0}, 1, logits, stride, hyp_state_row(lead, HYP_SLOT_H, 0),
                               lead->slot_stride[HYP_SLOT_H], count);
+    if (lead->timings && !status) note(lead, m->op_count, 1, count, began);
     for (uint32_t t = 0; t < count && !status; t++) {
         if (m->shape.logit_cap > 0) m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
         states[t]->past++;
@@ -206,9 +224,11 @@ const float *hyp_state_hidden(const hyp_state *state, uint32_t index) { return h
 
 hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits) {
     const hyp_transformer *m = state->model;
+    uint64_t began = state->timings ? hyp_port_now_ns() : 0;
     hyp_status status =
         hyp_products(state, &(hyp_target){m->output, 0}, 1, state->logits, 0, hyp_state_row(state, HYP_SLOT_H, index), 0, 1);
     if (status) return status;
+    if (state->timings) note(state, m->op_count, 1, 1, began);
     if (m->shape.logit_cap > 0) m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
     *logits = state->logits;
     return HYP_OK;

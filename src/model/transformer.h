@@ -80,6 +80,11 @@ void hyp_transformer_close(hyp_transformer *model);   // the pager and the team;
 
 enum { HYP_USUAL_CONTEXT = 2048, HYP_USUAL_BATCH = 64 }; // of a session that asks for nothing else, at most
 
+typedef struct hyp_timing {     // of one operation, since the state began
+    uint64_t ns, bytes, macs;   // bytes: of weights, or of the cache
+    uint64_t began_ns, last_ns; // of the last step
+} hyp_timing;
+
 typedef struct hyp_state {
     hyp_transformer *model;  // borrowed
     uint32_t context, batch; // tokens the cache holds; tokens per step at most
@@ -95,8 +100,7 @@ typedef struct hyp_state {
     float *scratch; // of attention
     float *logits;
     struct hyp_state *const *rows; // during hyp_state_gather: whose token each row is
-    uint64_t op_ns[HYP_OP_KINDS];  // time spent, when `profile` is set
-    bool profile;
+    hyp_timing *timings;           // of each operation, then of the logits; NULL: nothing is timed
 } hyp_state;
 
 // HYP_E_NOMEM leaves nothing behind but what `arena` frees. `fault` may be NULL.

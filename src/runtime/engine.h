@@ -68,6 +68,8 @@ struct hyp_session {
     size_t given;
     float *vector; // result of embed
     hyp_session_stats stats;
+    uint32_t latency_us[HYP_LATENCIES]; // ring
+    uint32_t latencies;                 // ever noted
 };
 
 #endif

@@ -33,7 +33,11 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     if (!status) {
         s->history = hyp_arena_alloc(&s->arena, context * sizeof *s->history);
         s->vector = hyp_arena_alloc(&s->arena, model->transformer.shape.dim * sizeof *s->vector);
-        if (!s->history || !s->vector) status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
+        size_t timings = ((size_t)model->transformer.op_count + 1) * sizeof *s->state.timings;
+        if (config->profile) s->state.timings = hyp_arena_alloc(&s->arena, timings);
+        if (s->state.timings) memset(s->state.timings, 0, timings);
+        if (!s->history || !s->vector || (config->profile && !s->state.timings))
+            status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
     }
     if (!status) {
         hyp_task_config task = {
@@ -45,7 +49,6 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
         hyp_session_destroy(s);
         return status;
     }
-    s->state.profile = config->profile;
     s->purpose = config->purpose;
     s->next = model->sessions;
     model->sessions = s;
@@ -266,6 +269,10 @@ static hyp_status decode(hyp_session *s, float **logits) {
     return status;
 }
 
+static void note_latency(hyp_session *s, uint64_t ns) {
+    s->latency_us[s->latencies++ % HYP_LATENCIES] = ns / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(ns / 1000);
+}
+
 static hyp_status next(hyp_session *s, hyp_piece *piece) {
     *piece = (hyp_piece){.token = -1, .text = "", .finish = s->finish};
     if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
@@ -283,7 +290,9 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
         hyp_status status = s->state.past < s->count ? decode(s, &logits) : hyp_state_logits(&s->state, s->state.last - 1, &logits);
         if (status) return computing_failed(s, status, 1);
         piece->token = hyp_sampler_choose(&s->sampler, logits);
-        s->stats.answer_ns += hyp_port_now_ns() - start;
+        uint64_t spent = hyp_port_now_ns() - start;
+        s->stats.answer_ns += spent;
+        if (began) note_latency(s, spent); // the first token's is the prompt's
         s->stats.answer_tokens++;
         if (hyp_tokenizer_ends(&s->model->tokenizer, piece->token)) s->finish = HYP_FINISH_END;
         else {
@@ -470,11 +479,41 @@ hyp_session_stats hyp_session_describe(const hyp_session *s) {
     hyp_session_stats stats = s->stats;
     stats.context = s->state.context;
     stats.used = s->count;
-    for (int i = 0; i < HYP_OP_KINDS; i++) stats.op_ns[i] = s->state.op_ns[i];
+    uint32_t n = hyp_min_u32(s->latencies, HYP_LATENCIES), sorted[HYP_LATENCIES];
+    memcpy(sorted, s->latency_us, n * sizeof *sorted);
+    for (uint32_t gap = n / 2; gap > 0; gap /= 2) // Shell's sort
+        for (uint32_t i = gap; i < n; i++) {
+            uint32_t v = sorted[i], k = i;
+            for (; k >= gap && sorted[k - gap] > v; k -= gap) sorted[k] = sorted[k - gap];
+            sorted[k] = v;
+        }
+    static const uint32_t percent[4] = {50, 90, 95, 99};
+    for (int i = 0; i < 4 && n > 0; i++) stats.latency_ns[i] = sorted[(n * percent[i] + 99) / 100 - 1] * 1000ull; // nearest rank
     return stats;
 }
 
-const char *hyp_op_name(uint32_t kind) {
-    static const char *const names[] = {"embed", "norm", "matmul", "bias", "head_norm", "rope", "attention", "glu", "add"};
-    return kind < HYP_OP_KINDS ? names[kind] : NULL;
+static const char *name_of(const hyp_op *o) {
+    static const char *const names[HYP_OP_KINDS] = {"embed", "norm", "matmul", "bias", "head_norm", "rope", "attention", "glu", "add"};
+    if (o->kind != HYP_OP_MATMUL) return names[o->kind];
+    return o->dst == HYP_SLOT_QKV ? "qkv" : o->dst == HYP_SLOT_FFN ? "gate_up" : o->src == HYP_SLOT_ATT ? "attn_output" : "ffn_down";
+}
+
+bool hyp_session_operation(const hyp_session *s, uint32_t index, hyp_operation *out) {
+    const hyp_transformer *m = &s->model->transformer;
+    if (!s->state.timings || index > m->op_count) return false;
+    const hyp_timing *t = &s->state.timings[index];
+    bool logits = index == m->op_count;
+    *out = (hyp_operation){.name = logits ? "output" : name_of(&m->ops[index]),
+                           .layer = logits || m->ops[index].layer == UINT16_MAX ? UINT32_MAX : m->ops[index].layer,
+                           .ns = t->ns,
+                           .bytes = t->bytes,
+                           .macs = t->macs,
+                           .began_ns = t->began_ns,
+                           .last_ns = t->last_ns};
+    return true;
+}
+
+void hyp_session_forget(hyp_session *s) {
+    s->latencies = 0;
+    if (s->state.timings) memset(s->state.timings, 0, (s->model->transformer.op_count + 1) * sizeof *s->state.timings);
 }

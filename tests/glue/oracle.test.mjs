@@ -4,15 +4,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { open } from 'hyperion-runtime';
-import { readGolden } from '../tools/golden.mjs';
+import { boundOf, readGolden } from '../tools/golden.mjs';
 import { makeOracleModels, ORACLE, oracleFile } from '../tools/models.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const dir = join(root, 'build/models');
 makeOracleModels(dir);
-// Nats. Four-bit weights take the same noise of 8-bit activations with coarser scales.
-const BOUND = { q4_0: 0.04, q4_1: 0.04 };
-
 for (const shape of ORACLE)
   for (const type of shape.types)
     test(`${shape.name} in ${type} agrees with llama.cpp`, async () => {
@@ -21,7 +18,7 @@ for (const shape of ORACLE)
       let worst = 0;
       let greedy = 0;
       let exact = 0;
-      const bound = BOUND[type] ?? 0.02;
+      const bound = boundOf(`${shape.name}-${type}`);
       await model.score(golden.tokens, (position, values) => {
         for (const [token, expected] of golden.rows[position]) worst = Math.max(worst, Math.abs(values[token] - expected));
         // A runner-up within the bound is as good as the best: the oracle itself can not tell them apart.

@@ -1,0 +1,157 @@
+// The team: every column of every stage comes from somebody, whatever helpers do; a late one disturbs nothing.
+#include "../src/model/team.h"
+#include "../src/port.h"
+#include "harness.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 5, COLUMNS = 96, WIDTH = 8, TILES = COLUMNS / WIDTH, SCRATCH = 16 };
+
+static uint32_t delay_ns;                // of helpers, in a tile
+static uint32_t late_every = UINT32_MAX; // how many of their tiles take that long
+static uint32_t helper_tiles;
+static uint64_t caller;
+
+typedef struct job {
+    uint32_t factor;
+} job;
+
+static uint64_t self(void) { // tells threads apart
+    static _Thread_local char here;
+    return (uint64_t)(uintptr_t)&here;
+}
+
+static float value(uint32_t factor, float input, uint32_t column) { return (float)factor * input + (float)column; }
+
+static void compute(const void *context, const void *input, uint32_t tile, float *y, size_t y_stride, float *scratch) {
+    const job *j = context;
+    const float *x = input;
+    if (self() != caller && __atomic_add_fetch(&helper_tiles, 1, __ATOMIC_RELAXED) % late_every == 0)
+        for (uint64_t end = hyp_port_now_ns() + delay_ns; hyp_port_now_ns() < end;) hyp_port_pause();
+    for (uint32_t r = 0; r < ROWS; r++)
+        for (uint32_t c = tile * WIDTH; c < (tile + 1) * WIDTH; c++) {
+            scratch[c % SCRATCH] = x[r];
+            y[r * y_stride + c] = value(j->factor, scratch[c % SCRATCH], c);
+        }
+}
+static void range(const void *context, uint32_t tile, uint32_t *from, uint32_t *width) {
+    (void)context;
+    *from = tile * WIDTH;
+    *width = WIDTH;
+}
+
+static hyp_team *create(hyp_budget *budget, uint32_t helpers) {
+    return hyp_team_create(budget, &(hyp_team_config){.helpers = helpers,
+                                                      .job_bytes = sizeof(job),
+                                                      .input_bytes = ROWS * sizeof(float),
+                                                      .output_floats = ROWS * COLUMNS,
+                                                      .scratch_floats = SCRATCH});
+}
+
+// A stage whose output, job and input are overwritten as soon as it is over: a late helper must not have needed them.
+static void one_stage(hyp_team *team, uint32_t factor) {
+    float y[ROWS][COLUMNS + 4], x[ROWS], scratch[SCRATCH];
+    job j = {factor};
+    memset(y, 0xA5, sizeof y);
+    for (uint32_t r = 0; r < ROWS; r++) x[r] = (float)(factor % 7 + r);
+    hyp_team_run(team, &(hyp_stage){.compute = compute,
+                                    .range = range,
+                                    .job = &j,
+                                    .job_bytes = sizeof j,
+                                    .input = x,
+                                    .input_bytes = sizeof x,
+                                    .tiles = TILES,
+                                    .rows = ROWS,
+                                    .columns = COLUMNS,
+                                    .tile_macs = 1000,
+                                    .y = &y[0][0],
+                                    .y_stride = COLUMNS + 4,
+                                    .scratch = scratch});
+    float untouched;
+    memset(&untouched, 0xA5, sizeof untouched);
+    for (uint32_t r = 0; r < ROWS; r++) {
+        for (uint32_t c = 0; c < COLUMNS; c++)
+            CHECK_MSG(y[r][c] == value(factor, (float)(factor % 7 + r), c), "stage %u, row %u, column %u: %g", factor, r, c,
+                      (double)y[r][c]);
+        CHECK(memcmp(&y[r][COLUMNS], &untouched, sizeof untouched) == 0);
+    }
+    j.factor = 0xDEAD;
+    for (uint32_t r = 0; r < ROWS; r++) x[r] = -1;
+}
+
+static bool all_present(const hyp_team *team) { return hyp_team_describe(team).present == hyp_team_describe(team).helpers; }
+
+static void stages(void) {
+    hyp_budget budget = {0};
+    for (uint32_t helpers = 1; helpers <= 3; helpers++) {
+        hyp_team *team = create(&budget, helpers);
+        CHECK(team && hyp_team_threads(team) == helpers + 1);
+        for (uint32_t i = 1; i < 3000; i++) one_stage(team, i); // helpers come when they come
+        for (int i = 0; i < 2000 && !all_present(team); i++) hyp_port_nap(1000000);
+        CHECK(all_present(team));
+        uint64_t before = hyp_team_describe(team).helped;
+        for (uint32_t i = 1; i < 20000 && hyp_team_describe(team).helped == before; i++) one_stage(team, i);
+        hyp_team_stats s = hyp_team_describe(team);
+        CHECK_MSG(s.helped > before && s.tiles == s.stages * TILES, "%llu tiles of %llu stages", (unsigned long long)s.tiles,
+                  (unsigned long long)s.stages);
+        hyp_team_destroy(team);
+    }
+    CHECK(budget.used_bytes == 0);
+}
+
+// A helper that does not come back in time: its tiles are computed again, and stages go on without it.
+static void late_helpers(void) {
+    hyp_budget budget = {0};
+    hyp_team *team = create(&budget, 2);
+    CHECK(team);
+    for (int i = 0; i < 2000 && !all_present(team); i++) hyp_port_nap(1000000);
+    delay_ns = 3000000, late_every = 2;
+    for (uint32_t i = 1; i < 200000 && hyp_team_describe(team).repeated < 20; i++) one_stage(team, i);
+    CHECK(hyp_team_describe(team).repeated >= 20);
+    uint64_t start = hyp_port_now_ns();
+    hyp_team_settle(team); // waits for what they still do
+    CHECK(hyp_port_now_ns() - start < 20ull * delay_ns * TILES);
+    hyp_team_destroy(team);
+    delay_ns = 0, late_every = UINT32_MAX;
+    CHECK(budget.used_bytes == 0);
+}
+
+static void sleeping_helpers_are_woken(void) {
+    hyp_budget budget = {0};
+    hyp_team *team = create(&budget, 1);
+    CHECK(team);
+    for (int i = 0; i < 2000 && !all_present(team); i++) hyp_port_nap(1000000);
+    uint64_t helped = 0;
+    for (uint32_t i = 1; i < 400 && helped < 3; i++) {
+        hyp_port_nap(1000000); // long enough to fall asleep
+        delay_ns = 0;
+        uint64_t before = hyp_team_describe(team).helped;
+        for (uint32_t k = 0; k < 2000 && hyp_team_describe(team).helped == before; k++) one_stage(team, i + k);
+        helped += hyp_team_describe(team).helped > before;
+    }
+    CHECK(helped == 3);
+    hyp_team_destroy(team);
+}
+
+static void none_and_no_memory(void) {
+    hyp_budget budget = {0};
+    CHECK(create(&budget, 0) == NULL && hyp_team_threads(NULL) == 1);
+    hyp_team_settle(NULL), hyp_team_destroy(NULL);
+    CHECK(hyp_team_describe(NULL).helpers == 0);
+    budget.limit_bytes = 4096;
+    CHECK(create(&budget, 2) == NULL && budget.used_bytes == 0);
+}
+
+int main(void) {
+    caller = self();
+    hyp_budget budget = {0};
+    hyp_team *team = create(&budget, 1);
+    RUN(none_and_no_memory);
+    if (!team) return finish(); // a platform without threads
+    hyp_team_destroy(team);
+    RUN(stages);
+    RUN(late_helpers);
+    RUN(sleeping_helpers_are_woken);
+    return finish();
+}
