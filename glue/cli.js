@@ -14,7 +14,7 @@ usage:
   hyperion tokenize MODEL [TEXT]     show the tokens of a text
   hyperion info MODEL                show metadata and tensors
   hyperion bench MODEL               measure prompt and answer speed
-  hyperion quantize IN OUT FORMAT    write the model in q4_0, q8_0 or f16
+  hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 ...
   hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines
 
 MODEL is a GGUF file or URL; of a split model, its first part. 'story' is the small model that comes with Hyperion.
@@ -37,6 +37,7 @@ engine:
       --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB
       --cache f16|q8_0      format of the KV cache (default f16)
       --threads N             threads that compute (default: one for each processor)
+      --lookup N              guess up to N tokens ahead from the text itself; the answer is the same, sooner where it repeats
       --artefact simd|relaxed  which build of the engine (default: the best that this host compiles)
       --system TEXT         chat: the system message
       --lines               perplexity: every line is a text of its own
@@ -53,7 +54,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
 const OPTIONS = {
   'max-tokens': { type: 'string', short: 'n' }, temperature: { type: 'string', short: 't' }, 'top-k': { type: 'string', short: 'k' }, 'top-p': { type: 'string', short: 'p' }, 'min-p': { type: 'string' },
   'typical-p': { type: 'string' }, 'repeat-penalty': { type: 'string' }, 'frequency-penalty': { type: 'string' }, 'presence-penalty': { type: 'string' }, mirostat: { type: 'string' }, seed: { type: 'string', short: 's' },
-  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
+  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, lookup: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
   lines: { type: 'boolean' }, specials: { type: 'boolean' }, json: { type: 'boolean' }, quiet: { type: 'boolean', short: 'q' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' },
 };
 
@@ -94,7 +95,7 @@ const place = model => (model === 'story' ? new URL('../models/story.gguf', impo
 
 /** @param {any} o @param {string} what */
 const engine = (o, what) => ({
-  memory: o.memory, context: number(o, 'context', true), cache: o.cache, threads: number(o, 'threads', true), artefact: o.artefact, signal: interrupt.signal,
+  memory: o.memory, context: number(o, 'context', true), cache: o.cache, threads: number(o, 'threads', true), lookup: number(o, 'lookup', true), artefact: o.artefact, signal: interrupt.signal,
   onProgress: o.quiet ? undefined : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
 });
 

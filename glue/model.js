@@ -12,7 +12,8 @@ import { openSource, shardsOf } from './sources.js';
  * @property {number} [context] tokens of prompt and answer together; the model's own, at most 2048, when left out
  * @property {'f16' | 'q8_0'} [cache] format of the KV cache
  * @property {number} [batch] prompt tokens computed at once
- * @property {boolean} [profile] time each kind of operation
+ * @property {boolean} [profile] time each operation
+ * @property {number} [lookup] tokens guessed ahead from the text itself and checked in one step, 7 at most: the same answer, sooner where it repeats; none when left out
  * @property {'intent' | 'round-robin'} [policy] how the engine divides its thread among answers under way
  * @property {'auto' | import('./detect.js').Artefact} [artefact]
  * @property {'auto' | number} [threads] that compute; `auto` is one for each processor where the host shares memory between workers (in a page: with COOP and COEP headers)
@@ -51,7 +52,7 @@ import { openSource, shardsOf } from './sources.js';
 /** @typedef {{count: number, present: number, stages: number, tiles: number, helped: number, repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`: helpers that have come; `helped`: tiles that they computed; `repeated`: tiles computed again because a helper lost its processor */
 /** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
 /** @typedef {{pages: number, kept: number, resident: number, frames: number, wholeBytes: number, capacityBytes: number, residentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `kept` have a place for good, the others share `frames` */
-/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, tokensTogether: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, latencyMs: {p50: number, p90: number, p95: number, p99: number}, operations: Operation[]}} Stats `operations`: of a session's steps, with the option `profile` */
+/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, tokensTogether: number, tokensGuessed: number, tokensGuessedRight: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, latencyMs: {p50: number, p90: number, p95: number, p99: number}, operations: Operation[]}} Stats `operations`: of a session's steps, with the option `profile` */
 /** @typedef {{name: string, layer: number, ms: number, bytes: number, macs: number, beganMs: number, lastMs: number}} Operation since the model was opened: time, bytes of weights or of the cache, multiply-adds; `beganMs`, `lastMs`: of the last step. `layer` -1: none */
 /** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */
 
@@ -186,9 +187,10 @@ export class Model {
     if (!(purpose in PURPOSE)) throw new HyperionError('HYP_E_ARGUMENT', `'${purpose}' is no purpose: interactive, batch or background`);
     let session = this.#sessions.find(s => !s.busy && s.purpose === PURPOSE[purpose]);
     if (!session) {
-      const { context = 0, batch = 0, cache = 'f16', profile = false } = this.#options;
+      const { context = 0, batch = 0, cache = 'f16', profile = false, lookup = 0 } = this.#options;
+      if (!(Number.isInteger(lookup) && lookup >= 0 && lookup <= 7)) throw new HyperionError('HYP_E_ARGUMENT', `lookup must be a number from 0 to 7, not ${lookup}`);
       if (cache !== 'f16' && cache !== 'q8_0') throw new HyperionError('HYP_E_ARGUMENT', `'${cache}' is no cache format: f16 or q8_0`);
-      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose]);
+      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose], lookup);
       session = { pointer: core.resultPointer, busy: false, purpose: PURPOSE[purpose] };
       this.#sessions.push(session);
     }
@@ -344,7 +346,7 @@ export class Model {
     const core = this.#open();
     const { kernels, memory, fibers } = core.stats();
     /** @type {any} */
-    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, tokensTogether: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, latencyMs: { p50: 0, p90: 0, p95: 0, p99: 0 }, operations: [] };
+    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, tokensTogether: 0, tokensGuessed: 0, tokensGuessedRight: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, latencyMs: { p50: 0, p90: 0, p95: 0, p99: 0 }, operations: [] };
     if (this.#last) {
       core.run('session_stats', this.#last);
       s = core.resultJson();

@@ -18,49 +18,51 @@
 
 enum { EXIT_USAGE = 2, MAX_SHARDS = 512 };
 
-static const char help[] = "hyperion: run quantized language models\n"
-                           "\n"
-                           "usage:\n"
-                           "  hyperion run MODEL [PROMPT]        continue a text (PROMPT '-': read it from standard input)\n"
-                           "  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without MESSAGE, turn by turn\n"
-                           "  hyperion tokenize MODEL [TEXT]     show the tokens of a text\n"
-                           "  hyperion info MODEL                show metadata and tensors\n"
-                           "  hyperion bench MODEL               measure prompt and answer speed\n"
-                           "  hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 ...\n"
-                           "  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines\n"
-                           "\n"
-                           "MODEL is a GGUF file; of a split model, its first part.\n"
-                           "\n"
-                           "sampling:\n"
-                           "  -n, --max-tokens N        stop after N tokens (default 256)\n"
-                           "  -t, --temperature X       0 always takes the likeliest token (default 0.7)\n"
-                           "  -k, --top-k N             choose among the N likeliest\n"
-                           "  -p, --top-p X             choose among the likeliest that make up X of the probability\n"
-                           "      --min-p X             drop tokens below X times the likeliest one's probability\n"
-                           "      --typical-p X         locally typical sampling\n"
-                           "      --repeat-penalty X    discourage tokens of the last 64 (1: off)\n"
-                           "      --frequency-penalty X, --presence-penalty X\n"
-                           "      --mirostat TAU        mirostat 2 with that target surprise in bits\n"
-                           "  -s, --seed N              same seed, same text, on every platform (default 0)\n"
-                           "      --stop TEXT           end the answer before TEXT; may be repeated\n"
-                           "\n"
-                           "engine:\n"
-                           "  -c, --context N           tokens of prompt and answer together\n"
-                           "      --threads N           threads that compute (default: one for each processor)\n"
-                           "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
-                           "      --cache f16|q8_0      format of the KV cache (default f16)\n"
-                           "      --system TEXT         chat: the system message\n"
-                           "      --lines               perplexity: every line is a text of its own\n"
-                           "      --profile             bench: time, bytes and multiply-adds of each operation and layer\n"
-                           "      --trace FILE          bench: the last steps, for Perfetto or chrome://tracing\n"
-                           "      --specials            tokenize: read special tokens in the text\n"
-                           "      --json                one JSON object instead of text for people\n"
-                           "  -q, --quiet               no progress and no figures\n"
-                           "\n"
-                           "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted\n";
+static const char help[] =
+    "hyperion: run quantized language models\n"
+    "\n"
+    "usage:\n"
+    "  hyperion run MODEL [PROMPT]        continue a text (PROMPT '-': read it from standard input)\n"
+    "  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without MESSAGE, turn by turn\n"
+    "  hyperion tokenize MODEL [TEXT]     show the tokens of a text\n"
+    "  hyperion info MODEL                show metadata and tensors\n"
+    "  hyperion bench MODEL               measure prompt and answer speed\n"
+    "  hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 ...\n"
+    "  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines\n"
+    "\n"
+    "MODEL is a GGUF file; of a split model, its first part.\n"
+    "\n"
+    "sampling:\n"
+    "  -n, --max-tokens N        stop after N tokens (default 256)\n"
+    "  -t, --temperature X       0 always takes the likeliest token (default 0.7)\n"
+    "  -k, --top-k N             choose among the N likeliest\n"
+    "  -p, --top-p X             choose among the likeliest that make up X of the probability\n"
+    "      --min-p X             drop tokens below X times the likeliest one's probability\n"
+    "      --typical-p X         locally typical sampling\n"
+    "      --repeat-penalty X    discourage tokens of the last 64 (1: off)\n"
+    "      --frequency-penalty X, --presence-penalty X\n"
+    "      --mirostat TAU        mirostat 2 with that target surprise in bits\n"
+    "  -s, --seed N              same seed, same text, on every platform (default 0)\n"
+    "      --stop TEXT           end the answer before TEXT; may be repeated\n"
+    "\n"
+    "engine:\n"
+    "  -c, --context N           tokens of prompt and answer together\n"
+    "      --threads N           threads that compute (default: one for each processor)\n"
+    "      --lookup N            guess up to N tokens ahead from the text itself; the answer is the same, sooner where it repeats\n"
+    "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
+    "      --cache f16|q8_0      format of the KV cache (default f16)\n"
+    "      --system TEXT         chat: the system message\n"
+    "      --lines               perplexity: every line is a text of its own\n"
+    "      --profile             bench: time, bytes and multiply-adds of each operation and layer\n"
+    "      --trace FILE          bench: the last steps, for Perfetto or chrome://tracing\n"
+    "      --specials            tokenize: read special tokens in the text\n"
+    "      --json                one JSON object instead of text for people\n"
+    "  -q, --quiet               no progress and no figures\n"
+    "\n"
+    "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted\n";
 
 typedef struct options {
-    uint32_t max_tokens, context, threads;
+    uint32_t max_tokens, context, threads, lookup;
     size_t memory;
     hyp_cache cache;
     hyp_sampling sampling;
@@ -252,7 +254,7 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
 }
 
 static hyp_status new_session(loaded *l, const options *o, hyp_session **session) {
-    return hyp_session_create(l->model, &(hyp_session_config){.context = o->context, .cache = o->cache}, session);
+    return hyp_session_create(l->model, &(hyp_session_config){.context = o->context, .lookup = o->lookup, .cache = o->cache}, session);
 }
 
 static int verb_run(const options *o, int argc, char **argv) {
@@ -520,7 +522,9 @@ static int verb_bench(const options *o, int argc, char **argv) {
     if (code) return unload(&l, code);
     hyp_model_facts facts = hyp_model_describe(l.model);
     hyp_status status = hyp_session_create(
-        l.model, &(hyp_session_config){.context = 1024 < facts.context ? 1024 : facts.context, .cache = o->cache, .profile = true},
+        l.model,
+        &(hyp_session_config){
+            .context = 1024 < facts.context ? 1024 : facts.context, .lookup = o->lookup, .cache = o->cache, .profile = true},
         &session);
     double prompt[RUNS], decode[RUNS];
     int32_t tokens[PROMPT];
@@ -711,6 +715,7 @@ int main(int argc, char **argv) {
         MIROSTAT,
         STOP,
         THREADS,
+        LOOKUP,
         MEMORY,
         CACHE,
         SYSTEM,
@@ -735,6 +740,7 @@ int main(int argc, char **argv) {
                                           {"stop", 1, 0, STOP},
                                           {"context", 1, 0, 'c'},
                                           {"threads", 1, 0, THREADS},
+                                          {"lookup", 1, 0, LOOKUP},
                                           {"memory", 1, 0, MEMORY},
                                           {"cache", 1, 0, CACHE},
                                           {"system", 1, 0, SYSTEM},
@@ -769,6 +775,7 @@ int main(int argc, char **argv) {
             break;
         case 'c': ok = parse_count(optarg, &o.context); break;
         case THREADS: ok = parse_count(optarg, &o.threads) && o.threads > 0 && o.threads <= 16; break;
+        case LOOKUP: ok = parse_count(optarg, &o.lookup) && o.lookup <= HYP_LOOKUP_MOST; break;
         case MEMORY: ok = parse_size(optarg, &o.memory); break;
         case CACHE:
             ok = !strcmp(optarg, "f16") || !strcmp(optarg, "q8_0");

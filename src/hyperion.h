@@ -119,6 +119,7 @@ HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *to
 
 // ---- Session
 
+enum { HYP_LOOKUP_MOST = 7 };
 enum { HYP_STOPS_MAX = 16 }; // stop texts of an answer
 
 typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
@@ -130,7 +131,10 @@ typedef struct hyp_session_config {
     uint32_t context; // tokens of prompt and answer together; 0: the model's, at most 2048
     uint32_t batch;   // prompt tokens computed at once; 0: 64
     hyp_cache cache;
-    bool profile; // time each kind of operation
+    bool profile; // time each operation
+    // Tokens guessed ahead from the text itself and checked in one step, HYP_LOOKUP_MOST at most; 0: none. The answer is the same, sooner where
+    // it repeats what has been said (prompt look-up decoding, Saxena 2023).
+    uint32_t lookup;
     hyp_purpose purpose;
     uint64_t due_ns; // with HYP_PURPOSE_DEADLINE: from now
 } hyp_session_config;
@@ -219,6 +223,7 @@ typedef struct hyp_session_stats {
     uint32_t prompt_tokens, reused; // of the last begin: computed, and taken from the cache
     uint32_t answer_tokens;
     uint32_t together; // of them, computed in one step with other sessions' tokens
+    uint32_t guessed, guessed_right;
     uint64_t prompt_ns, answer_ns;
     uint64_t latency_ns[4]; // of the last answers' tokens, up to HYP_LATENCIES of them: the 50th, 90th, 95th and 99th percentile
 } hyp_session_stats;

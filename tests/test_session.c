@@ -521,6 +521,40 @@ static void sessions_together(void) {
     close_all(&f);
 }
 
+// Guessing ahead changes nothing but the number of steps: greedy and sampled, with and without stops, at the end of the context.
+static void guesses_do_not_matter(void) {
+    static const char *const prompts[] = {"Once upon a time, Tom and Tom and Tom and Tom and", "The little owl said: no, no, no, no,",
+                                          "Lily"};
+    uint32_t right = 0, most = slow ? 20 : 120;
+    for (uint32_t lookup = 1; lookup <= HYP_LOOKUP_MOST; lookup += 3)
+        for (int p = 0; p < 3; p++)
+            for (int sampled = 0; sampled < 3; sampled++) {
+                fixture plain, guessing;
+                static char want[4096], got[4096];
+                // the last time with a few words that are said again and again
+                static const hyp_logit_bias few[] = {{300, 40}, {301, 40}, {302, 40}};
+                hyp_sampling sampling = {.temperature = sampled ? 0.8f : 0,
+                                         .top_k = 40,
+                                         .seed = 3 + (uint64_t)p,
+                                         .bias = few,
+                                         .bias_count = sampled == 2 ? 3 : 0};
+                const char *stops[] = {"grandmother"};
+                CHECK(open_with(&plain, NULL, &(hyp_session_config){.context = 100}) == HYP_OK);
+                CHECK(open_with(&guessing, NULL, &(hyp_session_config){.context = 100, .lookup = lookup}) == HYP_OK);
+                answer(&plain, prompts[p], &sampling, stops, 1, most, want);
+                answer(&guessing, prompts[p], &sampling, stops, 1, most, got);
+                CHECK_MSG(strcmp(want, got) == 0, "lookup %u: '%s', not '%s'", lookup, got, want);
+                hyp_session_stats s = hyp_session_describe(guessing.session);
+                CHECK(s.guessed_right <= s.guessed);
+                right += s.guessed_right;
+                answer(&guessing, prompts[(p + 1) % 3], &sampling, NULL, 0, 10, got); // goes on from a cache with guesses in it
+                answer(&plain, prompts[(p + 1) % 3], &sampling, NULL, 0, 10, want);
+                CHECK_MSG(strcmp(want, got) == 0, "afterwards: '%s', not '%s'", got, want);
+                close_all(&plain), close_all(&guessing);
+            }
+    CHECK_MSG(right > 50, "%u right guesses", right);
+}
+
 int main(void) {
     slow = getenv("HYP_SLOW");
     story = read_file("models/story.gguf", &story_bytes);
@@ -536,6 +570,7 @@ int main(void) {
     RUN(every_budget);
     RUN(weights_under_a_limit);
     RUN(sessions_together);
+    RUN(guesses_do_not_matter);
     RUN(failing_sources);
     RUN(damaged_models);
     free(story);

@@ -258,13 +258,17 @@ EXPORT(model_heat) hyp_status model_heat(const hyp_model *model) {
 }
 
 EXPORT(session_create)
-hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile, uint32_t purpose) {
+hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile, uint32_t purpose,
+                          uint32_t lookup) {
     hyp_session *session = NULL;
-    hyp_status status = hyp_session_create(
-        model,
-        &(hyp_session_config){
-            .context = context, .batch = batch, .cache = (hyp_cache)cache, .profile = profile, .purpose = (hyp_purpose)purpose},
-        &session);
+    hyp_status status = hyp_session_create(model,
+                                           &(hyp_session_config){.context = context,
+                                                                 .batch = batch,
+                                                                 .cache = (hyp_cache)cache,
+                                                                 .profile = profile,
+                                                                 .lookup = lookup,
+                                                                 .purpose = (hyp_purpose)purpose},
+                                           &session);
     return give(status, session, 0);
 }
 EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
@@ -357,6 +361,8 @@ EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
                    {"promptTokens", s.prompt_tokens},
                    {"reusedTokens", s.reused},
                    {"tokensTogether", s.together},
+                   {"tokensGuessed", s.guessed},
+                   {"tokensGuessedRight", s.guessed_right},
                    {"answerTokens", s.answer_tokens},
                    {"promptMs", (double)s.prompt_ns / 1e6},
                    {"answerMs", (double)s.answer_ns / 1e6}};

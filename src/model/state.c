@@ -200,24 +200,28 @@ hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t coun
 }
 
 hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *logits) {
-    const hyp_transformer *m = lead->model;
-    size_t stride = m->shape.vocab + HYP_GROUP;
     if (count == 0 || count > lead->batch) return HYP_E_ARGUMENT;
     for (uint32_t t = 0; t < count; t++)
         if (states[t]->past >= states[t]->context) return HYP_E_CONTEXT;
     lead->rows = states;
     hyp_status status = step(lead, tokens, count);
     lead->rows = NULL;
-    uint64_t began = lead->timings ? hyp_port_now_ns() : 0;
-    if (!status)
-        status = hyp_products(lead, &(hyp_target){m->output, 0}, 1, logits, stride, hyp_state_row(lead, HYP_SLOT_H, 0),
-                              lead->slot_stride[HYP_SLOT_H], count);
-    if (lead->timings && !status) note(lead, m->op_count, 1, count, began);
-    for (uint32_t t = 0; t < count && !status; t++) {
-        if (m->shape.logit_cap > 0) m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
-        states[t]->past++;
-    }
+    if (!status) status = hyp_state_logits_of(lead, count, logits);
+    for (uint32_t t = 0; t < count && !status; t++) states[t]->past++;
     return status;
+}
+
+hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) {
+    const hyp_transformer *m = state->model;
+    size_t stride = m->shape.vocab + HYP_GROUP;
+    uint64_t began = state->timings ? hyp_port_now_ns() : 0;
+    hyp_status status = hyp_products(state, &(hyp_target){m->output, 0}, 1, logits, stride, hyp_state_row(state, HYP_SLOT_H, 0),
+                                     state->slot_stride[HYP_SLOT_H], count);
+    if (status) return status;
+    if (state->timings) note(state, m->op_count, 1, count, began);
+    for (uint32_t t = 0; t < count && m->shape.logit_cap > 0; t++)
+        m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
+    return HYP_OK;
 }
 
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index) { return hyp_state_row(state, HYP_SLOT_H, index); }

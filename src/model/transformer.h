@@ -111,6 +111,8 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
 // Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. May suspend: for pages, and at the end of
 // the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit.
 HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);
+// The same for tokens 0 .. count - 1 of the last step, at logits + t * (vocab + HYP_GROUP).
+HYP_MUST_USE hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits);
 // One token of each of `count` states (1..batch of `lead`) of one model, in one step that uses the buffers of `lead`, which may be among them;
 // and the logits after each, at logits + t * (vocab + HYP_GROUP). Each state gets what hyp_state_step would have given it, to the bit.
 // On failure every `past` is as before; the states must stay until it returns. May suspend.

@@ -36,7 +36,10 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
         size_t timings = ((size_t)model->transformer.op_count + 1) * sizeof *s->state.timings;
         if (config->profile) s->state.timings = hyp_arena_alloc(&s->arena, timings);
         if (s->state.timings) memset(s->state.timings, 0, timings);
-        if (!s->history || !s->vector || (config->profile && !s->state.timings))
+        s->lookup = hyp_min_u32(hyp_min_u32(config->lookup, HYP_LOOKUP_MOST), s->state.batch - 1);
+        size_t ahead = (s->lookup + 1) * ((size_t)model->transformer.shape.vocab + HYP_GROUP) * sizeof *s->ahead;
+        if (s->lookup) s->ahead = hyp_arena_alloc(&s->arena, ahead);
+        if ((s->lookup && !s->ahead) || !s->history || !s->vector || (config->profile && !s->state.timings))
             status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
     }
     if (!status) {
@@ -129,6 +132,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     uint32_t shared = 0, most = hyp_min_u32(s->state.past, count - 1);
     while (shared < most && s->history[shared] == tokens[shared]) shared++;
     s->state.past = shared;
+    s->rows = 0;
     memcpy(s->history, tokens, count * sizeof *tokens);
     s->count = count;
     for (uint32_t i = 0; i < count; i++) hyp_sampler_accept(&s->sampler, tokens[i]);
@@ -269,6 +273,41 @@ static hyp_status decode(hyp_session *s, float **logits) {
     return status;
 }
 
+// ---- Guesses
+
+enum { SAME_MOST = 3, SAME_LEAST = 2 }; // tokens that must have been said before
+
+// What followed when the last tokens were last said: up to `most` tokens to `guess`.
+static uint32_t look_up(const hyp_session *s, uint32_t most, int32_t *guess) {
+    for (uint32_t n = SAME_MOST; n >= SAME_LEAST; n--)
+        for (uint32_t at = s->count > n ? s->count - n : 0; at-- > 0;) {
+            if (memcmp(s->history + at, s->history + s->count - n, n * sizeof *s->history)) continue;
+            uint32_t count = hyp_min_u32(most, s->count - at - n);
+            memcpy(guess, s->history + at + n, count * sizeof *guess);
+            return count;
+        }
+    return 0;
+}
+
+// Computes the token that is due, and guesses behind it, in one step. *tried: there was something to guess.
+static hyp_status guess_ahead(hyp_session *s, bool *tried) {
+    int32_t tokens[HYP_LOOKUP_MOST + 1];
+    tokens[0] = s->history[s->state.past];
+    uint32_t room = s->state.context - s->count, n = look_up(s, hyp_min_u32(s->lookup, room), tokens + 1);
+    *tried = n > 0;
+    if (n == 0) return HYP_OK;
+    hyp_status status = hyp_state_step(&s->state, tokens, n + 1);
+    if (status) return status;
+    s->state.past -= n; // what is guessed is not yet said
+    status = hyp_state_logits_of(&s->state, n + 1, s->ahead);
+    if (status) return status;
+    memcpy(s->history + s->count, tokens + 1, n * sizeof *tokens); // where they would stand
+    s->rows = n + 1;
+    s->row = 0;
+    s->stats.guessed += n;
+    return HYP_OK;
+}
+
 static void note_latency(hyp_session *s, uint64_t ns) {
     s->latency_us[s->latencies++ % HYP_LATENCIES] = ns / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(ns / 1000);
 }
@@ -287,7 +326,11 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
         }
         uint64_t start = hyp_port_now_ns();
         float *logits;
-        hyp_status status = s->state.past < s->count ? decode(s, &logits) : hyp_state_logits(&s->state, s->state.last - 1, &logits);
+        bool ahead = s->row < s->rows; // the last guess was right
+        hyp_status status = HYP_OK;
+        if (s->lookup && s->state.past < s->count) status = guess_ahead(s, &ahead);
+        if (ahead) logits = s->ahead + s->row++ * ((size_t)s->model->transformer.shape.vocab + HYP_GROUP);
+        else if (!status) status = s->state.past < s->count ? decode(s, &logits) : hyp_state_logits(&s->state, s->state.last - 1, &logits);
         if (status) return computing_failed(s, status, 1);
         piece->token = hyp_sampler_choose(&s->sampler, logits);
         uint64_t spent = hyp_port_now_ns() - start;
@@ -300,7 +343,10 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
             if (!hyp_buffer_append(&s->held, text.data, text.bytes))
                 return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the answer's text");
             hyp_sampler_accept(&s->sampler, piece->token);
+            bool right = s->row < s->rows && s->history[s->count] == piece->token;
             s->history[s->count++] = piece->token;
+            if (right) s->state.past++, s->stats.guessed_right++; // it is in the cache already, and its logits are known
+            else s->rows = s->row = 0;
         }
     }
     bool stop;
@@ -427,7 +473,7 @@ hyp_status hyp_session_post(hyp_session *s, const hyp_call *call) {
     s->call = *call;
     if (call->kind == HYP_CALL_EMBED || call->kind == HYP_CALL_SCORE) { // they drop the session's text: its place takes the tokens
         s->ready = false;
-        s->state.past = s->count = 0;
+        s->state.past = s->count = s->rows = s->row = 0;
         if (call->count <= s->state.context) memcpy(s->history, call->tokens, call->count * sizeof *call->tokens);
         s->call.tokens = s->history;
     }
