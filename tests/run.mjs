@@ -23,7 +23,7 @@ const SUITES = {
   'fuzzing of models, 20 seconds': fuzz('fuzz_model', 20, 60000, join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')),
   'fuzzing of lanes, 10 seconds': fuzz('fuzz_lane', 10, 900),
   'lanes under Relacy and SPIN': node(...files('tests/bus')),
-  'threads under TSan': ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager)'),
+  'threads under TSan': ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|team)'),
   'C in wasm': ctest('wasm-tests'),
   'C natively': ctest('native'),
   types: [join(root, 'node_modules/.bin/tsc'), ['-p', join(root, 'tsconfig.json'), '--noEmit', '--emitDeclarationOnly', 'false', '--declaration', 'false']],

@@ -107,7 +107,7 @@ switch (task) {
   case 'test':
     await prepare('wasm', 'native', 'tests');
     for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) await build(preset);
-    await build('native-tsan', 'test_fiber', 'test_lane', 'test_slab', 'test_pager');
+    await build('native-tsan', 'test_fiber', 'test_lane', 'test_slab', 'test_pager', 'test_team');
     if (onPath('emcc')) await build('emscripten'); // not installed by us: Debian's brings a Node of its own
     process.exit(node('tests/run.mjs', ...args));
     break;

@@ -271,6 +271,52 @@ describe('files', () => {
     }
   });
 
+  test('helper threads compute, and the answer is the same as alone', async () => {
+    const source = join(root, 'build/models/llama-q8_0.gguf');
+    const prompt = Array.from({ length: 60 }, (_, i) => 3 + ((i * 37) % 500));
+    const options = { temperature: 0, maxTokens: 40 };
+    const alone = await open(source, { threads: 1, context: 128 });
+    const want = await collect(alone.generate(prompt, options));
+    assert.deepEqual([(await alone.stats()).threads.count, (await alone.stats()).threads.stages], [1, 0]);
+    await alone.close();
+    for (const worker of [false, true]) {
+      const model = await open(source, { threads: 3, context: 128, worker });
+      for (let i = 0; i < 200 && (await model.stats()).threads.present < 2; i++) await new Promise(resolve => setTimeout(resolve, 10));
+      for (let i = 0; i < 5; i++) assert.deepEqual(await collect(model.generate([...prompt.slice(i), ...prompt.slice(0, i)], options)).then(p => (i ? want : p)), want);
+      const { threads } = await model.stats();
+      assert.ok(threads.count === 3 && threads.present === 2 && threads.stages > 0 && threads.helped > 0, JSON.stringify(threads));
+      await model.close();
+    }
+    await rejects(open(source, { threads: 0 }), 'HYP_E_ARGUMENT', /threads must be/);
+  });
+
+  test('tokens of answers side by side are computed in common steps; guesses change nothing', async () => {
+    const source = join(root, 'build/models/llama-q4_0.gguf');
+    const prompts = [5, 6, 7].map(k => Array.from({ length: 9 }, (_, i) => 3 + ((i * k * 31) % 500)));
+    const options = { temperature: 0, maxTokens: 30, logitBias: { 40: 3, 41: 3 } };
+    const plain = await open(source, { context: 128 });
+    const want = [];
+    for (const prompt of prompts) want.push(await collect(plain.generate(prompt, options)));
+    assert.equal((await plain.stats()).tokensTogether, 0);
+    assert.deepEqual(await Promise.all(prompts.map(prompt => collect(plain.generate(prompt, options)))), want);
+    assert.ok((await plain.stats()).tokensTogether > 15);
+    await plain.close();
+    const guessing = await open(source, { context: 128, lookup: 5, profile: true });
+    for (let i = 0; i < 3; i++) assert.deepEqual(await collect(guessing.generate(prompts[i], options)), want[i]);
+    const { tokensGuessed, tokensGuessedRight, operations, latencyMs } = await guessing.stats();
+    assert.ok(tokensGuessed > 0 && tokensGuessedRight <= tokensGuessed);
+    const names = new Set(operations.map(x => x.name));
+    for (const name of ['embed', 'norm', 'qkv', 'rope', 'attention', 'attn_output', 'gate_up', 'glu', 'ffn_down', 'output']) assert.ok(names.has(name), name);
+    assert.ok(operations.filter(x => x.name === 'qkv').every(x => x.bytes > 0 && x.macs > 0 && x.layer >= 0));
+    assert.ok(latencyMs.p99 > 0 && latencyMs.p50 <= latencyMs.p90 && latencyMs.p90 <= latencyMs.p99);
+    await guessing.forget();
+    assert.equal((await guessing.stats()).operations.length, 0);
+    const peaks = await guessing.measure();
+    assert.ok(peaks.gbPerSecond > 0.1 && peaks.gmacPerSecond > 0.1);
+    await guessing.close();
+    await rejects(open(source, { lookup: 8 }).then(model => collect(model.generate('a'))), 'HYP_E_ARGUMENT', /lookup must be/);
+  });
+
   test('inspect shows metadata and tensors', async () => {
     const info = await inspect(STORY);
     assert.equal(info.metadata['general.architecture'], 'llama');
@@ -285,6 +331,14 @@ describe('files', () => {
     const native = join(dir, 'native.gguf');
     await promisify(execFile)(join(root, 'build/native/hyperion'), ['quantize', source, native, 'q4_0', '-q']);
     assert.ok(Buffer.concat(parts).equals(readFileSync(native)));
+    const wide = join(dir, 'wide.gguf');
+    for (const format of ['q2_k', 'q3_k', 'q4_k', 'q5_k', 'q6_k', 'iq4_xs', 'q5_1', 'iq4_nl', 'mxfp4', 'bf16']) { // what it writes, it reads
+      await promisify(execFile)(join(root, 'build/native/hyperion'), ['quantize', STORY, native, 'f16', '-q']);
+      await promisify(execFile)(join(root, 'build/native/hyperion'), ['quantize', native, wide, format, '-q']);
+      const model = await open(wide);
+      assert.match(text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 12 }))), /^[\w ,.'"!?-]+$/, format);
+      await model.close();
+    }
     await rejects(quantize(source, 'q9_9', () => {}), 'HYP_E_ARGUMENT', /q9_9/);
     await rejects(quantize(source, 'q8_0', () => {}, { memory: '100KB' }), 'HYP_E_NOMEM');
     const controller = new AbortController();
