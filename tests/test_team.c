@@ -64,6 +64,7 @@ static void one_stage(hyp_team *team, uint32_t factor) {
                                     .tiles = TILES,
                                     .rows = ROWS,
                                     .columns = COLUMNS,
+                                    .macs = 1000 * TILES,
                                     .tile_macs = 1000,
                                     .y = &y[0][0],
                                     .y_stride = COLUMNS + 4,
@@ -91,7 +92,7 @@ static void stages(void) {
         for (int i = 0; i < 2000 && !all_present(team); i++) hyp_port_nap(1000000);
         CHECK(all_present(team));
         uint64_t before = hyp_team_describe(team).helped;
-        for (uint32_t i = 1; i < 20000 && hyp_team_describe(team).helped == before; i++) one_stage(team, i);
+        for (uint32_t i = 1; i < 400000 && hyp_team_describe(team).helped == before; i++) one_stage(team, i);
         hyp_team_stats s = hyp_team_describe(team);
         CHECK_MSG(s.helped > before && s.tiles == s.stages * TILES, "%llu tiles of %llu stages", (unsigned long long)s.tiles,
                   (unsigned long long)s.stages);
@@ -107,8 +108,8 @@ static void late_helpers(void) {
     CHECK(team);
     for (int i = 0; i < 2000 && !all_present(team); i++) hyp_port_nap(1000000);
     delay_ns = 3000000, late_every = 2;
-    for (uint32_t i = 1; i < 200000 && hyp_team_describe(team).repeated < 20; i++) one_stage(team, i);
-    CHECK(hyp_team_describe(team).repeated >= 20);
+    for (uint32_t i = 1; i < 200000 && hyp_team_describe(team).repeated < 3; i++) one_stage(team, i);
+    CHECK(hyp_team_describe(team).repeated >= 3);
     uint64_t start = hyp_port_now_ns();
     hyp_team_settle(team); // waits for what they still do
     CHECK(hyp_port_now_ns() - start < 20ull * delay_ns * TILES);

@@ -127,6 +127,7 @@ static void attend(const hyp_state *of, uint32_t first, hyp_state *state, uint32
                                            .tiles = tiles,
                                            .rows = tokens,
                                            .columns = s->heads * s->head,
+                                           .macs = macs,
                                            .tile_macs = 4 * macs / tiles, // not a kernel's fastest: it exponentiates, too
                                            .y = y,
                                            .y_stride = y_stride,

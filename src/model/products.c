@@ -102,6 +102,7 @@ static hyp_status share(hyp_transformer *m, const hyp_target *targets, uint32_t 
                                            .tiles = threads + (j->groups - threads * j->large + j->small - 1) / j->small,
                                            .rows = j->tokens,
                                            .columns = rows,
+                                           .macs = (uint64_t)j->groups * HYP_GROUP * targets[0].matrix->cols * j->tokens,
                                            .tile_macs = (uint64_t)j->large * HYP_GROUP * targets[0].matrix->cols * j->tokens,
                                            .y = y + targets[0].at + t * y_stride,
                                            .y_stride = y_stride});

@@ -12,6 +12,10 @@ enum {
     CALIBRATION_NS = 100000,
     SLEEP_NS = 1000000000,
     MOMENT_NS = 20000,
+    MANY_ROWS = 8,
+    EPOCH_STAGES = 60,  // and no less than
+    EPOCH_NS = 8000000, // some of the system's time slices
+    PAUSE_MOST = 64,
 };
 
 typedef struct order { // a stage as a helper gets it; the job follows, then the input
@@ -31,12 +35,25 @@ typedef struct helper { // lines are written by one side each
     hyp_atomic present, gone;
 } helper;
 
+// Whether helpers are worth it, by measurement, for stages of few rows and of many apart. With them until something is amiss (a tile had to
+// be repeated, or it has become slower than it was); then a while without, and whichever was faster goes on. Without them, they are tried
+// again from time to time, at growing distances while it does not pay.
+typedef struct trial {
+    bool alone;
+    uint32_t stages, repeated; // of this epoch
+    uint64_t ns, macs;
+    double with, without; // multiply-adds a nanosecond; 0: not known
+    uint32_t left, pause; // epochs until the other way is tried; how many they were last time
+    bool probing;         // this epoch is a try
+} trial;
+
 struct hyp_team {
     hyp_budget *budget;
     size_t bytes;
     uint32_t helpers, sequence, pauses_per_us;
     hyp_team_stats stats;
     bool closing;
+    trial trials[2];
     uint8_t seen[HYP_TEAM_TILES];  // tiles that are in the stage's output
     _Alignas(LINE) uint64_t claim; // stage << 32 | next tile
     _Alignas(LINE) helper helper[];
@@ -189,7 +206,24 @@ static uint32_t collect(hyp_team *team, helper *h, const hyp_stage *s, const ord
     return count - before;
 }
 
+static void end_epoch(trial *t) {
+    double rate = (double)t->macs / (double)t->ns;
+    bool amiss = t->repeated > 1 || rate < 0.8 * t->with;
+    *(t->alone ? &t->without : &t->with) = rate;
+    if (t->probing) { // both are known now
+        t->probing = false;
+        bool alone = t->without > t->with;
+        t->pause = !alone ? 0 : t->pause ? hyp_min_u32(2 * t->pause, PAUSE_MOST) : 2;
+        t->alone = alone;
+        t->left = t->pause;
+    } else if (t->alone ? t->left-- == 0 : amiss) t->alone = !t->alone, t->probing = true;
+    t->stages = t->repeated = 0;
+    t->ns = t->macs = 0;
+}
+
 void hyp_team_run(hyp_team *team, const hyp_stage *s) {
+    trial *trying = &team->trials[s->rows >= MANY_ROWS];
+    uint64_t began = hyp_port_now_ns();
     order o = {.sequence = ++team->sequence,
                .tiles = s->tiles,
                .columns = s->columns,
@@ -197,7 +231,7 @@ void hyp_team_run(hyp_team *team, const hyp_stage *s) {
                .compute = s->compute};
     __atomic_store_n(&team->claim, (uint64_t)o.sequence << 32, __ATOMIC_RELAXED); // shown by the capsules
     memset(team->seen, 0, s->tiles);
-    for (uint32_t i = 0; i < team->helpers; i++) {
+    for (uint32_t i = 0; i < team->helpers && !trying->alone; i++) {
         helper_at(team, i)->taken = 0;
         give(helper_at(team, i), s, &o);
     }
@@ -221,8 +255,12 @@ void hyp_team_run(hyp_team *team, const hyp_stage *s) {
         if (team->seen[tile]) continue;
         s->compute(s->job, s->input, tile, s->y, s->y_stride, s->scratch);
         team->stats.repeated++;
+        trying->repeated++;
         left--;
     }
+    trying->ns += hyp_port_now_ns() - began;
+    trying->macs += s->macs;
+    if (++trying->stages >= EPOCH_STAGES && trying->ns >= EPOCH_NS) end_epoch(trying);
 }
 
 hyp_team_stats hyp_team_describe(const hyp_team *team) {

@@ -25,7 +25,7 @@ typedef struct hyp_stage {
     const void *job, *input;
     size_t job_bytes, input_bytes;
     uint32_t tiles, rows, columns;
-    uint64_t tile_macs; // multiply-adds of the largest
+    uint64_t macs, tile_macs; // multiply-adds: of the stage, and of its largest tile
     float *y;
     size_t y_stride;
     float *scratch; // the caller's; helpers have their own
