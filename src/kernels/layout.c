@@ -54,8 +54,8 @@ static inline void pack(void *dst, const uint8_t *in, uint32_t rows, uint32_t co
                 }
                 if (l.low == 8)
                     for (uint32_t i = 0; i < HYP_BLOCK; i++) code[i] ^= 0x80;
-                pack_plane(out + scales + 4 * r, code, 0, l.low, lane);
-                if (l.high) pack_plane(out + scales + l.low * HYP_WORD + 4 * r, code, l.low, l.high, lane);
+                if (l.high) pack_plane(out + scales + 4 * r, code, l.low, l.high, lane);
+                pack_plane(out + scales + l.high * HYP_WORD + 4 * r, code, 0, l.low, lane);
             }
         }
     }
@@ -71,8 +71,8 @@ static void unpack(float *dst, const uint8_t *in, uint32_t row, uint32_t cols, c
         in += head;
         for (uint32_t k = 0; k < l.blocks; k++, in += block) {
             uint8_t code[HYP_BLOCK] = {0};
-            unpack_plane(code, in + scales + 4 * row, 0, l.low, lane);
-            if (l.high) unpack_plane(code, in + scales + l.low * HYP_WORD + 4 * row, l.low, l.high, lane);
+            if (l.high) unpack_plane(code, in + scales + 4 * row, l.low, l.high, lane);
+            unpack_plane(code, in + scales + l.high * HYP_WORD + 4 * row, 0, l.low, lane);
             for (uint32_t i = 0; i < HYP_BLOCK; i++, dst++) {
                 uint32_t part = l.scales == 2 ? i / 16 : 0;
                 int scale = l.scales ? (int8_t)in[part * HYP_GROUP + row] : 1, minimum = 1;

@@ -1,7 +1,8 @@
 // How a group of HYP_GROUP rows is packed, the same scheme in every tier but the reference.
 //
 // A group is a row of super-blocks (of 1 or 8 blocks of 32 columns): d of each row, m of each row, as stored; then per block the rows'
-// integer scales and minima, a byte each; then the codes in planes of bits. A plane of b bits takes b words of 64 bytes. A word has a lane
+// integer scales and minima, a byte each; then the codes in planes of bits, the higher one first: reading goes forward only, or the
+// processor's prefetching gives up. A plane of b bits takes b words of 64 bytes. A word has a lane
 // for every row and column of a step (8-bit lanes: 4 columns, 16-bit lanes: 2), and a lane holds that place's b bits of LANE / b steps.
 //   word s / (LANE / b), bits s % (LANE / b) * b: the codes of step s, columns 4 s .. 4 s + 3 (or 2 s, 2 s + 1)
 #ifndef HYP_KERNELS_LAYOUT_H

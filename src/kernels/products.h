@@ -137,8 +137,8 @@ ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const
         EACH(word, at_once / per) {
             vh low[PARTS], high[PARTS];
             EACH(p, parts) {
-                low[p] = vh_load(planes + (first / per + word) * HYP_WORD + (part + p) * VECTOR);
-                high[p] = l.high ? plane_from(planes + l.low * HYP_WORD, part + p, l.high, first + word * per) : low[p];
+                low[p] = vh_load(planes + (l.high + first / per + word) * HYP_WORD + (part + p) * VECTOR);
+                high[p] = l.high ? plane_from(planes, part + p, l.high, first + word * per) : low[p];
             }
             EACH(k, per) {
                 const uint32_t i = word * per + k; // step within the run
