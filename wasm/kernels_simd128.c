@@ -2,7 +2,8 @@
 //
 // Plain: codes stand in 16-bit lanes, so that a shift and a mask make them operands of i32x4.dot_i16x8_s.
 // Relaxed: codes in bytes are the second operand of i32x4.relaxed_dot_i8x16_i7x16_add_s, which every engine computes alike for 0..127.
-// The levels of Q8_0 and of the IQ tables need the whole byte: with 128 added they go in as two halves and the odd bit, three products.
+// The levels of Q8_0 and of the IQ tables need the whole byte: with 128 added they go in as two nibbles, summed apart, for one token; as two
+// equal halves and the odd bit, into one sum, for several.
 #include "../src/kernels/kernels.h"
 
 #include "../src/port.h"
@@ -13,6 +14,7 @@
 #define ROLLED
 #ifdef __wasm_relaxed_simd__
 #define LANE 8
+#define SPLIT_WIDE
 #else
 #define LANE 16
 #endif

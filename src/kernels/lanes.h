@@ -6,7 +6,7 @@
 //   static inline vi dot_wide(vi sum, vb w, vi x)      the same for signed levels plus WIDE_OFFSET (0 or 128)
 //   static inline vb lookup(vb table, vb code)         table[code], 16 entries in every 16 bytes
 //   TILE_TOKENS, TILE_PARTS: tokens and vectors of rows that a product of many tokens keeps in registers
-// ROLLED: keep loops over the words of a block
+// ROLLED: a block stays a loop. SPLIT_WIDE: signed levels of one token go into `dot` as two nibbles
 // and, where a saturating 16-bit step is the cheaper one, NARROW with
 //   static inline vi dot16(vi sum, vb u, vi x)         adds pairs of products in 16 bits
 //   static inline vi widen(vi sum)                     adds the pairs up

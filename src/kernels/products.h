@@ -73,7 +73,7 @@ ALWAYS_INLINE constants constants_of(const hyp_format format) {
     constants c = float_constants();
     const uint32_t every = LANE == 8 ? 0x0101 : 1;
     c.low = (vh){0} + (uint16_t)(plain_masks[l.low] * every);
-    c.high = (vh){0} + (uint16_t)((plain_masks[l.high] << l.low) * every);
+    c.high = (vh){0} + (uint16_t)((l.low == 8 || l.wide ? plain_masks[4] : plain_masks[l.high] << l.low) * every); // wide: nibbles
     if (l.table) {
         const int8_t *levels = hyp_formats[format].table;
         int add = l.wide ? WIDE_OFFSET : l.offset;
@@ -114,26 +114,26 @@ ALWAYS_INLINE vi lane_everywhere(vi v, const uint32_t i) {
 #endif
 }
 
-// Exact sums of level * q over steps `from` to `to`, for `parts` vectors of rows from `part` on and `tokens` tokens.
+// Adds to `acc` the exact sums of operand * q over `steps` steps from `from` on, for `parts` vectors of rows from `part` on and `tokens`
+// tokens: all constants after inlining but `from`.
 ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const uint32_t part, const uint32_t parts, const act_row *a,
-                        uint32_t block, const uint32_t tokens, const uint32_t from, const uint32_t to, const hyp_layout l,
+                        uint32_t block, const uint32_t tokens, uint32_t from, const uint32_t steps, const hyp_layout l,
                         const constants *c) {
-    const int32_t offset = l.wide ? WIDE_OFFSET : l.offset;
 #ifdef NARROW
     // As many steps as their sums of pairs stay within 16 bits.
     const uint32_t most = 32767 / (2 * 127 * (l.top ? l.top : 1u));
     vi narrow[MOST_TOKENS][PARTS];
     uint32_t run = 0;
 #endif
-    EACH(t, tokens) {
-        const int32_t *total = a[t].total + 2 * block;
-        int32_t sum = from > 0 ? total[1] : to < STEPS ? total[0] : total[0] + total[1];
-        EACH(p, parts) acc[t][p] = vi_all(offset ? -offset * sum : 0);
-    }
     const uint32_t per = LANE / l.low, at_once = per < 4 ? 4 : per; // steps of a word of the lower plane, steps unrolled
     UNROLL_RUNS
-    for (uint32_t first = from; first < to; first += at_once) {
+    for (uint32_t first = from; first < from + steps; first += at_once) {
         vi quad[MOST_TOKENS];
+#ifdef SPLIT_WIDE
+        // One token leaves registers for the upper halves' sums.
+        vi upper[PARTS];
+        EACH(p, parts) upper[p] = (vi){0};
+#endif
         EACH(word, at_once / per) {
             vh low[PARTS], high[PARTS];
             EACH(p, parts) {
@@ -149,6 +149,13 @@ ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const
                     if (VECTOR == 16 && i % 4 == 0) quad[t] = vi_load(q);
                     vi x = VECTOR == 16 ? lane_everywhere(quad[t], i % 4) : vi_all_at(q);
                     EACH(p, parts) {
+#ifdef SPLIT_WIDE
+                        if (l.wide && tokens == 1) {
+                            acc[t][p] = dot(acc[t][p], u[p] & (vb)c->high, x);
+                            upper[p] = dot(upper[p], (vb)((vh)u[p] >> 4 & c->high), x);
+                            continue;
+                        }
+#endif
                         if (l.wide) acc[t][p] = dot_wide(acc[t][p], u[p], x);
 #ifdef NARROW
                         else narrow[t][p] = dot16(run ? narrow[t][p] : (vi){0}, u[p], x);
@@ -158,13 +165,16 @@ ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const
                     }
                 }
 #ifdef NARROW
-                if (!l.wide && (++run == most || first + i + 1 == to)) {
+                if (!l.wide && (++run == most || first + i + 1 == from + steps)) {
                     EACH(t, tokens) EACH(p, parts) acc[t][p] += widen(narrow[t][p]);
                     run = 0;
                 }
 #endif
             }
         }
+#ifdef SPLIT_WIDE
+        if (l.wide && tokens == 1) EACH(p, parts) acc[0][p] += upper[p] << 4;
+#endif
     }
 }
 
@@ -174,6 +184,7 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
     const hyp_layout l = hyp_layouts[format];
     const uint32_t blocks = cols / HYP_BLOCK, row = part * LANES, head = hyp_layout_head(&l), scales = hyp_layout_scales(&l),
                    block_bytes = hyp_layout_block(&l);
+    const int32_t offset = l.wide ? WIDE_OFFSET : l.offset;
     const constants c = constants_of(format);
     act_row a[MOST_TOKENS];
     vf sum[MOST_TOKENS][PARTS];
@@ -195,16 +206,26 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
             vf ds[PARTS];
             EACH(p, parts) ds[p] = d[p];
             if (l.scales == 2) {
-                vi second[MOST_TOKENS][PARTS];
-                sums(acc, planes, part, parts, a, b, tokens, 0, STEPS / 2, l, &c);
-                sums(second, planes, part, parts, a, b, tokens, STEPS / 2, STEPS, l, &c);
-                EACH(p, parts) {
-                    const uint8_t *s = w + row + p * LANES;
-                    vi s0 = signed_bytes(s), s1 = signed_bytes(s + HYP_GROUP);
-                    if (l.nibble_scales) s0 &= 15, s1 &= 15;
-                    EACH(t, tokens) acc[t][p] = acc[t][p] * s0 + second[t][p] * s1;
+                EACH(t, tokens) EACH(p, parts) acc[t][p] = (vi){0};
+                UNROLL_RUNS
+                for (uint32_t h = 0; h < 2; h++) {
+                    vi half[MOST_TOKENS][PARTS];
+                    EACH(t, tokens) {
+                        vi less = vi_all(-offset * a[t].total[2 * b + h]);
+                        EACH(p, parts) half[t][p] = less;
+                    }
+                    sums(half, planes, part, parts, a, b, tokens, h * (STEPS / 2), STEPS / 2, l, &c);
+                    EACH(p, parts) {
+                        vi s = signed_bytes(w + h * HYP_GROUP + row + p * LANES);
+                        if (l.nibble_scales) s &= 15;
+                        EACH(t, tokens) acc[t][p] += half[t][p] * s;
+                    }
                 }
             } else {
+                EACH(t, tokens) {
+                    vi less = vi_all(-offset * (a[t].total[2 * b] + a[t].total[2 * b + 1]));
+                    EACH(p, parts) acc[t][p] = less;
+                }
                 sums(acc, planes, part, parts, a, b, tokens, 0, STEPS, l, &c);
                 if (l.scales) EACH(p, parts) ds[p] = d[p] * __builtin_convertvector(signed_bytes(w + row + p * LANES), vf);
             }
