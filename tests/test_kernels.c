@@ -50,10 +50,10 @@ static void random_weights(uint8_t *out, hyp_format f, size_t elems) {
         else if (f == HYP_F16) hyp_store_u16(out, random_half());
         else if (f == HYP_BF16) hyp_store_u16(out, hyp_f32_to_bf16(random_float()));
         else {
-            info->split(&block, out);
+            hyp_split(f, &block, out);
             block.d_bits = f == HYP_MXFP4 ? (uint16_t)(random_u32() % 16 ? 100 + random_u32() % 30 : random_u32() % 3) : random_half();
             if (info->affine) block.m_bits = random_half();
-            info->join(out, &block);
+            hyp_join(f, out, &block);
         }
     }
 }
@@ -120,7 +120,7 @@ static void extreme_products(void) {
     enum { COLS = 256, TOKENS = 9 };
     for (int f = 0; f < HYP_FORMATS; f++) {
         const hyp_format_info *info = &hyp_formats[f];
-        if (!info->split) continue;
+        if (hyp_format_is_float((hyp_format)f)) continue;
         static uint8_t weights[HYP_GROUP * COLS / 32 * 34];
         static float x[TOKENS * COLS];
         for (int sign = 0; sign < 8; sign++) {
@@ -128,7 +128,8 @@ static void extreme_products(void) {
             memset(block.code, sign & 1 ? info->top : 0, sizeof block.code);
             memset(block.scale, sign & 4 ? info->scale_low : info->scale_high, sizeof block.scale);
             memset(block.minimum, sign & 4 ? 0 : info->scale_high, sizeof block.minimum);
-            for (size_t b = 0; b < HYP_GROUP * COLS / info->block_elems; b++) info->join(weights + b * info->block_bytes, &block);
+            for (size_t b = 0; b < HYP_GROUP * COLS / info->block_elems; b++)
+                hyp_join((hyp_format)f, weights + b * info->block_bytes, &block);
             for (int i = 0; i < TOKENS * COLS; i++) x[i] = sign & 2 ? -1 : 1;
             float *a = product(&scalar, (hyp_format)f, weights, HYP_GROUP, COLS, x, TOKENS, HYP_GROUP),
                   *b = product(&tier, (hyp_format)f, weights, HYP_GROUP, COLS, x, TOKENS, HYP_GROUP);
@@ -270,18 +271,18 @@ static void quantizers(void) {
     }
     // what a block holds comes back from its parts
     for (int f = 0; f < HYP_FORMATS; f++)
-        for (int round = 0; round < 50 && hyp_formats[f].split; round++) {
+        for (int round = 0; round < 50 && !hyp_format_is_float((hyp_format)f); round++) {
             hyp_block block;
             random_bytes(stored, 512);
             memset(&block, 0xEE, sizeof block);
-            hyp_formats[f].split(&block, stored), hyp_formats[f].join(stored + 512, &block);
+            hyp_split((hyp_format)f, &block, stored), hyp_join((hyp_format)f, stored + 512, &block);
             CHECK_MSG(memcmp(stored, stored + 512, hyp_formats[f].block_bytes) == 0, "%s", hyp_formats[f].name);
         }
     for (int f = 0; f < HYP_FORMATS; f++) { // nothing but zeros; and what no number is
         memset(x, 0, 256 * 4);
         hyp_quantize((hyp_format)f, stored, x, 256, NULL), hyp_dequantize((hyp_format)f, back, stored, 256);
         for (int i = 0; i < 256; i++) CHECK(back[i] == 0);
-        if (!hyp_formats[f].split) continue;
+        if (hyp_format_is_float((hyp_format)f)) continue;
         x[3] = NAN, x[40] = INFINITY, x[41] = -INFINITY, x[200] = 3e38f, x[201] = 1e-40f;
         hyp_quantize((hyp_format)f, stored, x, 256, NULL), hyp_dequantize((hyp_format)f, back, stored, 256);
         for (int i = 0; i < 256; i++)

@@ -231,30 +231,67 @@ static void join_iq4_xs(uint8_t *out, const hyp_block *b) {
 static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 static const int8_t mxfp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-//  name, type, elements, bytes, top, offset, levels, affine, sub, integer scales, split, join
+//  name, type, elements, bytes, top, offset, levels, affine, sub, integer scales
 const hyp_format_info hyp_formats[HYP_FORMATS] = {
-    [HYP_F32] = {"F32", 0, 1, 4, 0, 0, NULL, false, 0, 0, 0, NULL, NULL},
-    [HYP_F16] = {"F16", 1, 1, 2, 0, 0, NULL, false, 0, 0, 0, NULL, NULL},
-    [HYP_BF16] = {"BF16", 30, 1, 2, 0, 0, NULL, false, 0, 0, 0, NULL, NULL},
-    [HYP_Q8_0] = {"Q8_0", 8, 32, 34, 255, 128, NULL, false, 32, 0, 0, split_q8_0, join_q8_0},
-    [HYP_Q4_0] = {"Q4_0", 2, 32, 18, 15, 8, NULL, false, 32, 0, 0, split_q4_0, join_q4_0},
-    [HYP_Q4_1] = {"Q4_1", 3, 32, 20, 15, 0, NULL, true, 32, 0, 0, split_q4_1, join_q4_1},
-    [HYP_Q5_0] = {"Q5_0", 6, 32, 22, 31, 16, NULL, false, 32, 0, 0, split_q5_0, join_q5_0},
-    [HYP_Q5_1] = {"Q5_1", 7, 32, 24, 31, 0, NULL, true, 32, 0, 0, split_q5_1, join_q5_1},
-    [HYP_IQ4_NL] = {"IQ4_NL", 20, 32, 18, 15, 0, iq4_levels, false, 32, 0, 0, split_q4_0, join_q4_0},
-    [HYP_MXFP4] = {"MXFP4", 39, 32, 17, 15, 0, mxfp4_levels, false, 32, 0, 0, split_mxfp4, join_mxfp4},
-    [HYP_Q2_K] = {"Q2_K", 10, 256, 84, 3, 0, NULL, true, 16, 0, 15, split_q2_k, join_q2_k},
-    [HYP_Q3_K] = {"Q3_K", 11, 256, 110, 7, 4, NULL, false, 16, -32, 31, split_q3_k, join_q3_k},
-    [HYP_Q4_K] = {"Q4_K", 12, 256, 144, 15, 0, NULL, true, 32, 0, 63, split_q4_k, join_q4_k},
-    [HYP_Q5_K] = {"Q5_K", 13, 256, 176, 31, 0, NULL, true, 32, 0, 63, split_q5_k, join_q5_k},
-    [HYP_Q6_K] = {"Q6_K", 14, 256, 210, 63, 32, NULL, false, 16, -128, 127, split_q6_k, join_q6_k},
-    [HYP_IQ4_XS] = {"IQ4_XS", 23, 256, 136, 15, 0, iq4_levels, false, 32, -32, 31, split_iq4_xs, join_iq4_xs},
+    [HYP_F32] = {"F32", 0, 1, 4, 0, 0, NULL, false, 0, 0, 0},
+    [HYP_F16] = {"F16", 1, 1, 2, 0, 0, NULL, false, 0, 0, 0},
+    [HYP_BF16] = {"BF16", 30, 1, 2, 0, 0, NULL, false, 0, 0, 0},
+    [HYP_Q8_0] = {"Q8_0", 8, 32, 34, 255, 128, NULL, false, 32, 0, 0},
+    [HYP_Q4_0] = {"Q4_0", 2, 32, 18, 15, 8, NULL, false, 32, 0, 0},
+    [HYP_Q4_1] = {"Q4_1", 3, 32, 20, 15, 0, NULL, true, 32, 0, 0},
+    [HYP_Q5_0] = {"Q5_0", 6, 32, 22, 31, 16, NULL, false, 32, 0, 0},
+    [HYP_Q5_1] = {"Q5_1", 7, 32, 24, 31, 0, NULL, true, 32, 0, 0},
+    [HYP_IQ4_NL] = {"IQ4_NL", 20, 32, 18, 15, 0, iq4_levels, false, 32, 0, 0},
+    [HYP_MXFP4] = {"MXFP4", 39, 32, 17, 15, 0, mxfp4_levels, false, 32, 0, 0},
+    [HYP_Q2_K] = {"Q2_K", 10, 256, 84, 3, 0, NULL, true, 16, 0, 15},
+    [HYP_Q3_K] = {"Q3_K", 11, 256, 110, 7, 4, NULL, false, 16, -32, 31},
+    [HYP_Q4_K] = {"Q4_K", 12, 256, 144, 15, 0, NULL, true, 32, 0, 63},
+    [HYP_Q5_K] = {"Q5_K", 13, 256, 176, 31, 0, NULL, true, 32, 0, 63},
+    [HYP_Q6_K] = {"Q6_K", 14, 256, 210, 63, 32, NULL, false, 16, -128, 127},
+    [HYP_IQ4_XS] = {"IQ4_XS", 23, 256, 136, 15, 0, iq4_levels, false, 32, -32, 31},
 };
+
+void hyp_split(hyp_format format, hyp_block *b, const uint8_t *in) {
+    switch (format) {
+    case HYP_Q8_0: split_q8_0(b, in); break;
+    case HYP_Q4_0: split_q4_0(b, in); break;
+    case HYP_Q4_1: split_q4_1(b, in); break;
+    case HYP_Q5_0: split_q5_0(b, in); break;
+    case HYP_Q5_1: split_q5_1(b, in); break;
+    case HYP_IQ4_NL: split_q4_0(b, in); break;
+    case HYP_MXFP4: split_mxfp4(b, in); break;
+    case HYP_Q2_K: split_q2_k(b, in); break;
+    case HYP_Q3_K: split_q3_k(b, in); break;
+    case HYP_Q4_K: split_q4_k(b, in); break;
+    case HYP_Q5_K: split_q5_k(b, in); break;
+    case HYP_Q6_K: split_q6_k(b, in); break;
+    case HYP_IQ4_XS: split_iq4_xs(b, in); break;
+    default: break; // floats
+    }
+}
+void hyp_join(hyp_format format, uint8_t *out, const hyp_block *b) {
+    switch (format) {
+    case HYP_Q8_0: join_q8_0(out, b); break;
+    case HYP_Q4_0: join_q4_0(out, b); break;
+    case HYP_Q4_1: join_q4_1(out, b); break;
+    case HYP_Q5_0: join_q5_0(out, b); break;
+    case HYP_Q5_1: join_q5_1(out, b); break;
+    case HYP_IQ4_NL: join_q4_0(out, b); break;
+    case HYP_MXFP4: join_mxfp4(out, b); break;
+    case HYP_Q2_K: join_q2_k(out, b); break;
+    case HYP_Q3_K: join_q3_k(out, b); break;
+    case HYP_Q4_K: join_q4_k(out, b); break;
+    case HYP_Q5_K: join_q5_k(out, b); break;
+    case HYP_Q6_K: join_q6_k(out, b); break;
+    case HYP_IQ4_XS: join_iq4_xs(out, b); break;
+    default: break; // floats
+    }
+}
 
 void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t count) {
     const hyp_format_info *f = &hyp_formats[format];
     const uint8_t *in = src;
-    if (!f->split) {
+    if (hyp_format_is_float(format)) {
         for (uint32_t i = 0; i < count; i++, in += f->block_bytes)
             dst[i] = format == HYP_F32   ? hyp_bits_f32(hyp_load_u32(in))
                      : format == HYP_F16 ? half_at(in)
@@ -263,7 +300,7 @@ void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t cou
     }
     hyp_block b;
     for (uint32_t at = 0; at < count; at += f->block_elems, in += f->block_bytes) {
-        f->split(&b, in);
+        hyp_split(format, &b, in);
         for (uint32_t i = 0; i < f->block_elems; i++)
             dst[at + i] = b.d * (float)(b.scale[i / 16] * hyp_level(f, b.code[i])) + b.m * (float)b.minimum[i / 16];
     }

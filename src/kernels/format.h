@@ -46,18 +46,20 @@ typedef struct hyp_format_info {
     uint32_t gguf;        // the file's type number
     uint16_t block_elems; // elements that share a scale; a row is a whole number of blocks
     uint16_t block_bytes;
-    uint8_t top;                                            // largest code
-    uint8_t offset;                                         // level = code - offset ...
-    const int8_t *table;                                    // ... or table[code]
-    bool affine;                                            // has a minimum
-    uint8_t sub;                                            // elements that share a scale: 16 or 32
-    int8_t scale_low, scale_high;                           // the integer scales' range; 0, 0: there are none
-    void (*split)(hyp_block *block, const uint8_t *stored); // NULL, both: a format of floats
-    void (*join)(uint8_t *stored, const hyp_block *block);
+    uint8_t top;                  // largest code
+    uint8_t offset;               // level = code - offset ...
+    const int8_t *table;          // ... or table[code]
+    bool affine;                  // has a minimum
+    uint8_t sub;                  // elements that share a scale: 16 or 32
+    int8_t scale_low, scale_high; // the integer scales' range; 0, 0: there are none
 } hyp_format_info;
 
 extern const hyp_format_info hyp_formats[HYP_FORMATS];
 
+// Takes a stored block of a format of blocks apart, and puts it together again. (Calls by name, not by pointer: Asyncify would believe of
+// whatever calls through a pointer that it may suspend.)
+void hyp_split(hyp_format format, hyp_block *block, const uint8_t *stored);
+void hyp_join(hyp_format format, uint8_t *stored, const hyp_block *block);
 // `count` elements, whole blocks, as floats.
 void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t count);
 // The reverse (quantize.c). `importance` is what each element's squared error counts for; NULL: all alike. NaN becomes 0 in blocks.

@@ -40,7 +40,7 @@ static inline void pack(void *dst, const uint8_t *in, uint32_t rows, uint32_t co
     for (uint32_t r = 0; r < rows; r++) {
         uint8_t *out = dst;
         for (uint32_t s = 0; s < supers; s++, in += f->block_bytes) {
-            f->split(&b, in);
+            hyp_split(format, &b, in);
             if (l.head == 1) out[r] = (uint8_t)b.d_bits;
             else hyp_store_u16(out + 2 * r, b.d_bits);
             if (l.minimum) hyp_store_u16(out + 2 * HYP_GROUP + 2 * r, b.m_bits);

@@ -159,7 +159,7 @@ static void quantize_block(const hyp_format_info *f, hyp_block *b, const float *
 void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count, const float *importance) {
     const hyp_format_info *f = &hyp_formats[format];
     uint8_t *out = dst;
-    if (!f->split) {
+    if (hyp_format_is_float(format)) {
         for (uint32_t i = 0; i < count; i++, out += f->block_bytes)
             if (format == HYP_F32) hyp_store_u32(out, hyp_f32_bits(src[i]));
             else hyp_store_u16(out, format == HYP_F16 ? hyp_f32_to_f16(src[i]) : hyp_f32_to_bf16(src[i]));
@@ -168,6 +168,6 @@ void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count
     hyp_block b;
     for (uint32_t at = 0; at < count; at += f->block_elems, out += f->block_bytes) {
         quantize_block(f, &b, src + at, importance ? importance + at : NULL);
-        f->join(out, &b);
+        hyp_join(format, out, &b);
     }
 }

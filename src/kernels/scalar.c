@@ -52,7 +52,7 @@ static void matmul_blocks(float *y, size_t y_stride, const uint8_t *w, uint32_t 
         for (uint32_t t = 0; t < tokens; t++) y[t * y_stride + r] = 0;
         for (uint32_t b = 0; b < blocks; b += inside, w += f->block_bytes) {
             hyp_block block;
-            f->split(&block, w);
+            hyp_split(format, &block, w);
             for (uint32_t t = 0; t < tokens; t++) {
                 const float *scale = (const float *)((const uint8_t *)x + t * x_stride);
                 const int32_t *total = (const int32_t *)(scale + blocks);
