@@ -116,10 +116,11 @@ async function withModel(name, options, act) {
 }
 
 /** What the engine runs on: fibers, pages of weights, lanes. @param {import('./model.js').Stats} s */
-function runtimeLine({ fibers, weights, memory, lanes }) {
+function runtimeLine({ fibers, threads, weights, memory, lanes }) {
   const part = (/** @type {number} */ n, /** @type {string} */ what) => `${n} ${what}${n === 1 ? '' : 's'}`;
   const absent = weights.kept < weights.pages ? `, ${part(weights.frames, 'frame')} for the rest, ${(weights.filledBytes / 1e6).toFixed(1)} MB read` : '';
-  return [`${part(fibers.count, 'fiber')} (${fibers.policy}, ${part(fibers.switches, 'switch').replace('switchs', 'switches')})`, `${weights.resident} of ${weights.pages} weight pages resident (${(weights.residentBytes / 1e6).toFixed(1)} MB${absent})`, part(memory.blocks, 'slab block'),
+  const helped = threads.count > 1 ? ` (helpers computed ${Math.round((threads.helped * 100) / (threads.tiles || 1))} % of what was shared)` : '';
+  return [`${part(threads.count, 'thread')}${helped}`, `${part(fibers.count, 'fiber')} (${fibers.policy}, ${part(fibers.switches, 'switch').replace('switchs', 'switches')})`, `${weights.resident} of ${weights.pages} weight pages resident (${(weights.residentBytes / 1e6).toFixed(1)} MB${absent})`, part(memory.blocks, 'slab block'),
     ...lanes.map(lane => `lane ${lane.name}: ${part(lane.received, 'capsule')}`)].join(', ');
 }
 

@@ -186,12 +186,15 @@ static void json_string(FILE *out, const char *text, size_t bytes) {
     fputc('"', out);
 }
 
-// What the engine runs on: fibers, pages of weights, blocks.
+// What the engine runs on: threads, fibers, pages of weights, blocks.
 static void runtime_line(const loaded *l) {
     hyp_engine_stats m = hyp_engine_describe(l->engine);
     hyp_residency r = hyp_model_residency(l->model);
-    fprintf(stderr, "%s%u fiber%s (%s, %llu switches), %u of %u weight pages resident (%.1f MB", colour() ? "\033[2m" : "", m.fibers,
-            m.fibers == 1 ? "" : "s", m.policy, (unsigned long long)m.switches, r.resident, r.pages, (double)r.resident_bytes / 1e6);
+    hyp_helpers h = hyp_model_helpers(l->model);
+    fprintf(stderr, "%s%u thread%s", colour() ? "\033[2m" : "", h.threads, h.threads == 1 ? "" : "s");
+    if (h.tiles) fprintf(stderr, " (helpers computed %llu %% of what was shared)", (unsigned long long)(h.helped * 100 / h.tiles));
+    fprintf(stderr, ", %u fiber%s (%s, %llu switches), %u of %u weight pages resident (%.1f MB", m.fibers, m.fibers == 1 ? "" : "s",
+            m.policy, (unsigned long long)m.switches, r.resident, r.pages, (double)r.resident_bytes / 1e6);
     if (r.kept < r.pages) fprintf(stderr, ", %u frames for the rest, %.1f MB read", r.frames, (double)r.filled_bytes / 1e6);
     fprintf(stderr, "), %zu slab blocks%s\n", m.blocks, colour() ? "\033[0m" : "");
 }

@@ -80,7 +80,7 @@ async function showFigures() {
 }
 
 /** Which pages of the weights are in memory, and how warm; what fibers and lanes there are. */
-async function showInside({ weights, fibers, lanes, memory }) {
+async function showInside({ weights, fibers, threads, lanes, memory }) {
   const heat = await model.heat();
   const canvas = $('pages');
   const width = Math.max(1, Math.floor(canvas.clientWidth));
@@ -101,7 +101,7 @@ async function showInside({ weights, fibers, lanes, memory }) {
     paint.fillRect((i % columns) * cell, Math.floor(i / columns) * cell, cell - gap, cell - gap);
   });
   const fits = weights.kept === weights.pages ? 'all of them for good' : `${weights.kept} for good, the rest in ${weights.frames} frames, ${megabytes(weights.filledBytes)} read so far`;
-  const text = `${weights.resident} of ${weights.pages} weight pages in memory (${fits}); ${fibers.count} ${fibers.count === 1 ? 'fiber' : 'fibers'}, ${fibers.switches} switches, policy ${fibers.policy}; ${memory.blocks} slab blocks; ${lanes.map(lane => `lane ${lane.name}: ${lane.received} capsules`).join(', ') || 'no lane: messages'}.`;
+  const text = `${weights.resident} of ${weights.pages} weight pages in memory (${fits}); ${fibers.count} ${fibers.count === 1 ? 'fiber' : 'fibers'}, ${fibers.switches} switches, policy ${fibers.policy}; ${threads.count === 1 ? '1 thread' : `${threads.count} threads, helpers computed ${Math.round((threads.helped * 100) / (threads.tiles || 1))} % of what was shared`}; ${memory.blocks} slab blocks; ${lanes.map(lane => `lane ${lane.name}: ${lane.received} capsules`).join(', ') || 'no lane: messages'}.`;
   $('inside-text').textContent = text;
   canvas.setAttribute('aria-label', `${weights.resident} of ${weights.pages} pages of the weights are in memory`);
 }
