@@ -17,11 +17,11 @@ static double read_peak(hyp_engine *engine) {
         for (size_t i = 0; i < READ_BYTES / sizeof *memory; i += 8)
             for (int k = 0; k < 8; k++) sum[k] += memory[i + (size_t)k];
         double rate = (double)READ_BYTES / (double)(hyp_port_now_ns() - start + 1);
-        for (int k = 0; k < 8; k++) sink += sum[k];
+        for (int k = 0; k < 8; k++) sink = sink + sum[k];
         best = rate > best ? rate : best;
     }
     hyp_budget_unmap(&engine->budget, memory, READ_BYTES);
-    return best;
+    return sink ? best : 0;
 }
 
 static double product_peak(hyp_engine *engine) {
