@@ -12,11 +12,14 @@ enum {
     CALIBRATION_NS = 100000,
     SLEEP_NS = 1000000000,
     MOMENT_NS = 20000,
+    ARRIVAL_NS = 300000000, // how long a team that ends waits for a thread that has not come yet
     MANY_ROWS = 8,
     EPOCH_STAGES = 60,  // and no less than
     EPOCH_NS = 8000000, // some of the system's time slices
     PAUSE_MOST = 64,
 };
+
+enum { ABSENT, PRESENT, UNWANTED }; // of a helper
 
 typedef struct order { // a stage as a helper gets it; the job follows, then the input
     uint32_t sequence, tiles, columns;
@@ -82,8 +85,9 @@ static void serve(helper *h, const order *o) {
 static void help(void *context) {
     helper *h = context;
     hyp_lane_consumer consumer;
+    hyp_atomic none = ABSENT;
+    if (!__atomic_compare_exchange_n(&h->present, &none, PRESENT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return; // too late
     if (hyp_lane_consume(h->lane, 1, &consumer)) hyp_port_panic("a helper's lane is held by another");
-    hyp_atomic_store(&h->present, 1, HYP_RELEASE);
     for (hyp_capsule capsule;;) {
         hyp_status status = hyp_capsule_receive(&consumer, &capsule);
         for (uint32_t spins = h->team->pauses_per_us * (SPIN_NS / 1000); status == HYP_E_TIMEOUT && spins > 0; spins--) {
@@ -170,16 +174,24 @@ void hyp_team_settle(hyp_team *team) {
 void hyp_team_destroy(hyp_team *team) {
     if (!team) return;
     for (uint32_t i = 0; i < team->helpers; i++) hyp_lane_close(helper_at(team, i)->lane);
+    bool all = true;
+    uint64_t until = hyp_port_now_ns() + ARRIVAL_NS;
     for (uint32_t i = 0; i < team->helpers; i++) {
         helper *h = helper_at(team, i);
-        while (!hyp_atomic_load(&h->gone, HYP_ACQUIRE)) moment();
+        // Where this thread can not sleep, a host's event loop may have to turn first: what has not come is not waited for.
+        while (hyp_atomic_load(&h->present, HYP_ACQUIRE) == ABSENT && hyp_port_now_ns() < until && hyp_port_nap(MOMENT_NS)) {
+        }
+        hyp_atomic none = ABSENT;
+        if (__atomic_compare_exchange_n(&h->present, &none, UNWANTED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) all = false;
+        else
+            while (!hyp_atomic_load(&h->gone, HYP_ACQUIRE)) moment();
     }
-    hyp_budget_unmap(team->budget, team, team->bytes);
+    if (all) hyp_budget_unmap(team->budget, team, team->bytes); // else one may yet come, and look
 }
 
 // Hands the stage to a helper that has time for it.
 static void give(helper *h, const hyp_stage *s, const order *o) {
-    if (!hyp_atomic_load(&h->present, HYP_ACQUIRE)) return;
+    if (hyp_atomic_load(&h->present, HYP_ACQUIRE) != PRESENT) return;
     hyp_lane *lane = h->lane;
     if (hyp_atomic_load(&lane->sent, HYP_RELAXED) - hyp_atomic_load(&lane->received, HYP_ACQUIRE) > 1) return; // it is off its processor
     size_t bytes = o->input_at + s->input_bytes;
@@ -267,6 +279,6 @@ hyp_team_stats hyp_team_describe(const hyp_team *team) {
     if (!team) return (hyp_team_stats){0};
     hyp_team_stats stats = team->stats;
     stats.helpers = team->helpers;
-    for (uint32_t i = 0; i < team->helpers; i++) stats.present += hyp_atomic_load(&team->helper[i].present, HYP_ACQUIRE);
+    for (uint32_t i = 0; i < team->helpers; i++) stats.present += hyp_atomic_load(&team->helper[i].present, HYP_ACQUIRE) == PRESENT;
     return stats;
 }
