@@ -187,6 +187,11 @@ static void elementwise(void) {
 #undef BOTH
         free(x), free(w), free(a), free(b);
     }
+    // where the exponential's range ends, to the bit
+    float ends[] = {-87.3f, 88.7f, -87.299995f, -87.30001f, 88.69999f, 88.70001f, 0, -0.0f, NAN, INFINITY, -INFINITY, 1e-40f}, a[12], b[12];
+    memcpy(a, ends, sizeof a), memcpy(b, ends, sizeof b);
+    scalar.exps(a, 12, 0), tier.exps(b, 12, 0);
+    for (int i = 0; i < 12; i++) CHECK_MSG(same_floats(a + i, b + i, 1), "e^%g: %g, not %g", (double)ends[i], (double)b[i], (double)a[i]);
 }
 
 static void caches(void) {

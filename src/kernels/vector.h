@@ -36,7 +36,7 @@ static inline float f8_fold(f8 s) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s
 
 // hyp_expf on eight lanes, operation by operation.
 static inline f8 f8_exp(f8 x) {
-    f8 magic = f8_all(12582912.0f), safe = f8_select((x > -87.3f) & (x < 88.7f), x, f8_all(0));
+    f8 magic = f8_all(12582912.0f), safe = f8_select((x >= -87.3f) & (x <= 88.7f), x, f8_all(0));
     f8 n = (safe * 1.44269504f + magic) - magic, r = safe - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
     f8 p = f8_all(1.0f / 720);
