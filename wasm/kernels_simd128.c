@@ -24,7 +24,7 @@ ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_sh
 ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)wasm_i8x16_swizzle((v128_t)table, (v128_t)code); }
 
 #ifdef __wasm_relaxed_simd__
-enum { WIDE_OFFSET = 128, TILE_TOKENS = 4, TILE_PARTS = 4 };
+enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_PARTS = 4 };
 
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)wasm_i32x4_relaxed_dot_i8x16_i7x16_add((v128_t)x, (v128_t)u, (v128_t)sum); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {
@@ -32,7 +32,7 @@ ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {
     return dot(dot(dot(sum, half, x), half, x), w & 1, x);
 }
 #else
-enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 4 };
+enum { WIDE_OFFSET = 0, TILE_TOKENS = 8, TILE_PARTS = 4 };
 
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return sum + (vi)wasm_i32x4_dot_i16x8((v128_t)u, (v128_t)x); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }

@@ -252,15 +252,19 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
 
 ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,
                                   uint32_t tokens, const hyp_format format) {
+    // Tiles are code, too: in wasm only what is used most has all of them.
+    const bool hot =
+        VECTOR > 16 || format == HYP_Q4_0 || format == HYP_Q5_0 || format == HYP_Q8_0 || format == HYP_Q4_K || format == HYP_Q6_K;
+    const uint32_t most = hot || TILE_TOKENS < 4 ? TILE_TOKENS : 4;
     size_t group_bytes = hyp_group_bytes(format, cols);
     const uint8_t *in = w;
     for (uint32_t g = 0; g < groups; g++, in += group_bytes, y += HYP_GROUP) {
         uint32_t t = 0;
-        for (; t + TILE_TOKENS <= tokens; t += TILE_TOKENS)
-            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS) tile(y, ys, in, p, TILE_PARTS, cols, x, xs, t, TILE_TOKENS, format);
-        if (TILE_TOKENS > 4 && t + 4 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 4, format), t += 4;
-        if (t + 2 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 2, format), t += 2;
-        if (t < tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 1, format);
+        for (; t + most <= tokens; t += most)
+            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS) tile(y, ys, in, p, TILE_PARTS, cols, x, xs, t, most, format);
+        if (most > 4 && t + 4 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 4, format), t += 4;
+        if (hot && t + 2 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 2, format), t += 2;
+        for (; t < tokens; t++) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 1, format);
     }
 }
 
@@ -323,13 +327,13 @@ ALWAYS_INLINE void float_groups(float *y, size_t ys, const uint8_t *w, size_t w_
 // xs in floats
 ALWAYS_INLINE void floats_product(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols, const float *x,
                                   size_t xs, uint32_t tokens, const element e) {
+    const uint32_t most = e == HALF || VECTOR > 16 || TILE_TOKENS < 4 ? TILE_TOKENS : 4;
     uint32_t t = 0;
-    for (; t + TILE_TOKENS <= tokens; t += TILE_TOKENS)
+    for (; t + most <= tokens; t += most)
         for (uint32_t g = 0; g < groups; g++)
             for (uint32_t p = 0; p < PARTS; p += TILE_PARTS)
-                float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, p, TILE_PARTS, 1, cols, x + t * xs, xs, TILE_TOKENS,
-                           e);
-    if (TILE_TOKENS > 4 && t + 4 <= tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 4, e), t += 4;
+                float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, p, TILE_PARTS, 1, cols, x + t * xs, xs, most, e);
+    if (most > 4 && t + 4 <= tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 4, e), t += 4;
     if (t + 2 <= tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 2, e), t += 2;
     if (t < tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 1, e);
 }
