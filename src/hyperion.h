@@ -58,7 +58,7 @@ typedef enum hyp_progress_kind { HYP_ENGINE_READY, HYP_ENGINE_WAITING, HYP_ENGIN
 // READY: call again; WAITING: for a source or a timer, see hyp_engine_next_ns; IDLE: nothing has been begun.
 hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t for_ns);
 uint64_t hyp_engine_next_ns(const hyp_engine *engine);    // from now until a timer is due; UINT64_MAX: none
-const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx2"
+const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx-512" ...
 
 // ---- Model
 

@@ -370,6 +370,45 @@ static bool cancel_at(void *context, uint64_t done, uint64_t total) {
     return --*(int *)context > 0;
 }
 
+// Reads that fail in the middle of an answer: the call fails, and the next one goes on as if nothing had been, with guesses and without.
+static void reads_that_fail_on_the_way(void) {
+    enum { N = 60 };
+    static const hyp_logit_bias few[] = {{300, 40}, {301, 40}, {302, 40}}; // said again and again: there is something to guess
+    const hyp_sampling sampling = {.temperature = 0.8f, .seed = 5, .bias = few, .bias_count = 3};
+    const int32_t prompt[] = {1, 300, 301, 300, 301};
+    int32_t want[N];
+    for (uint32_t lookup = 0; lookup <= 4; lookup += 4)
+        for (uint64_t every = 0; every <= 7; every += 7) {
+            counter c = {0, 0};
+            hyp_source source = {.bytes = story_bytes, .read = counted_read, .context = &c};
+            hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = every ? 5000000 : 0});
+            hyp_model *model;
+            hyp_session *session;
+            CHECK(hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = 100}, &model) == HYP_OK);
+            CHECK(!every || hyp_model_residency(model).kept < hyp_model_residency(model).pages);
+            CHECK(hyp_session_create(model, &(hyp_session_config){.context = 100, .batch = 8, .lookup = lookup}, &session) == HYP_OK);
+            CHECK(hyp_session_begin(session, prompt, 5, &sampling, NULL, 0) == HYP_OK);
+            uint32_t failures = 0, reads = 1;
+            for (uint32_t i = 0; i < N;) {
+                hyp_piece piece;
+                c = (counter){0, every && i % 2 ? 1 + random_u32() % reads : 0}; // in any part of the step, its logits at the end included
+                hyp_status status = hyp_session_next(session, &piece);
+                CHECK(status == HYP_OK || (every && status == HYP_E_IO));
+                if (status) {
+                    c = (counter){0, 0};
+                    failures++;
+                    CHECK(hyp_session_next(session, &piece) == HYP_OK);
+                } else if (c.calls) reads = (uint32_t)c.calls;
+                if (!lookup && !every) want[i] = piece.token;
+                CHECK_MSG(piece.token == want[i], "token %u with lookup %u: %d, not %d", i, lookup, piece.token, want[i]);
+                i++;
+            }
+            CHECK(!every || failures > 5);
+            CHECK(!lookup || hyp_session_describe(session).guessed > 5);
+            hyp_session_destroy(session), hyp_model_close(model), hyp_engine_destroy(engine);
+        }
+}
+
 static void failing_sources(void) {
     counter c = {0, 0};
     hyp_source source = {.bytes = story_bytes, .read = counted_read, .context = &c};
@@ -572,6 +611,7 @@ int main(void) {
     RUN(sessions_together);
     RUN(guesses_do_not_matter);
     RUN(failing_sources);
+    RUN(reads_that_fail_on_the_way);
     RUN(damaged_models);
     free(story);
     return finish();

@@ -23,7 +23,6 @@ typedef int32_t vi __attribute__((vector_size(VECTOR)));
 typedef uint32_t vu __attribute__((vector_size(VECTOR)));
 typedef uint16_t vh __attribute__((vector_size(VECTOR)));
 typedef uint8_t vb __attribute__((vector_size(VECTOR)));
-typedef int8_t vs __attribute__((vector_size(VECTOR)));
 typedef int16_t half_vh __attribute__((vector_size(VECTOR / 2)));
 typedef uint16_t half_vu __attribute__((vector_size(VECTOR / 2)));
 typedef int8_t quarter_vs __attribute__((vector_size(VECTOR / 4)));

@@ -55,7 +55,6 @@ struct hyp_team {
     size_t bytes;
     uint32_t helpers, sequence, pauses_per_us;
     hyp_team_stats stats;
-    bool closing;
     trial trials[2];
     uint8_t seen[HYP_TEAM_TILES];  // tiles that are in the stage's output
     _Alignas(LINE) uint64_t claim; // stage << 32 | next tile

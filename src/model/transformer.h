@@ -36,7 +36,7 @@ typedef enum hyp_slot { HYP_SLOT_X, HYP_SLOT_H, HYP_SLOT_QKV, HYP_SLOT_ATT, HYP_
 typedef struct hyp_op {
     hyp_op_kind kind;
     hyp_slot dst, src;
-    bool fresh;    // matmul: `src` has changed since it was last quantized
+    bool fresh;    // matmul: the first of those that share a source, and are computed together
     bool windowed; // rope, attention
     uint16_t layer;
     uint32_t dst_at, count; // first element within dst; elements (bias, add), heads (head norm, rope)

@@ -289,21 +289,21 @@ static uint32_t look_up(const hyp_session *s, uint32_t most, int32_t *guess) {
     return 0;
 }
 
-// Computes the token that is due, and guesses behind it, in one step. *tried: there was something to guess.
-static hyp_status guess_ahead(hyp_session *s, bool *tried) {
+// Computes the token that is due, and guesses behind it, in one step; s->rows stays 0 when there is nothing to guess.
+static hyp_status guess_ahead(hyp_session *s) {
     int32_t tokens[HYP_LOOKUP_MOST + 1];
     tokens[0] = s->history[s->state.past];
     uint32_t room = s->state.context - s->count, n = look_up(s, hyp_min_u32(s->lookup, room), tokens + 1);
-    *tried = n > 0;
+    s->rows = s->row = 0;
     if (n == 0) return HYP_OK;
     hyp_status status = hyp_state_step(&s->state, tokens, n + 1);
     if (status) return status;
-    s->state.past -= n; // what is guessed is not yet said
+    s->state.past -= n + 1; // nothing is computed before its logits are; what is guessed is not yet said
     status = hyp_state_logits_of(&s->state, n + 1, s->ahead);
     if (status) return status;
+    s->state.past++;
     memcpy(s->history + s->count, tokens + 1, n * sizeof *tokens); // where they would stand
     s->rows = n + 1;
-    s->row = 0;
     s->stats.guessed += n;
     return HYP_OK;
 }
@@ -326,11 +326,12 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
         }
         uint64_t start = hyp_port_now_ns();
         float *logits;
-        bool ahead = s->row < s->rows; // the last guess was right
         hyp_status status = HYP_OK;
-        if (s->lookup && s->state.past < s->count) status = guess_ahead(s, &ahead);
-        if (ahead) logits = s->ahead + s->row++ * ((size_t)s->model->transformer.shape.vocab + HYP_GROUP);
-        else if (!status) status = s->state.past < s->count ? decode(s, &logits) : hyp_state_logits(&s->state, s->state.last - 1, &logits);
+        if (s->lookup && s->state.past < s->count) status = guess_ahead(s);
+        if (status) return computing_failed(s, status, 1);
+        if (s->row < s->rows) logits = s->ahead + s->row++ * ((size_t)s->model->transformer.shape.vocab + HYP_GROUP);
+        else if (s->state.past < s->count) status = decode(s, &logits);
+        else status = hyp_state_logits(&s->state, s->state.last - 1, &logits);
         if (status) return computing_failed(s, status, 1);
         piece->token = hyp_sampler_choose(&s->sampler, logits);
         uint64_t spent = hyp_port_now_ns() - start;
