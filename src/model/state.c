@@ -76,6 +76,17 @@ hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *a
     return HYP_OK;
 }
 
+hyp_status hyp_state_observe(hyp_state *state, hyp_arena *arena) {
+    const hyp_transformer *m = state->model;
+    hyp_statistics *all = hyp_arena_alloc(arena, m->matrix_count * sizeof *all);
+    for (uint32_t i = 0; i < m->matrix_count && all; i++) {
+        all[i].squares = hyp_arena_alloc(arena, m->matrices[i].cols * sizeof *all->squares);
+        if (!all[i].squares) return HYP_E_NOMEM;
+    }
+    state->statistics = all;
+    return all ? HYP_OK : HYP_E_NOMEM;
+}
+
 static hyp_status embed(hyp_state *state, const int32_t *tokens, uint32_t count) {
     hyp_transformer *m = state->model;
     const hyp_matrix *e = m->embd;
@@ -152,8 +163,6 @@ static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, 
     return HYP_OK;
 }
 
-static uint64_t matrix_bytes(const hyp_matrix *w) { return w->groups * (uint64_t)hyp_group_bytes(w->format, w->cols); }
-
 // Notes the time since `began` for `n` operations from `index` on, and what they have read and computed.
 static void note(hyp_state *state, uint32_t index, uint32_t n, uint32_t tokens, uint64_t began) {
     const hyp_transformer *m = state->model;
@@ -164,7 +173,7 @@ static void note(hyp_state *state, uint32_t index, uint32_t n, uint32_t tokens, 
     t->ns += t->last_ns;
     for (uint32_t i = index; i < index + n; i++) {
         const hyp_matrix *w = i == m->op_count ? m->output : m->ops[i].kind == HYP_OP_MATMUL ? m->ops[i].matrix : NULL;
-        if (w) t->bytes += matrix_bytes(w), t->macs += (uint64_t)w->rows * w->cols * tokens;
+        if (w) t->bytes += w->bytes, t->macs += (uint64_t)w->rows * w->cols * tokens;
     }
     if (index == m->op_count || m->ops[index].kind != HYP_OP_ATTENTION) return;
     for (uint32_t k = 0; k < tokens; k++) t->macs += 2ull * s->heads * s->head * (hyp_state_position(state, k) + 1);
@@ -229,8 +238,8 @@ const float *hyp_state_hidden(const hyp_state *state, uint32_t index) { return h
 hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits) {
     const hyp_transformer *m = state->model;
     uint64_t began = state->timings ? hyp_port_now_ns() : 0;
-    hyp_status status =
-        hyp_products(state, &(hyp_target){m->output, 0}, 1, state->logits, 0, hyp_state_row(state, HYP_SLOT_H, index), 0, 1);
+    hyp_status status = hyp_products(state, &(hyp_target){m->output, 0}, 1, state->logits, m->shape.vocab + HYP_GROUP,
+                                     hyp_state_row(state, HYP_SLOT_H, index), state->slot_stride[HYP_SLOT_H], 1);
     if (status) return status;
     if (state->timings) note(state, m->op_count, 1, 1, began);
     if (m->shape.logit_cap > 0) m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
