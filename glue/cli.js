@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, w
 import { createInterface } from 'node:readline/promises';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
-import { HyperionError, inspect, open, quantize } from './index.js';
+import { calibrate, HyperionError, inspect, open, quantize } from './index.js';
 
 const HELP = `hyperion: run quantized language models
 
@@ -15,7 +15,9 @@ usage:
   hyperion info MODEL                show metadata and tensors
   hyperion bench MODEL               measure prompt and answer speed
   hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 ...
-  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines
+  hyperion prune IN OUT              write it in q4_0 with only part of its weights, as sparse matrices where they are smaller
+  hyperion calibrate MODEL TEXT [OUT]  measure on a text what each column counts for (OUT: MODEL's name with .imatrix.gguf)
+  hyperion perplexity MODEL TEXT     perplexity of a text, one line or story at a time with --lines
 
 MODEL is a GGUF file or URL; of a split model, its first part. 'story' is the small model that comes with Hyperion.
 
@@ -34,13 +36,16 @@ sampling:
 
 engine:
   -c, --context N           tokens of prompt and answer together
+      --threads N           threads that compute (default: one for each processor)
+      --lookup N            guess up to N tokens ahead from the text itself; the answer is the same, sooner where it repeats
       --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB
       --cache f16|q8_0      format of the KV cache (default f16)
-      --threads N             threads that compute (default: one for each processor)
-      --lookup N              guess up to N tokens ahead from the text itself; the answer is the same, sooner where it repeats
-      --artefact simd|relaxed  which build of the engine (default: the best that this host compiles)
+      --artefact NAME       simd or relaxed: which build of the engine (default: the best that this host compiles)
       --system TEXT         chat: the system message
-      --lines               perplexity: every line is a text of its own
+      --lines               perplexity, calibrate: every line is a text of its own
+      --against MODEL       perplexity: the mean divergence from another model's predictions, too
+      --importance FILE     quantize, prune: what calibrate has written
+      --density X           prune: the part of the weights that stays (default 0.5)
       --profile             bench: time, bytes and multiply-adds of each operation and layer
       --trace FILE          bench: the last steps, for Perfetto or chrome://tracing
       --specials            tokenize: read special tokens in the text
@@ -54,7 +59,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
 const OPTIONS = {
   'max-tokens': { type: 'string', short: 'n' }, temperature: { type: 'string', short: 't' }, 'top-k': { type: 'string', short: 'k' }, 'top-p': { type: 'string', short: 'p' }, 'min-p': { type: 'string' },
   'typical-p': { type: 'string' }, 'repeat-penalty': { type: 'string' }, 'frequency-penalty': { type: 'string' }, 'presence-penalty': { type: 'string' }, mirostat: { type: 'string' }, seed: { type: 'string', short: 's' },
-  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, lookup: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
+  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, lookup: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, against: { type: 'string' }, importance: { type: 'string' }, density: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
   lines: { type: 'boolean' }, specials: { type: 'boolean' }, json: { type: 'boolean' }, quiet: { type: 'boolean', short: 'q' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' },
 };
 
@@ -180,6 +185,43 @@ function printPhase(title, { operations, layersUsPerToken }, peaks) {
   console.log(`  layers, us:${layersUsPerToken.map((us, i) => `${i % 10 ? ' ' : '\n   '}${us.toFixed(1).padStart(6)}`).join('')}`);
 }
 
+const WINDOW_FLOATS = 2 ** 26; // of a reference's log-probabilities
+
+/** D(P || Q) = sum of p (log p - log q), P the reference's distribution [Kullback, Leibler 1951]. @param {{divergence: number, same: number, compared: number}} sums @param {Float32Array} p @param {Float32Array} q */
+function compare(sums, p, q) {
+  let [bestP, bestQ] = [0, 0];
+  for (let i = 0; i < p.length; i++) {
+    sums.divergence += Math.exp(p[i]) * (p[i] - q[i]);
+    if (p[i] > p[bestP]) bestP = i;
+    if (q[i] > q[bestQ]) bestQ = i;
+  }
+  sums.same += bestP === bestQ ? 1 : 0;
+  sums.compared++;
+}
+
+/** The texts of a file: one, or its lines. @param {any} o @param {string} path */
+function textsOf(o, path) {
+  const text = readFileSync(path === '-' ? 0 : path, 'utf8');
+  return o.lines ? text.split('\n').filter(Boolean) : [text];
+}
+
+/** Writes a file; its name appears only when it is whole. @param {any} o @param {string} path @param {(write: (data: Uint8Array) => void) => Promise<void>} act */
+async function writeFile(o, path, act) {
+  const partial = `${path}.partial`;
+  const file = openSync(partial, 'w');
+  let bytes = 0;
+  try {
+    await act(data => (bytes += writeSync(file, data)));
+    closeSync(file);
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw error;
+  }
+  if (o.json) console.log(JSON.stringify({ bytes }));
+  else if (!o.quiet) console.log(`${path}: ${(bytes / 1e6).toFixed(2)} MB`);
+}
+
 /** @type {Record<string, (o: any, args: string[]) => Promise<void>>} */
 const verbs = {
   async run(o, args) {
@@ -282,45 +324,57 @@ const verbs = {
 
   async quantize(o, args) {
     if (args.length !== 3) throw new UsageError('quantize takes an input, an output and a format');
-    const partial = `${args[1]}.partial`; // the name appears only when the file is whole
-    const file = openSync(partial, 'w');
-    let bytes = 0;
-    try {
-      await quantize(place(args[0]), /** @type {any} */ (args[2]), data => (bytes += writeSync(file, data)), engine(o, 'converting'));
-      closeSync(file);
-      renameSync(partial, args[1]);
-    } catch (error) {
-      rmSync(partial, { force: true });
-      throw error;
-    }
-    if (o.json) console.log(JSON.stringify({ bytes }));
-    else if (!o.quiet) console.log(`${args[1]}: ${(bytes / 1e6).toFixed(2)} MB`);
+    await writeFile(o, args[1], write => quantize(place(args[0]), args[2], write, { ...engine(o, 'converting'), importance: o.importance }));
+  },
+
+  async prune(o, args) {
+    if (args.length !== 2) throw new UsageError('prune takes an input and an output');
+    const density = number(o, 'density') ?? 0.5;
+    if (!(density > 0 && density <= 1)) throw new UsageError(`not a possible value: ${o.density}`);
+    await writeFile(o, args[1], write => quantize(place(args[0]), 'q4_0', write, { ...engine(o, 'converting'), importance: o.importance, density }));
+  },
+
+  async calibrate(o, args) {
+    if (args.length < 2 || args.length > 3) throw new UsageError('calibrate takes a model, a text file and perhaps an output');
+    const texts = textsOf(o, args[1]);
+    await writeFile(o, args[2] ?? `${args[0].replace(/\.gguf$/, '')}.imatrix.gguf`, write => calibrate(place(args[0]), texts, write, engine(o, 'loading')));
   },
 
   async perplexity(o, args) {
     if (args.length !== 2) throw new UsageError('perplexity takes a model and a text file');
+    const texts = textsOf(o, args[1]);
     const model = await open(place(args[0]), engine(o, 'loading'));
-    const text = args[1] === '-' ? readFileSync(0, 'utf8') : readFileSync(args[1], 'utf8');
-    const context = number(o, 'context', true) ?? Math.min(model.facts.context, 2048);
-    let sum = 0;
-    let counted = 0;
-    const texts = o.lines ? text.split('\n').filter(Boolean) : [text];
+    const reference = o.against === undefined ? null : await open(place(o.against), engine(o, 'loading'));
+    const { vocab } = model.facts;
+    if (reference && reference.facts.vocab !== vocab) throw new UsageError('the models have different vocabularies');
+    const usual = Math.min(model.facts.context, reference?.facts.context ?? Infinity, 2048);
+    const context = Math.min(number(o, 'context', true) ?? usual, reference ? Math.floor(WINDOW_FLOATS / vocab) + 1 : Infinity);
+    const sums = { loss: 0, counted: 0, divergence: 0, same: 0, compared: 0 };
+    const expected = reference ? new Float32Array(context * vocab) : null;
     for (const [index, one] of texts.entries()) {
       const tokens = await model.tokenize(one);
       for (let from = 0; from < tokens.length; from += context) {
         const part = tokens.slice(from, from + context); // windows of a whole context, each from an empty cache
-        await model.score(part, (position, logProbabilities) => {
+        if (reference) await reference.score(part, (/** @type {number} */ position, /** @type {Float32Array} */ p) => expected?.set(p, position * vocab));
+        await model.score(part, (/** @type {number} */ position, /** @type {Float32Array} */ q) => {
+          if (expected) compare(sums, expected.subarray(position * vocab, (position + 1) * vocab), q);
           if (position + 1 >= part.length) return;
-          sum -= logProbabilities[part[position + 1]];
-          counted++;
+          sums.loss -= q[part[position + 1]];
+          sums.counted++;
         });
         interrupt.signal.throwIfAborted();
       }
       if (!o.quiet) progressBar('scoring', index + 1, texts.length);
     }
-    if (!counted) throw new Error('the text has no token to score');
-    if (o.json) console.log(JSON.stringify({ perplexity: Math.exp(sum / counted), tokens: counted }));
-    else console.log(`perplexity ${Math.exp(sum / counted).toFixed(4)} over ${counted} tokens`);
+    if (!sums.counted) throw new Error('the text has no token to score');
+    const perplexity = Math.exp(sums.loss / sums.counted);
+    const [divergence, sameTop] = [sums.divergence / sums.compared, sums.same / sums.compared];
+    if (o.json) console.log(JSON.stringify({ perplexity, tokens: sums.counted, ...(reference && { divergence, sameTop }) }));
+    else {
+      console.log(`perplexity ${perplexity.toFixed(4)} over ${sums.counted} tokens`);
+      if (reference) console.log(`mean KL divergence ${divergence.toFixed(6)} nats from the reference, whose likeliest token is this model's in ${(sameTop * 100).toFixed(2)} %`);
+    }
+    await reference?.close();
     await model.close();
   },
 };

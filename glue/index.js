@@ -4,7 +4,7 @@ import { RemoteModel, workerByDefault } from './remote.js';
 
 export { HyperionError } from './errors.js';
 export { bestArtefact } from './detect.js';
-export { inspect, quantize } from './model.js';
+export { calibrate, inspect, quantize } from './model.js';
 
 /** @typedef {import('./model.js').OpenOptions} OpenOptions */
 /** @typedef {import('./model.js').GenerateOptions} GenerateOptions */

@@ -138,17 +138,42 @@ export function inspect(source, options = {}) {
 }
 
 /**
- * Writes a model with its float matrices in another format.
- * @param {Source | Source[]} source @param {'q4_0' | 'q8_0' | 'f16' | 'f32'} format
+ * Writes a model with its float matrices in another format, or pruned.
+ * @param {Source | Source[]} source @param {'q4_0' | 'q4_k' | 'q6_k' | 'q8_0' | 'f16' | 'f32' | string} format
  * @param {(bytes: Uint8Array) => void} write takes the new file from front to back
- * @param {OpenOptions} [options]
+ * @param {OpenOptions & {importance?: Source, density?: number}} [options] importance: what `calibrate` has written, or an importance matrix of llama.cpp in
+ *   GGUF. density: of the layers' matrices after pruning, above 0 and at most 1; with 'q4_0' only
  */
-export function quantize(source, format, write, options = {}) {
-  return reading(source, { ...options, threads: 1 }, async (core, sources) => {
+export function quantize(source, format, write, { importance, density = 0, ...options } = {}) {
+  const parts = shardsOf(source);
+  return reading(importance ? [...parts, importance] : source, { ...options, threads: 1 }, async (core, sources) => {
     core.onWrite = bytes => (write(bytes), true);
     core.inputText(format);
-    await core.runJob('quantize', sources);
+    await core.runJob('quantize', sources, density, importance ? 1 : 0);
   });
+}
+
+/**
+ * Measures on texts what each column of a model's matrices counts for.
+ * @param {Source | Source[]} source @param {Iterable<string>} texts
+ * @param {(bytes: Uint8Array) => void} write takes the importance file, GGUF
+ * @param {OpenOptions} [options] `onProgress` speaks of loading
+ */
+export async function calibrate(source, texts, write, options = {}) {
+  const model = await openModel(source, options);
+  try {
+    const { context = Math.min(model.facts.context, 2048) } = options;
+    for (const text of texts) {
+      const tokens = await model.tokenize(text);
+      for (let at = 0; at < tokens.length; at += context) {
+        throwIfAborted(options.signal);
+        await model.observe(tokens.slice(at, at + context));
+      }
+    }
+    model.writeImportance(write);
+  } finally {
+    await model.close();
+  }
 }
 
 export class Model {
@@ -159,6 +184,7 @@ export class Model {
   #sessions = [];
   #last = 0; // the session that stats speak of
   #closed = false;
+  #observer = 0; // the session that keeps statistics
   #release;
   /** @type {Promise<unknown>} the scores, one after the other */
   #scores = Promise.resolve();
@@ -190,7 +216,7 @@ export class Model {
       const { context = 0, batch = 0, cache = 'f16', profile = false, lookup = 0 } = this.#options;
       if (!(Number.isInteger(lookup) && lookup >= 0 && lookup <= 7)) throw new HyperionError('HYP_E_ARGUMENT', `lookup must be a number from 0 to 7, not ${lookup}`);
       if (cache !== 'f16' && cache !== 'q8_0') throw new HyperionError('HYP_E_ARGUMENT', `'${cache}' is no cache format: f16 or q8_0`);
-      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose], lookup);
+      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose], lookup, 0);
       session = { pointer: core.resultPointer, busy: false, purpose: PURPOSE[purpose] };
       this.#sessions.push(session);
     }
@@ -325,6 +351,24 @@ export class Model {
       core.onScored = null;
       session.busy = false;
     }
+  }
+
+  /** For `calibrate`: computes a text, and notes what goes into each product. @param {ArrayLike<number>} tokens */
+  async observe(tokens) {
+    const core = this.#open();
+    if (!this.#observer) {
+      core.run('session_create', this.#model, this.#options.context ?? 0, 0, 0, 0, PURPOSE.batch, 0, 1);
+      this.#observer = core.resultPointer;
+    }
+    await core.runCall(this.#observer, CALL.score, core.inputTokens(tokens));
+  }
+
+  /** For `calibrate`: what has been noted, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
+  writeImportance(write) {
+    const core = this.#open();
+    if (!this.#observer) throw new HyperionError('HYP_E_ARGUMENT', 'no text has been scored to calibrate with');
+    core.onWrite = bytes => (write(bytes), true);
+    core.run('session_importance', this.#observer);
   }
 
   /** Which of the weights are in memory. @returns {Residency} */

@@ -28,7 +28,9 @@ static const char help[] =
     "  hyperion info MODEL                show metadata and tensors\n"
     "  hyperion bench MODEL               measure prompt and answer speed\n"
     "  hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 ...\n"
-    "  hyperion perplexity MODEL FILE     perplexity of a text, one line or story at a time with --lines\n"
+    "  hyperion prune IN OUT              write it in q4_0 with only part of its weights, as sparse matrices where they are smaller\n"
+    "  hyperion calibrate MODEL TEXT [OUT]  measure on a text what each column counts for (OUT: MODEL's name with .imatrix.gguf)\n"
+    "  hyperion perplexity MODEL TEXT     perplexity of a text, one line or story at a time with --lines\n"
     "\n"
     "MODEL is a GGUF file; of a split model, its first part.\n"
     "\n"
@@ -52,7 +54,10 @@ static const char help[] =
     "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
     "      --cache f16|q8_0      format of the KV cache (default f16)\n"
     "      --system TEXT         chat: the system message\n"
-    "      --lines               perplexity: every line is a text of its own\n"
+    "      --lines               perplexity, calibrate: every line is a text of its own\n"
+    "      --against MODEL       perplexity: the mean divergence from another model's predictions, too\n"
+    "      --importance FILE     quantize, prune: what calibrate has written\n"
+    "      --density X           prune: the part of the weights that stays (default 0.5)\n"
     "      --profile             bench: time, bytes and multiply-adds of each operation and layer\n"
     "      --trace FILE          bench: the last steps, for Perfetto or chrome://tracing\n"
     "      --specials            tokenize: read special tokens in the text\n"
@@ -68,7 +73,8 @@ typedef struct options {
     hyp_sampling sampling;
     const char *stops[HYP_STOPS_MAX];
     uint32_t stop_count;
-    const char *system, *trace;
+    const char *system, *trace, *importance, *against;
+    float density;
     bool profile, lines, specials, json, quiet;
 } options;
 
@@ -608,33 +614,96 @@ static bool converting(void *context, uint64_t done, uint64_t total) {
     return !interrupted;
 }
 
-static int verb_quantize(const options *o, int argc, char **argv) {
-    if (argc != 3) return usage_error("quantize takes an input, an output and a format", NULL);
-    loaded l = {0};
-    if (!open_sources(&l, argv[0])) return 1;
+// Writes a file by `write`; its name appears only when it is whole. Returns the exit code.
+static int write_file(const loaded *l, const options *o, const char *path, hyp_status (*write)(const hyp_writer *out, void *context),
+                      void *context) {
     char partial[4096];
-    snprintf(partial, sizeof partial, "%s.partial", argv[1]); // the name appears only when the file is whole
+    snprintf(partial, sizeof partial, "%s.partial", path);
     output out = {fopen(partial, "wb"), o};
-    if (!out.file) return fprintf(stderr, "hyperion: can not write %s: %s\n", partial, strerror(errno)), unload(&l, 1);
-    l.engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = o->memory});
-    hyp_status status = hyp_engine_quantize(l.engine, l.sources, l.shards, argv[2], &(hyp_sink){write_out, converting, &out});
+    if (!out.file) return fprintf(stderr, "hyperion: can not write %s: %s\n", partial, strerror(errno)), 1;
+    hyp_status status = write(&(hyp_writer){write_out, converting, &out}, context);
     long size = ftell(out.file);
     bool closed = fclose(out.file) == 0;
-    int code = status ? failed(&l, status) : 0;
-    if (!code && (!closed || rename(partial, argv[1]))) {
-        fprintf(stderr, "hyperion: can not write %s: %s\n", argv[1], strerror(errno));
+    int code = status ? failed(l, status) : 0;
+    if (!code && (!closed || rename(partial, path))) {
+        fprintf(stderr, "hyperion: can not write %s: %s\n", path, strerror(errno));
         code = 1;
     }
     if (code) remove(partial);
     if (!code && o->json) printf("{\"bytes\":%ld}\n", size);
-    else if (!code && !o->quiet) printf("%s: %.2f MB\n", argv[1], (double)size / 1e6);
+    else if (!code && !o->quiet) printf("%s: %.2f MB\n", path, (double)size / 1e6);
+    return code;
+}
+
+typedef struct conversion {
+    loaded *l;
+    hyp_quantization how;
+} conversion;
+static hyp_status write_model(const hyp_writer *out, void *context) {
+    conversion *c = context;
+    return hyp_engine_quantize(c->l->engine, c->l->sources, c->l->shards, &c->how, out);
+}
+
+static int convert(const options *o, char **argv, const char *format, float density) {
+    loaded l = {0}, importance = {0};
+    if (!open_sources(&l, argv[0])) return 1;
+    if (o->importance && !open_sources(&importance, o->importance)) return unload(&l, 1);
+    l.engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = o->memory});
+    conversion c = {&l, {.format = format, .density = density, .importance = o->importance ? importance.sources : NULL}};
+    int code = write_file(&l, o, argv[1], write_model, &c);
+    unload(&importance, 0);
     return unload(&l, code);
 }
 
+static int verb_quantize(const options *o, int argc, char **argv) {
+    if (argc != 3) return usage_error("quantize takes an input, an output and a format", NULL);
+    return convert(o, argv, argv[2], 0);
+}
+
+static int verb_prune(const options *o, int argc, char **argv) {
+    if (argc != 2) return usage_error("prune takes an input and an output", NULL);
+    return convert(o, argv, "q4_0", o->density);
+}
+
+// Scores a text file by windows of a whole context, each from an empty cache, a line at a time with --lines. `score` is called for each.
+static hyp_status score_file(const loaded *l, const options *o, const char *path, uint32_t context,
+                             hyp_status (*score)(void *to, const int32_t *tokens, uint32_t count), void *to) {
+    if (strcmp(path, "-") != 0 && !freopen(path, "rb", stdin)) {
+        fprintf(stderr, "hyperion: can not open %s: %s\n", path, strerror(errno));
+        return HYP_E_IO;
+    }
+    size_t bytes;
+    char *text = text_argument(NULL, &bytes);
+    hyp_status status = HYP_OK;
+    for (size_t at = 0, next; at < bytes && !status && !interrupted; at = next) {
+        const char *end = o->lines ? memchr(text + at, '\n', bytes - at) : NULL;
+        next = end ? (size_t)(end - text) + 1 : bytes;
+        size_t length = end ? next - at - 1 : bytes - at;
+        if (length == 0) continue;
+        const int32_t *found;
+        uint32_t count;
+        status = hyp_model_tokenize(l->model, text + at, length, HYP_TEXT_EDGES, &found, &count);
+        if (status) break;
+        int32_t *tokens = malloc((count + 1) * sizeof *tokens);
+        memcpy(tokens, found, count * sizeof *tokens);
+        for (uint32_t from = 0, n; from < count && !status && !interrupted; from += n) {
+            n = count - from < context ? count - from : context;
+            status = score(to, tokens + from, n);
+            if (!o->quiet) progress_bar("scoring", at + length * (from + n) / count, bytes);
+        }
+        free(tokens);
+    }
+    if (status) failed(l, status);
+    free(text);
+    return status;
+}
+
 typedef struct score {
+    hyp_session *session, *reference; // reference: NULL, or another model's
     const int32_t *tokens;
-    uint32_t count, counted;
-    double sum; // of -log p
+    uint32_t count, counted, compared, same, vocab;
+    float *expected;        // the reference's log-probabilities: (count, vocab)
+    double sum, divergence; // of -log p; of the divergences from the reference
 } score;
 static void count_score(void *context, uint32_t position, const float *log_probabilities) {
     score *s = context;
@@ -643,45 +712,101 @@ static void count_score(void *context, uint32_t position, const float *log_proba
     s->counted++;
 }
 
+static void keep_expected(void *context, uint32_t position, const float *log_probabilities) {
+    score *s = context;
+    memcpy(s->expected + (size_t)position * s->vocab, log_probabilities, s->vocab * sizeof *log_probabilities);
+}
+// D(P || Q) = sum over tokens of p (log p - log q), P the reference's distribution [Kullback, Leibler 1951].
+static void compare_score(void *context, uint32_t position, const float *log_probabilities) {
+    score *s = context;
+    const float *p = s->expected + (size_t)position * s->vocab;
+    uint32_t best_p = 0, best_q = 0;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        s->divergence += exp((double)p[i]) * ((double)p[i] - (double)log_probabilities[i]);
+        if (p[i] > p[best_p]) best_p = i;
+        if (log_probabilities[i] > log_probabilities[best_q]) best_q = i;
+    }
+    s->same += best_p == best_q;
+    s->compared++;
+    count_score(context, position, log_probabilities);
+}
+static hyp_status score_window(void *context, const int32_t *tokens, uint32_t count) {
+    score *s = context;
+    s->tokens = tokens;
+    s->count = count;
+    hyp_status status = s->reference ? hyp_session_score(s->reference, tokens, count, keep_expected, s) : HYP_OK;
+    return status ? status : hyp_session_score(s->session, tokens, count, s->reference ? compare_score : count_score, s);
+}
+
+enum { WINDOW_FLOATS = 1 << 26 }; // of a reference's log-probabilities
+
 static int verb_perplexity(const options *o, int argc, char **argv) {
     if (argc != 2) return usage_error("perplexity takes a model and a text file", NULL);
+    loaded l, reference = {0};
+    score s = {0};
+    int code = load(&l, o, argv[0]);
+    if (!code && o->against) code = load(&reference, o, o->against);
+    if (code) return unload(&reference, 0), unload(&l, code);
+    hyp_status status = new_session(&l, o, &s.session);
+    uint32_t context = status ? 0 : hyp_session_describe(s.session).context;
+    if (status) code = failed(&l, status);
+    else if (o->against) {
+        s.vocab = hyp_model_describe(l.model).vocab;
+        if (s.vocab != hyp_model_describe(reference.model).vocab) code = usage_error("the models have different vocabularies", NULL);
+        else if ((status = new_session(&reference, o, &s.reference))) code = failed(&reference, status);
+        else {
+            uint32_t most = WINDOW_FLOATS / s.vocab + 1, other = hyp_session_describe(s.reference).context;
+            context = context < other ? context : other;
+            context = context < most ? context : most;
+            s.expected = malloc((size_t)context * s.vocab * sizeof *s.expected);
+        }
+    }
+    if (!code) code = score_file(&l, o, argv[1], context, score_window, &s) ? 1 : 0;
+    if (!code && s.counted == 0) {
+        fputs("hyperion: the text has no token to score\n", stderr);
+        code = 1;
+    }
+    double perplexity = exp(s.sum / s.counted), divergence = s.compared ? s.divergence / s.compared : 0,
+           same = s.compared ? (double)s.same / s.compared : 0;
+    if (!code && o->json) {
+        printf("{\"perplexity\":%.6f,\"tokens\":%u", perplexity, s.counted);
+        if (o->against) printf(",\"divergence\":%.8f,\"sameTop\":%.6f", divergence, same);
+        printf("}\n");
+    } else if (!code) {
+        printf("perplexity %.4f over %u tokens\n", perplexity, s.counted);
+        if (o->against)
+            printf("mean KL divergence %.6f nats from the reference, whose likeliest token is this model's in %.2f %%\n", divergence,
+                   same * 100);
+    }
+    free(s.expected);
+    hyp_session_destroy(s.session);
+    hyp_session_destroy(s.reference);
+    unload(&reference, 0);
+    return unload(&l, interrupted ? 130 : code);
+}
+
+static void ignore_score(void *context, uint32_t position, const float *log_probabilities) {
+    (void)context, (void)position, (void)log_probabilities;
+}
+static hyp_status observe_window(void *session, const int32_t *tokens, uint32_t count) {
+    return hyp_session_score(session, tokens, count, ignore_score, NULL);
+}
+static hyp_status write_importance(const hyp_writer *out, void *session) { return hyp_session_importance(session, out); }
+
+static int verb_calibrate(const options *o, int argc, char **argv) {
+    if (argc < 2 || argc > 3) return usage_error("calibrate takes a model, a text file and perhaps an output", NULL);
     loaded l;
     hyp_session *session = NULL;
     int code = load(&l, o, argv[0]);
     if (code) return unload(&l, code);
-    if (strcmp(argv[1], "-") != 0 && !freopen(argv[1], "rb", stdin))
-        return fprintf(stderr, "hyperion: can not open %s: %s\n", argv[1], strerror(errno)), unload(&l, 1);
-    size_t bytes;
-    char *text = text_argument(NULL, &bytes);
-    hyp_status status = new_session(&l, o, &session);
-    uint32_t context = status ? 0 : hyp_session_describe(session).context;
-    score s = {0};
-    for (size_t at = 0, next; at < bytes && !status && !interrupted; at = next) {
-        const char *end = o->lines ? memchr(text + at, '\n', bytes - at) : NULL;
-        next = end ? (size_t)(end - text) + 1 : bytes;
-        size_t length = end ? next - at - 1 : bytes - at;
-        if (length == 0) continue;
-        const int32_t *found;
-        uint32_t count;
-        status = hyp_model_tokenize(l.model, text + at, length, HYP_TEXT_EDGES, &found, &count);
-        int32_t *tokens = malloc((count + 1) * sizeof *tokens);
-        memcpy(tokens, found, count * sizeof *tokens);
-        for (uint32_t from = 0; from < count && !status && !interrupted;
-             from += context) { // windows of a whole context, each from an empty cache
-            s.tokens = tokens + from;
-            s.count = count - from < context ? count - from : context;
-            status = hyp_session_score(session, s.tokens, s.count, count_score, &s);
-            if (!o->quiet) progress_bar("scoring", at + length * (from + s.count) / count, bytes);
-        }
-        free(tokens);
-    }
+    char path[4096];
+    size_t stem = strlen(argv[0]);
+    if (stem > 5 && !strcmp(argv[0] + stem - 5, ".gguf")) stem -= 5;
+    snprintf(path, sizeof path, "%.*s.imatrix.gguf", (int)stem, argv[0]);
+    hyp_status status = hyp_session_create(l.model, &(hyp_session_config){.context = o->context, .calibrate = true}, &session);
     if (status) code = failed(&l, status);
-    else if (s.counted == 0) {
-        fputs("hyperion: the text has no token to score\n", stderr);
-        code = 1;
-    } else if (o->json) printf("{\"perplexity\":%.6f,\"tokens\":%u}\n", exp(s.sum / s.counted), s.counted);
-    else printf("perplexity %.4f over %u tokens\n", exp(s.sum / s.counted), s.counted);
-    free(text);
+    else code = score_file(&l, o, argv[1], hyp_session_describe(session).context, observe_window, session) ? 1 : 0;
+    if (!code && !interrupted) code = write_file(&l, o, argc > 2 ? argv[2] : path, write_importance, session);
     hyp_session_destroy(session);
     return unload(&l, interrupted ? 130 : code);
 }
@@ -722,6 +847,9 @@ int main(int argc, char **argv) {
         MEMORY,
         CACHE,
         SYSTEM,
+        DENSITY,
+        IMPORTANCE,
+        AGAINST,
         PROFILE,
         TRACE,
         LINES,
@@ -747,6 +875,9 @@ int main(int argc, char **argv) {
                                           {"memory", 1, 0, MEMORY},
                                           {"cache", 1, 0, CACHE},
                                           {"system", 1, 0, SYSTEM},
+                                          {"density", 1, 0, DENSITY},
+                                          {"importance", 1, 0, IMPORTANCE},
+                                          {"against", 1, 0, AGAINST},
                                           {"profile", 0, 0, PROFILE},
                                           {"trace", 1, 0, TRACE},
                                           {"lines", 0, 0, LINES},
@@ -756,7 +887,7 @@ int main(int argc, char **argv) {
                                           {"help", 0, 0, 'h'},
                                           {"version", 0, 0, VERSION},
                                           {0, 0, 0, 0}};
-    options o = {.max_tokens = 256, .sampling.temperature = 0.7f};
+    options o = {.max_tokens = 256, .sampling.temperature = 0.7f, .density = 0.5f};
     for (int c; (c = getopt_long(argc, argv, "n:t:k:p:s:c:qh", longs, NULL)) != -1;) {
         bool ok = true;
         char *end;
@@ -785,6 +916,9 @@ int main(int argc, char **argv) {
             o.cache = !strcmp(optarg, "q8_0") ? HYP_CACHE_Q8_0 : HYP_CACHE_F16;
             break;
         case SYSTEM: o.system = optarg; break;
+        case DENSITY: ok = parse_real(optarg, &o.density) && o.density > 0 && o.density <= 1; break;
+        case IMPORTANCE: o.importance = optarg; break;
+        case AGAINST: o.against = optarg; break;
         case PROFILE: o.profile = true; break;
         case TRACE: o.trace = optarg; break;
         case LINES: o.lines = true; break;
@@ -802,8 +936,9 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         int (*run)(const options *, int, char **);
-    } verbs[] = {{"run", verb_run},     {"chat", verb_chat},         {"tokenize", verb_tokenize},    {"info", verb_info},
-                 {"bench", verb_bench}, {"quantize", verb_quantize}, {"perplexity", verb_perplexity}};
+    } verbs[] = {{"run", verb_run},     {"chat", verb_chat},           {"tokenize", verb_tokenize},
+                 {"info", verb_info},   {"bench", verb_bench},         {"quantize", verb_quantize},
+                 {"prune", verb_prune}, {"calibrate", verb_calibrate}, {"perplexity", verb_perplexity}};
     if (optind == argc) return fputs(help, stderr), EXIT_USAGE;
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (!strcmp(argv[optind], verbs[i].name)) return verbs[i].run(&o, argc - optind - 1, argv + optind + 1);

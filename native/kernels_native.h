@@ -9,6 +9,7 @@ void hyp_kernels_ssse3(hyp_kernels *table);
 void hyp_kernels_avx2(hyp_kernels *table);    // with F16C
 void hyp_kernels_avxvnni(hyp_kernels *table); // with AVX2 and F16C
 void hyp_kernels_avx512(hyp_kernels *table);  // F, BW, VL, DQ and VNNI
+void hyp_kernels_vbmi2(hyp_kernels *table);   // the same and VBMI2
 
 void hyp_kernels_neon(hyp_kernels *table); // every ARM64
 void hyp_kernels_dotprod(hyp_kernels *table);

@@ -46,15 +46,14 @@ static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
+static bool has_vbmi2(void) { return has_avx512() && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("popcnt"); }
 static bool has_avxvnni(void) { // CPUID 7.1, bit 4 of EAX
     uint32_t a = 0, b, c, d;
     return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1 << 4);
 }
-static const tier tiers[] = {{HYP_ISA_SSE2, always, hyp_kernels_sse2},
-                             {HYP_ISA_SSSE3, has_ssse3, hyp_kernels_ssse3},
-                             {HYP_ISA_AVX2, has_avx2, hyp_kernels_avx2},
-                             {HYP_ISA_AVXVNNI, has_avxvnni, hyp_kernels_avxvnni},
-                             {HYP_ISA_AVX512, has_avx512, hyp_kernels_avx512}};
+static const tier tiers[] = {{HYP_ISA_SSE2, always, hyp_kernels_sse2},         {HYP_ISA_SSSE3, has_ssse3, hyp_kernels_ssse3},
+                             {HYP_ISA_AVX2, has_avx2, hyp_kernels_avx2},       {HYP_ISA_AVXVNNI, has_avxvnni, hyp_kernels_avxvnni},
+                             {HYP_ISA_AVX512, has_avx512, hyp_kernels_avx512}, {HYP_ISA_VBMI2, has_vbmi2, hyp_kernels_vbmi2}};
 #elif defined(__aarch64__)
 #ifdef __linux__
 static bool has_dotprod(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }

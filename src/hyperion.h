@@ -131,7 +131,8 @@ typedef struct hyp_session_config {
     uint32_t context; // tokens of prompt and answer together; 0: the model's, at most 2048
     uint32_t batch;   // prompt tokens computed at once; 0: 64
     hyp_cache cache;
-    bool profile; // time each operation
+    bool profile;   // time each operation
+    bool calibrate; // note the mean square of each column that goes into a product, for hyp_session_importance
     // Tokens guessed ahead from the text itself and checked in one step, HYP_LOOKUP_MOST at most; 0: none. The answer is the same, sooner where
     // it repeats what has been said (prompt look-up decoding, Saxena 2023).
     uint32_t lookup;

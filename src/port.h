@@ -31,7 +31,8 @@ enum {
     HYP_ISA_AVX512 = 1 << 6, // with VNNI
     HYP_ISA_NEON = 1 << 7,
     HYP_ISA_DOTPROD = 1 << 8,
-    HYP_ISA_BITS = 9
+    HYP_ISA_VBMI2 = 1 << 9, // AVX-512 with VNNI and VBMI2
+    HYP_ISA_BITS = 10
 };
 
 const hyp_caps *hyp_port_caps(void);

@@ -220,7 +220,10 @@ static bool append(void *context, const void *bytes, size_t count) {
     return true;
 }
 
+static const hyp_writer sink = {.write = append};
+
 static void rewriting(void) {
+    static const hyp_recipe q8 = {.format = HYP_Q8_0};
     static image f;
     head(&f, 2, 2, 2);
     put_text(&f, "general.architecture"), put_u32(&f, HYP_GGUF_STRING), put_text(&f, "llama");
@@ -230,7 +233,7 @@ static void rewriting(void) {
     for (int i = 0; i < 64 * 3 + 5; i++) hyp_store_u32(f.data + f.bytes, hyp_f32_bits(random_float())), f.bytes += 4;
     CHECK(open_bytes(f.data, f.bytes) == HYP_OK);
     written.bytes = 0;
-    CHECK(hyp_gguf_requantize(&gguf, HYP_Q8_0, append, NULL, NULL) == HYP_OK);
+    CHECK(hyp_gguf_rewrite(&gguf, &q8, &sink) == HYP_OK);
     float want[192], got[192];
     uint8_t stored[3 * 68];
     for (int i = 0; i < 192; i++) want[i] = hyp_bits_f32(hyp_load_u32(f.data + hyp_gguf_tensor_named(&gguf, "m")->offset + 4 * (size_t)i));
@@ -243,8 +246,93 @@ static void rewriting(void) {
     for (int i = 0; i < 192; i++) CHECK(got[i] - want[i] < 0.006f && want[i] - got[i] < 0.006f);
     hyp_gguf_deinit(&gguf);
     written.bytes = sizeof written.data - 100; // a full disk
-    CHECK(open_bytes(f.data, f.bytes) == HYP_OK && hyp_gguf_requantize(&gguf, HYP_Q8_0, append, NULL, NULL) == HYP_E_IO);
+    CHECK(open_bytes(f.data, f.bytes) == HYP_OK && hyp_gguf_rewrite(&gguf, &q8, &sink) == HYP_E_IO);
     hyp_gguf_deinit(&gguf);
+    CHECK(budget.used_bytes == 0);
+}
+
+// Of each row the weights with the largest square times importance stay, and the file says where each group stands.
+static void pruning(void) {
+    enum { COLS = 64, ROWS = 20 };
+    static image f, columns, pruned;
+    head(&f, 3, 3, 1);
+    put_text(&f, "general.architecture"), put_u32(&f, HYP_GGUF_STRING), put_text(&f, "llama");
+    tensor(&f, "blk.0.m.weight", COLS, ROWS, 0, 0), tensor(&f, "blk.0.v.weight", COLS, 1, 0, COLS * ROWS * 4),
+        tensor(&f, "m.weight", COLS, 2, 0, COLS * (ROWS + 1) * 4);
+    data(&f, 0);
+    for (int i = 0; i < COLS * (ROWS + 3); i++) hyp_store_u32(f.data + f.bytes, hyp_f32_bits(random_float() + 2)), f.bytes += 4;
+    head(&columns, 3, 2, 0);
+    tensor(&columns, "blk.0.m.weight.in_sum2", COLS, 1, 0, 0), tensor(&columns, "blk.0.m.weight.counts", 1, 1, 0, COLS * 4);
+    data(&columns, 0);
+    for (int c = 0; c < COLS; c++) hyp_store_u32(columns.data + columns.bytes, hyp_f32_bits(c % 4 == 1 ? 4e3f : 1)), columns.bytes += 4;
+    hyp_store_u32(columns.data + columns.bytes, hyp_f32_bits(2)), columns.bytes += 32;
+    hyp_source source = hyp_source_of_memory(columns.data, columns.bytes);
+    static hyp_gguf importance;
+    CHECK(hyp_gguf_open(&importance, &budget, &source, 1, &fault) == HYP_OK);
+    for (int with = 0; with < 2; with++) {
+        hyp_recipe recipe = {.format = HYP_Q4_0, .density = 0.25f, .importance = with ? &importance : NULL};
+        CHECK(open_bytes(f.data, f.bytes) == HYP_OK);
+        written.bytes = 0;
+        CHECK_MSG(hyp_gguf_rewrite(&gguf, &recipe, &sink) == HYP_OK, "%s", fault.text);
+        hyp_gguf_deinit(&gguf);
+        memcpy(pruned.data, written.data, pruned.bytes = written.bytes);
+        CHECK(open_bytes(pruned.data, pruned.bytes) == HYP_OK);
+        const hyp_gguf_tensor *m = hyp_gguf_tensor_named(&gguf, "blk.0.m.weight");
+        CHECK(m->sparse == HYP_BITMAP && m->format == HYP_Q4_0 && hyp_gguf_tensor_named(&gguf, "m.weight")->format == HYP_Q4_0 &&
+              !hyp_gguf_tensor_named(&gguf, "m.weight")->sparse && hyp_gguf_tensor_named(&gguf, "blk.0.v.weight")->format == HYP_F32);
+        CHECK(m->bytes == (uint64_t)hyp_gguf_group_bytes(&gguf, m, 0) + hyp_gguf_group_bytes(&gguf, m, 1));
+        // back to floats: a quarter of each row is there, of the important columns where there are some
+        recipe = (hyp_recipe){.format = HYP_F32};
+        written.bytes = 0;
+        CHECK_MSG(hyp_gguf_rewrite(&gguf, &recipe, &sink) == HYP_OK, "%s", fault.text);
+        hyp_gguf_deinit(&gguf);
+        CHECK(open_bytes(written.data, written.bytes) == HYP_OK && hyp_gguf_kv_count(&gguf) == 3);
+        m = hyp_gguf_tensor_named(&gguf, "blk.0.m.weight");
+        const uint8_t *was = f.data + f.bytes - COLS * (ROWS + 3) * 4;
+        for (int r = 0; r < ROWS; r++) {
+            int kept = 0;
+            float least = 10, most = 0; // of what stayed, and of what went
+            for (int c = 0; c < COLS; c++) {
+                float now = hyp_bits_f32(hyp_load_u32(written.data + m->offset + 4 * (size_t)(r * COLS + c))),
+                      then = hyp_bits_f32(hyp_load_u32(was + 4 * (size_t)(r * COLS + c)));
+                if (now == 0) most = then > most ? then : most;
+                else {
+                    kept++, least = then < least ? then : least;
+                    CHECK_MSG(now - then < 0.25f && then - now < 0.25f, "%g became %g", (double)then, (double)now);
+                    CHECK(!with || c % 4 == 1);
+                }
+            }
+            CHECK_MSG(kept == COLS / 4 && (with || least >= most), "row %d: %d kept, %g, %g", r, kept, (double)least, (double)most);
+        }
+        hyp_gguf_deinit(&gguf);
+        // copied as it is; a directory that lies
+        CHECK(open_bytes(pruned.data, pruned.bytes) == HYP_OK);
+        recipe = (hyp_recipe){.format = HYP_Q8_0};
+        written.bytes = 0;
+        CHECK(hyp_gguf_rewrite(&gguf, &recipe, &sink) == HYP_OK && written.bytes == pruned.bytes);
+        hyp_gguf_deinit(&gguf);
+        uint8_t *key = pruned.data;
+        while (memcmp(key, "hyperion.groups.", 16) != 0) key++;
+        for (int lie = 0; lie < 4; lie++) {
+            uint8_t *at = lie == 0 ? key : key + 16 + strlen("blk.0.m.weight") + (lie == 1 ? 4 : lie == 2 ? 8 : 16), old = *at;
+            *at = lie == 2 ? 1 : (uint8_t)(old + 5); // another key, another kind, another count, another size
+            CHECK(open_bytes(pruned.data, pruned.bytes) == HYP_OK || strstr(fault.text, "sparse") || lie == 2 || lie == 1);
+            if (lie == 3) {
+                recipe = (hyp_recipe){.format = HYP_F16};
+                written.bytes = 0;
+                CHECK(hyp_gguf_rewrite(&gguf, &recipe, &sink) == HYP_E_FORMAT && strstr(fault.text, "damaged"));
+            }
+            hyp_gguf_deinit(&gguf);
+            *at = old;
+        }
+    }
+    hyp_gguf_deinit(&importance);
+    // the importance of another model
+    hyp_store_u64(columns.data + 24 + 8 + strlen("blk.0.m.weight.in_sum2") + 4, COLS / 2);
+    CHECK(hyp_gguf_open(&importance, &budget, &source, 1, &fault) == HYP_OK && open_bytes(f.data, f.bytes) == HYP_OK);
+    CHECK(hyp_gguf_rewrite(&gguf, &(hyp_recipe){.format = HYP_Q8_0, .importance = &importance}, &sink) == HYP_E_FORMAT &&
+          strstr(fault.text, "another model"));
+    hyp_gguf_deinit(&gguf), hyp_gguf_deinit(&importance);
     CHECK(budget.used_bytes == 0);
 }
 
@@ -257,5 +345,6 @@ int main(void) {
     RUN(a_source_that_fails);
     RUN(shards);
     RUN(rewriting);
+    RUN(pruning);
     return finish();
 }

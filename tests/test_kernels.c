@@ -139,6 +139,68 @@ static void extreme_products(void) {
     }
 }
 
+// Rows of Q4_0 of which about `density` of the codes are not zero.
+static void sparse_weights(uint8_t *out, size_t elems, float density) {
+    for (size_t b = 0; b < elems / 32; b++, out += 18) {
+        hyp_block block = {.d_bits = random_half()};
+        for (uint32_t i = 0; i < 32; i++) {
+            bool there = random_float() < 2 * density - 1; // -1 .. 1
+            block.code[i] = there ? (uint8_t)(random_u32() % 16) : 8;
+        }
+        hyp_join(HYP_Q4_0, out, &block);
+    }
+}
+
+// Sparse products give the dense one's bits; what is encoded comes back; what is damaged is refused or harmless.
+static void sparse_products(void) {
+    static const float densities[] = {0, 0.02f, 0.1f, 0.3f, 0.7f, 1};
+    for (int round = 0; round < 120; round++) {
+        hyp_sparse kind = round % 2 ? HYP_CSR : HYP_BITMAP;
+        uint32_t rows = 1 + random_u32() % (MAX_GROUPS * HYP_GROUP), cols = 32 * (1 + random_u32() % 12),
+                 tokens = 1 + random_u32() % MAX_TOKENS;
+        uint32_t groups = (rows + HYP_GROUP - 1) / HYP_GROUP, y_stride = groups * HYP_GROUP + (uint32_t)round % 3 * 8;
+        size_t row_bytes = hyp_format_row_bytes(HYP_Q4_0, cols), at = 0, act = hyp_act_bytes(&tier, cols);
+        uint8_t *weights = malloc(groups * HYP_GROUP * row_bytes), *back = malloc(HYP_GROUP * row_bytes),
+                *packed = guarded(groups * hyp_sparse_most(cols) + HYP_SPARSE_SLACK), *acts = malloc(act * tokens),
+                *damaged = malloc(hyp_sparse_most(cols));
+        float *x = malloc((size_t)cols * tokens * sizeof *x), *y = guarded(y_stride * tokens * sizeof *y);
+        sparse_weights(weights, (size_t)rows * cols, densities[round % 6]);
+        fill(x, (size_t)cols * tokens, 3);
+        for (uint32_t g = 0; g < groups; g++) {
+            uint32_t n = hyp_min_u32(HYP_GROUP, rows - g * HYP_GROUP);
+            const uint8_t *in = weights + g * HYP_GROUP * row_bytes;
+            size_t bytes = hyp_sparse_encode(kind, packed + at, in, n, cols);
+            CHECK(bytes == hyp_sparse_encode(kind, NULL, in, n, cols) && bytes <= hyp_sparse_most(cols));
+            CHECK(hyp_sparse_decode(kind, NULL, packed + at, bytes, cols) && hyp_sparse_decode(kind, back, packed + at, bytes, cols));
+            for (uint32_t i = 0; i < HYP_GROUP * cols; i += 32) {
+                float want[32] = {0}, got[32];
+                if (i / cols < n) hyp_dequantize(HYP_Q4_0, want, in + i / cols * row_bytes + i % cols / 32 * 18, 32);
+                hyp_dequantize(HYP_Q4_0, got, back + i / cols * row_bytes + i % cols / 32 * 18, 32);
+                CHECK(same_floats(want, got, 32));
+            }
+            CHECK(!hyp_sparse_decode(kind, NULL, packed + at, bytes - 1, cols) &&
+                  !hyp_sparse_decode(kind, NULL, packed + at, bytes, cols + 32));
+            memcpy(damaged, packed + at, bytes);
+            for (int i = 0; i < 8; i++) damaged[4 + random_u32() % (bytes - 4)] ^= (uint8_t)(1u << random_u32() % 8);
+            uint8_t *exact = malloc(bytes); // for the sanitizer to guard
+            memcpy(exact, damaged, bytes);
+            hyp_sparse_decode(kind, back, exact, bytes, cols);
+            free(exact);
+            at += bytes;
+        }
+        float *want = product(&scalar, HYP_Q4_0, weights, rows, cols, x, tokens, y_stride);
+        for (uint32_t t = 0; t < tokens; t++) tier.quantize(acts + t * act, x + (size_t)t * cols, cols);
+        if (tier.sparse[kind].most > 0) {
+            tier.sparse[kind].matmul(y, y_stride, packed, groups, cols, acts, act, tokens);
+            CHECK(intact(y, y_stride * tokens * sizeof *y));
+            for (uint32_t t = 0; t < tokens; t++)
+                CHECK_MSG(same_floats(want + t * y_stride, y + t * y_stride, rows), "%s product", kind == HYP_CSR ? "CSR" : "bitmap");
+            CHECK(hyp_group_at(packed, 0, groups) == packed + at);
+        }
+        free(weights), free(back), free(packed), free(acts), free(damaged), free(x), free(y), free(want);
+    }
+}
+
 static void quantized_activations(void) {
     for (int round = 0; round < 300; round++) {
         uint32_t cols = 32 * (1 + random_u32() % 8), blocks = cols / 32;
@@ -306,6 +368,8 @@ int main(void) {
     hyp_kernels_scalar(&scalar);
     RUN(quantizers);
     RUN(names);
+    tier = scalar;
+    RUN(sparse_products);
     for (uint32_t bit = 0; bit <= HYP_ISA_BITS; bit++) { // each tier the machine has, then the best
         uint32_t mask = bit == HYP_ISA_BITS ? UINT32_MAX : 1u << bit;
         hyp_kernels_scalar(&tier);
@@ -313,6 +377,7 @@ int main(void) {
         if (!used && bit != HYP_ISA_BITS) continue;
         RUN(products);
         RUN(extreme_products);
+        RUN(sparse_products);
         RUN(quantized_activations);
         RUN(elementwise);
         RUN(caches);

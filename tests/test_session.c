@@ -1,6 +1,7 @@
 // The public interface: answers, stop texts, whole characters, reuse of the cache, budgets, and the same bits on every platform.
 #include "../src/base/bytes.h"
 #include "../src/hyperion.h"
+#include "../src/runtime/inspect.h"
 #include "../src/stream/source.h"
 #include "harness.h"
 
@@ -150,6 +151,124 @@ static void batches_do_not_matter(void) {
     CHECK_MSG(divergence / N > 0 && divergence / N < 0.01, "KL divergence %g", divergence / N);
     close_all(&f);
     free(one.values), free(many.values);
+}
+
+typedef struct file {
+    uint8_t *data;
+    size_t bytes;
+} file;
+static bool append(void *context, const void *data, size_t count) {
+    file *f = context;
+    f->data = realloc(f->data, f->bytes + count);
+    memcpy(f->data + f->bytes, data, count);
+    f->bytes += count;
+    return true;
+}
+static file rewritten(const char *format, float density, const file *importance) {
+    file out = {0};
+    hyp_engine *engine = hyp_engine_create(NULL);
+    hyp_source source = hyp_source_of_memory(story, story_bytes),
+               columns = importance ? hyp_source_of_memory(importance->data, importance->bytes) : source;
+    hyp_quantization how = {.format = format, .density = density, .importance = importance ? &columns : NULL};
+    CHECK_MSG(hyp_engine_quantize(engine, &source, 1, &how, &(hyp_writer){.write = append, .context = &out}) == HYP_OK, "%s",
+              hyp_engine_error(engine));
+    hyp_engine_destroy(engine);
+    return out;
+}
+
+// Floats, bitmaps, compressed rows and the story itself: any number of threads, any tier and any memory limit give the same bits.
+static void threads_tiers_and_limits_do_not_matter(void) {
+    enum { N = 24 };
+    static const struct {
+        const char *format;
+        float density;
+    } cases[] = {{"q4_0", 0}, {"f16", 0}, {"q4_0", 0.3f}, {"q4_0", 0.03f}};
+    uint8_t *own = story;
+    size_t own_bytes = story_bytes;
+    int32_t tokens[N] = {1};
+    for (int i = 1; i < N; i++) tokens[i] = 300 + (int32_t)(random_u32() % 1700);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        story = own, story_bytes = own_bytes;
+        file other = rewritten(cases[c].format, cases[c].density, NULL);
+        story = other.data, story_bytes = other.bytes;
+        CHECK(cases[c].density == 0 || other.bytes < own_bytes * 3 / 4);
+        const hyp_engine_config engines[] = {
+            {.threads = 1}, {.threads = 3}, {.isa_mask = 1u << 31, .threads = 1}, {.threads = 1, .memory_bytes = 5500000}};
+        rows want = {malloc(N * 2048 * sizeof(float)), 0}, got = {malloc(N * 2048 * sizeof(float)), 0};
+        for (size_t e = 0; e < sizeof engines / sizeof *engines; e++) {
+            if (slow && e == 2) continue; // the scalar tier under an emulator
+            fixture f;
+            hyp_status status = open_with(&f, &engines[e], &(hyp_session_config){.context = 64, .batch = 16});
+            CHECK_MSG(status == HYP_OK, "%s", hyp_engine_error(f.engine));
+            // Helpers come when they come: on, until they have taken part.
+            for (int round = 0; round < 400 && !(round > 0 && (engines[e].threads == 1 || hyp_model_helpers(f.model).helped > 20));
+                 round++) {
+                CHECK(hyp_session_score(f.session, tokens, N, keep_row, e ? &got : &want) == HYP_OK);
+                if (e) CHECK_MSG(memcmp(want.values, got.values, N * 2048 * sizeof(float)) == 0, "case %zu, engine %zu", c, e);
+                if (hyp_model_helpers(f.model).threads == 1) break;
+            }
+            close_all(&f);
+        }
+        free(want.values), free(got.values), free(other.data);
+    }
+    story = own, story_bytes = own_bytes;
+}
+
+// What calibrate writes, quantize and prune read; what is no such file is refused.
+static double loss; // of the tokens scored
+static const int32_t *scored;
+static uint32_t scored_count;
+static void add_loss(void *context, uint32_t position, const float *log_probabilities) {
+    (void)context;
+    if (position + 1 < scored_count) loss -= (double)log_probabilities[scored[position + 1]];
+}
+static void calibration(void) {
+    static const char text[] =
+        "Once upon a time, there was a little fox named Tim. Tim lived in a forest with his mother. One day, Tim went to "
+        "play near the river with his friend.";
+    uint8_t *own = story;
+    size_t own_bytes = story_bytes;
+    file importance = {0};
+    fixture f;
+    hyp_writer out = {.write = append, .context = &importance};
+    const int32_t *found;
+    uint32_t count;
+    int32_t tokens[128];
+    CHECK(open_with(&f, NULL, &(hyp_session_config){.context = 128}) == HYP_OK);
+    CHECK(hyp_session_importance(f.session, &out) == HYP_E_STATE && strstr(hyp_engine_error(f.engine), "calibrate"));
+    close_all(&f);
+    CHECK(open_with(&f, NULL, &(hyp_session_config){.context = 128, .calibrate = true}) == HYP_OK);
+    CHECK(hyp_session_importance(f.session, &out) == HYP_E_ARGUMENT);
+    CHECK(hyp_model_tokenize(f.model, text, sizeof text - 1, HYP_TEXT_EDGES, &found, &count) == HYP_OK && count < 128);
+    memcpy(tokens, found, count * sizeof *found);
+    scored = tokens, scored_count = count;
+    CHECK(hyp_session_score(f.session, tokens, count, add_loss, NULL) == HYP_OK);
+    CHECK(hyp_session_importance(f.session, &out) == HYP_OK && importance.bytes > 40000);
+    close_all(&f);
+    file pruned = rewritten("q4_0", 0.7f, &importance);
+    double whole = loss;
+    story = pruned.data, story_bytes = pruned.bytes;
+    loss = 0;
+    CHECK(open_with(&f, NULL, &(hyp_session_config){.context = 128}) == HYP_OK);
+    CHECK(hyp_session_score(f.session, tokens, count, add_loss, NULL) == HYP_OK);
+    close_all(&f);
+    story = own, story_bytes = own_bytes;
+    free(pruned.data);
+    CHECK_MSG(loss < 1.3 * whole, "%g, not near %g", loss, whole); // magnitude alone: tests/test_gguf.c says which are kept
+    // one that holds no sums of squares; a density that is none, or of another format
+    hyp_engine *engine = hyp_engine_create(NULL);
+    hyp_source source = hyp_source_of_memory(story, story_bytes), columns = hyp_source_of_memory(importance.data, importance.bytes);
+    file sink = {0};
+    hyp_quantization how = {.format = "f16", .importance = &columns};
+    out.context = &sink;
+    memset(importance.data + importance.bytes - 20000, 0xFF, 19000);
+    CHECK(hyp_engine_quantize(engine, &source, 1, &how, &out) == HYP_E_FORMAT && strstr(hyp_engine_error(engine), "importance"));
+    how = (hyp_quantization){.format = "q8_0", .density = 0.5f};
+    CHECK(hyp_engine_quantize(engine, &source, 1, &how, &out) == HYP_E_ARGUMENT);
+    how = (hyp_quantization){.format = "q4_0", .density = 1.5f};
+    CHECK(hyp_engine_quantize(engine, &source, 1, &how, &out) == HYP_E_ARGUMENT);
+    hyp_engine_destroy(engine);
+    free(sink.data), free(importance.data);
 }
 
 static void stop_texts(void) {
@@ -432,15 +551,15 @@ static void failing_sources(void) {
     hyp_engine_destroy(engine);
 }
 
-// Any single changed byte of the header: a refusal with a message, or a model that still runs.
-static void damaged_models(void) {
-    uint8_t *copy = malloc(story_bytes);
-    memcpy(copy, story, story_bytes);
-    hyp_source source = hyp_source_of_memory(copy, story_bytes);
+// Any single changed byte of the header, or of the groups of a sparse model: a refusal with a message, or a model that still runs.
+static void damage(const uint8_t *model_data, size_t model_bytes, size_t span) {
+    uint8_t *copy = malloc(model_bytes);
+    memcpy(copy, model_data, model_bytes);
+    hyp_source source = hyp_source_of_memory(copy, model_bytes);
     hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = 64 << 20});
     int refused = 0;
     for (int round = 0; round < (slow ? 40 : 300); round++) {
-        size_t at = random_u32() % (round % 2 ? 2000 : 60000);
+        size_t at = random_u32() % (round % 2 ? 2000 : span);
         uint8_t old = copy[at];
         copy[at] = (uint8_t)random_u32();
         hyp_model *model;
@@ -463,6 +582,14 @@ static void damaged_models(void) {
     CHECK_MSG(refused > (slow ? 2 : 20), "%d", refused);
     hyp_engine_destroy(engine);
     free(copy);
+}
+static void damaged_models(void) {
+    damage(story, story_bytes, 60000);
+    for (int kind = 0; kind < 2 && !slow; kind++) {
+        file sparse = rewritten("q4_0", kind ? 0.02f : 0.2f, NULL);
+        damage(sparse.data, sparse.bytes, sparse.bytes);
+        free(sparse.data);
+    }
 }
 
 // The residency that an engine under `limit` gives the story; its text in `out`.
@@ -601,6 +728,8 @@ int main(void) {
     RUN(a_changed_text_is_computed_anew);
     RUN(the_same_bits_everywhere);
     RUN(batches_do_not_matter);
+    RUN(threads_tiers_and_limits_do_not_matter);
+    RUN(calibration);
     RUN(stop_texts);
     RUN(whole_characters);
     RUN(full_contexts_and_bad_arguments);

@@ -118,7 +118,7 @@ switch (task) {
     break;
   case 'bench':
     await prepare('wasm', 'native', 'tests', 'bench');
-    if (['decode', 'prefill'].includes(args.find(a => !a.startsWith('-')))) peers();
+    if (['decode', 'prefill', 'quantizers'].includes(args.find(a => !a.startsWith('-')))) peers();
     process.exit(node('tests/bench/run.mjs', ...args));
     break;
   default:

@@ -120,6 +120,8 @@ static struct {
     hyp_task *task;
     uint32_t context;
     char format[16];
+    float density;
+    bool importance; // the last source
 } job;
 
 static void run_job(void *unused) {
@@ -158,10 +160,17 @@ static hyp_status inspect_job(void) {
 }
 EXPORT(inspect) hyp_status inspect(hyp_engine *engine) { return begin_job(engine, inspect_job); }
 static hyp_status quantize_job(void) {
-    return hyp_engine_quantize(job.engine, sources, source_count, job.format, &(hyp_sink){.write = sink_write, .progress = progress});
+    uint32_t count = source_count - job.importance;
+    return hyp_engine_quantize(
+        job.engine, sources, count,
+        &(hyp_quantization){.format = job.format, .density = job.density, .importance = job.importance ? &sources[count] : NULL},
+        &(hyp_writer){.write = sink_write, .progress = progress});
 }
-// The input holds the format's name, terminated.
-EXPORT(quantize) hyp_status quantize(hyp_engine *engine) {
+// The input holds the format's name, terminated. With `importance` the last of the sources says what columns count for.
+EXPORT(quantize) hyp_status quantize(hyp_engine *engine, float density, uint32_t importance) {
+    if (importance && source_count < 2) return HYP_E_ARGUMENT;
+    job.density = density;
+    job.importance = importance;
     memset(job.format, 0, sizeof job.format);
     for (size_t i = 0; i + 1 < sizeof job.format && input.data[i]; i++) job.format[i] = (char)input.data[i];
     return begin_job(engine, quantize_job);
@@ -259,7 +268,7 @@ EXPORT(model_heat) hyp_status model_heat(const hyp_model *model) {
 
 EXPORT(session_create)
 hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile, uint32_t purpose,
-                          uint32_t lookup) {
+                          uint32_t lookup, uint32_t calibrate) {
     hyp_session *session = NULL;
     hyp_status status = hyp_session_create(model,
                                            &(hyp_session_config){.context = context,
@@ -267,12 +276,17 @@ hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, ui
                                                                  .cache = (hyp_cache)cache,
                                                                  .profile = profile,
                                                                  .lookup = lookup,
+                                                                 .calibrate = calibrate,
                                                                  .purpose = (hyp_purpose)purpose},
                                            &session);
     return give(status, session, 0);
 }
 EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
 
+// To the host's `write`.
+EXPORT(session_importance) hyp_status session_importance(const hyp_session *session) {
+    return hyp_session_importance(session, &(hyp_writer){.write = sink_write});
+}
 EXPORT(session_forget) void session_forget(hyp_session *session) { hyp_session_forget(session); }
 EXPORT(engine_measure) hyp_status engine_measure(hyp_engine *engine) {
     hyp_peaks p = hyp_engine_measure(engine);

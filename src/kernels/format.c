@@ -2,6 +2,8 @@
 // block of 32 in its low half and element i + 16 in its high one.
 #include "format.h"
 
+#include "sparse.h"
+
 #include "../base/bytes.h"
 
 static float half_at(const uint8_t *p) { return hyp_f16_to_f32(hyp_load_u16(p)); }
@@ -313,6 +315,8 @@ hyp_format hyp_format_of(uint32_t gguf_type) {
 }
 
 const char *hyp_format_name(uint32_t gguf_type) {
+    if (gguf_type == HYP_SPARSE_TYPE + HYP_BITMAP) return "BITMAP";
+    if (gguf_type == HYP_SPARSE_TYPE + HYP_CSR) return "CSR";
     static const char *const names[] = {
         [0] = "F32",      [1] = "F16",     [2] = "Q4_0",     [3] = "Q4_1",   [6] = "Q5_0",    [7] = "Q5_1",   [8] = "Q8_0",
         [9] = "Q8_1",     [10] = "Q2_K",   [11] = "Q3_K",    [12] = "Q4_K",  [13] = "Q5_K",   [14] = "Q6_K",  [15] = "Q8_K",

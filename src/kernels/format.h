@@ -67,7 +67,7 @@ void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count
 
 // The format of a GGUF type number, or HYP_FORMATS when the core can not compute with it.
 hyp_format hyp_format_of(uint32_t gguf_type);
-// The name of any type number the field has given out ("Q4_K"), NULL for one it has not.
+// The name of any type number the field has given out ("Q4_K"), and of our own (sparse.h); NULL for any other.
 const char *hyp_format_name(uint32_t gguf_type);
 // The format of that name, any case, or HYP_FORMATS.
 hyp_format hyp_format_named(const char *name);

@@ -9,7 +9,8 @@
 #ifndef HYP_KERNELS_KERNELS_H
 #define HYP_KERNELS_KERNELS_H
 
-#include "format.h"
+#include "../base/bytes.h"
+#include "sparse.h"
 
 enum {
     HYP_GROUP = 16,     // weight rows packed together; a product writes whole groups
@@ -38,6 +39,13 @@ typedef struct hyp_kernels {
         hyp_unpack_fn *unpack;
         hyp_matmul_fn *matmul;
     } weights[HYP_FORMATS];
+
+    // Products of sparse groups (sparse.h), one after the other, by kind; the same bits as Q4_0's. `most`: the largest part of the dense bytes with
+    // which they are the faster ones, measured by `bench sparse`; 0: never, and a matrix of that kind is packed as a dense one.
+    struct {
+        hyp_matmul_fn *matmul;
+        float most;
+    } sparse[HYP_SPARSE_KINDS];
 
     // Activations to 8 bits: per 32 elements d = max |x| / 127 and q = x / d rounded to nearest even (NaN: 0), with the sums of q.
     // Layout of a row: float d[cols/32]; int32 sum[cols/16]; then q, act_elem_bytes each. cols is a multiple of 32.
@@ -75,6 +83,12 @@ void hyp_kernels_scalar(hyp_kernels *table);
 // Bytes of a packed group of HYP_GROUP rows; the same in every tier.
 size_t hyp_group_bytes(hyp_format format, uint32_t cols);
 
+// Group `index` behind `w`: groups of `group_bytes`, or, with 0, sparse ones, which say their own size.
+static inline const uint8_t *hyp_group_at(const uint8_t *w, size_t group_bytes, uint32_t index) {
+    if (group_bytes) return w + index * group_bytes;
+    for (; index > 0; index--) w += hyp_load_u32(w);
+    return w;
+}
 static inline size_t hyp_act_bytes(const hyp_kernels *k, uint32_t cols) {
     return ((size_t)cols / HYP_BLOCK * 12 + (size_t)cols * k->act_elem_bytes + 63) & ~(size_t)63;
 }

@@ -5,6 +5,7 @@
 //   static inline vi dot(vi sum, vb u, vi x)           adds each lane's products of operands u (0..127) and activations x
 //   static inline vi dot_wide(vi sum, vb w, vi x)      the same for signed levels plus WIDE_OFFSET (0 or 128)
 //   static inline vb lookup(vb table, vb code)         table[code], 16 entries in every 16 bytes
+//   CSR_MOST: when compressed sparse rows are the faster product (`most` in kernels.h)
 //   TILE_TOKENS, TILE_PARTS: tokens and vectors of rows that a product of many tokens keeps in registers
 // ROLLED: a block stays a loop. SPLIT_WIDE: signed levels of one token go into `dot` as two nibbles
 // and, where a saturating 16-bit step is the cheaper one, NARROW with

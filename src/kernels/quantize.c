@@ -5,7 +5,11 @@
 #include "../base/bytes.h"
 #include "../base/fmath.h"
 
-enum { TRIALS = 9 }; // roundings tried on either side of the plain one
+enum {
+    TRIALS = 9, // roundings tried on either side of the plain one
+    REACH = 1,  // integer scales and minima tried on either side
+    PASSES = 2
+};
 
 typedef struct fit { // of one sub-block: value = d * level + m
     float d, m;
@@ -136,12 +140,59 @@ static void share_scales(const hyp_format_info *f, hyp_block *b, const fit *fits
     }
 }
 
+// The error of a sub-block under an integer scale and minimum, each element coded as is nearest.
+static float error_of(const hyp_format_info *f, const hyp_block *b, const float *x, const float *w, int scale, int minimum) {
+    float d = b->d * (float)scale, m = b->m * (float)minimum, inverse = d != 0 ? 1 / d : 0, error = 0;
+    for (uint32_t i = 0; i < f->sub; i++) {
+        float miss = d * (float)hyp_level(f, nearest(f, (x[i] - m) * inverse)) + m - x[i];
+        error += w[i] * miss * miss;
+    }
+    return error;
+}
+
+// The best of a sub-block's integer scales and minima next to the present ones.
+static void choose_scales(const hyp_format_info *f, hyp_block *b, uint32_t sub, const float *x, const float *w) {
+    uint32_t first = sub * f->sub / 16, reach = f->affine ? REACH : 0;
+    int scale = b->scale[first], minimum = b->minimum[first];
+    float least = error_of(f, b, x, w, scale, minimum);
+    for (int s = scale - REACH; s <= scale + REACH; s++)
+        for (int m = minimum - (int)reach; m <= minimum + (int)reach; m++) {
+            if (s < f->scale_low || s > f->scale_high || m < 0 || m > f->scale_high) continue;
+            float error = error_of(f, b, x, w, s, m);
+            if (!(error < least)) continue;
+            least = error;
+            for (uint32_t i = first; i < first + f->sub / 16; i++) b->scale[i] = (int8_t)s, b->minimum[i] = (uint8_t)m;
+        }
+}
+
+// d and m anew, by least squares over the whole super-block under its scales, minima and codes.
+static void share_again(const hyp_format_info *f, hyp_block *b, const float *x, const float *w) {
+    float aa = 0, ab = 0, bb = 0, ax = 0, bx = 0; // x = d a + m b
+    for (uint32_t i = 0; i < f->block_elems; i++) {
+        float low = (float)b->minimum[i / 16], step = b->d * (float)b->scale[i / 16], in = x[i] - b->m * low;
+        float a = (float)(b->scale[i / 16] * hyp_level(f, nearest(f, step != 0 ? in / step : 0)));
+        aa += w[i] * a * a, ab += w[i] * a * low, bb += w[i] * low * low, ax += w[i] * a * x[i], bx += w[i] * low * x[i];
+    }
+    float det = aa * bb - ab * ab, d = ax / aa, m = 0;
+    if (f->affine && det > 1e-6f * aa * bb) d = (ax * bb - bx * ab) / det, m = (bx * aa - ax * ab) / det;
+    if (!(aa > 0) || !(d == d) || !(m <= 0) || (f->affine && !(d > 0))) return;
+    b->d_bits = half_bits(d, &b->d);
+    if (!f->affine) return;
+    b->m_bits = half_bits(-m, &b->m);
+    b->m = -b->m;
+}
+
 static void quantize_block(const hyp_format_info *f, hyp_block *b, const float *x, const float *w) {
     fit fits[HYP_SUPER / 16];
     uint32_t subs = f->block_elems / f->sub;
-    for (uint32_t s = 0; s < subs; s++) fits[s] = fit_sub(f, x + s * f->sub, w ? w + s * f->sub : NULL);
-    if (f->scale_high) share_scales(f, b, fits, subs);
-    else {
+    for (uint32_t s = 0; s < subs; s++) fits[s] = fit_sub(f, x + s * f->sub, w + s * f->sub);
+    if (f->scale_high) {
+        share_scales(f, b, fits, subs);
+        for (int pass = 0; pass < PASSES; pass++) {
+            for (uint32_t s = 0; s < subs; s++) choose_scales(f, b, s, x + s * f->sub, w + s * f->sub);
+            share_again(f, b, x, w);
+        }
+    } else {
         b->scale[0] = b->scale[1] = 1;
         b->minimum[0] = b->minimum[1] = 1;
         b->d = fits[0].d;
@@ -156,6 +207,17 @@ static void quantize_block(const hyp_format_info *f, hyp_block *b, const float *
     }
 }
 
+// What each element's squared error counts for: its importance, and, but where a minimum and many levels fit every element alike (`even`), more
+// for what is large. Found by divergence on whole models (`bench quantizers`).
+static void weigh(float *weights, const float *x, const float *importance, uint32_t n, bool even) {
+    float square = 0;
+    for (uint32_t i = 0; i < n; i++) square += x[i] * x[i] <= 3e38f ? x[i] * x[i] : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        float in = x[i] * x[i] <= 3e38f ? x[i] * x[i] : 0;
+        weights[i] = (importance ? importance[i] : 1) * (even ? 1 : hyp_sqrtf(square / (float)n + in));
+    }
+}
+
 void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count, const float *importance) {
     const hyp_format_info *f = &hyp_formats[format];
     uint8_t *out = dst;
@@ -166,8 +228,10 @@ void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count
         return;
     }
     hyp_block b;
+    float weights[HYP_SUPER];
     for (uint32_t at = 0; at < count; at += f->block_elems, out += f->block_bytes) {
-        quantize_block(f, &b, src + at, importance ? importance + at : NULL);
+        weigh(weights, src + at, importance ? importance + at : NULL, f->block_elems, f->affine && f->top > 3);
+        quantize_block(f, &b, src + at, weights);
         hyp_join(format, out, &b);
     }
 }

@@ -64,6 +64,36 @@ static void matmul_blocks(float *y, size_t y_stride, const uint8_t *w, uint32_t 
     }
 }
 
+// The same of a sparse group's rows, block by block.
+static void matmul_sparse(float *y, size_t y_stride, const uint8_t *w, uint32_t groups, uint32_t cols, const void *x, size_t x_stride,
+                          uint32_t tokens, hyp_sparse kind) {
+    uint32_t blocks = cols / HYP_BLOCK;
+    for (uint32_t g = 0; g < groups; g++, w += hyp_load_u32(w), y += HYP_GROUP) {
+        const uint8_t *in = w + 4;
+        for (uint32_t t = 0; t < tokens; t++) memset(y + t * y_stride, 0, HYP_GROUP * sizeof *y);
+        for (uint32_t b = 0; b < blocks; b++) {
+            uint8_t code[HYP_GROUP][HYP_BLOCK];
+            uint16_t d[HYP_GROUP];
+            in = hyp_sparse_block(kind, in, code, d);
+            for (uint32_t t = 0; t < tokens; t++) {
+                const float *scale = (const float *)((const uint8_t *)x + t * x_stride);
+                const int8_t *q = (const int8_t *)(scale + 3 * (size_t)blocks) + b * HYP_BLOCK;
+                for (uint32_t r = 0; r < HYP_GROUP; r++) {
+                    int32_t sum = 0;
+                    for (uint32_t i = 0; i < HYP_BLOCK; i++) sum += (code[r][i] - 8) * q[i];
+                    y[t * y_stride + r] += (hyp_f16_to_f32(d[r]) * scale[b]) * (float)sum;
+                }
+            }
+        }
+    }
+}
+static void matmul_bitmap(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_sparse(y, ys, w, groups, cols, x, xs, tokens, HYP_BITMAP);
+}
+static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    matmul_sparse(y, ys, w, groups, cols, x, xs, tokens, HYP_CSR);
+}
+
 #define FORMATS(X)                                                                                                                         \
     X(F32) X(F16) X(BF16) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
 #define SLOTS(F)                                                                                                                           \
@@ -202,6 +232,7 @@ void hyp_kernels_scalar(hyp_kernels *table) {
 #define FILL(F) [HYP_##F] = {pack_##F, unpack_##F, matmul_##F},
     *table = (hyp_kernels){
         .weights = {FORMATS(FILL)},
+        .sparse = {[HYP_BITMAP] = {matmul_bitmap, 1}, [HYP_CSR] = {matmul_csr, 1}},
         .quantize = quantize,
         .act_elem_bytes = 1,
         .rms_norm = rms_norm,

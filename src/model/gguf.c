@@ -265,6 +265,33 @@ static hyp_status take_kv(reader *r) {
                                                          : hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for the model's metadata");
 }
 
+uint32_t hyp_gguf_group_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *t, uint32_t index) {
+    return hyp_load_u32(bytes_at(gguf, t->shard, t->sizes_at + 4ull * index));
+}
+
+// The sizes of a sparse tensor's groups stand in the metadata of its shard.
+static hyp_status find_groups(reader *r, hyp_gguf_tensor *t) {
+    const hyp_gguf *gguf = r->gguf;
+    const char *name = bytes_at(gguf, r->shard, t->name_at);
+    size_t prefix = sizeof HYP_GGUF_GROUPS - 1;
+    uint64_t groups = (t->dim[1] + 15) / 16;
+    t->format = HYP_Q4_0;
+    for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++) {
+        const hyp_gguf_kv *kv = hyp_gguf_kv_at(gguf, i);
+        hyp_text key = hyp_gguf_key(gguf, kv);
+        if (kv->shard != r->shard || key.bytes != prefix + t->name_bytes || memcmp(key.data, HYP_GGUF_GROUPS, prefix) != 0 ||
+            memcmp(key.data + prefix, name, (size_t)t->name_bytes) != 0)
+            continue;
+        if (kv->type != HYP_GGUF_ARRAY || kv->element != HYP_GGUF_U32 || kv->count != groups || t->dims != 2 || t->dim[0] % HYP_BLOCK)
+            break;
+        t->sizes_at = kv->at;
+        for (uint32_t g = 0; g < groups; g++) t->bytes += hyp_gguf_group_bytes(gguf, t, g);
+        return HYP_OK;
+    }
+    return hyp_fail(gguf->fault, HYP_E_FORMAT, "tensor '%.*s' is sparse, and the metadata does not say where its %llu groups of rows stand",
+                    (int)t->name_bytes, name, (unsigned long long)groups);
+}
+
 static hyp_status take_tensor(reader *r) {
     hyp_gguf *gguf = r->gguf;
     hyp_gguf_tensor t = {.shard = r->shard, .dim = {1, 1, 1, 1}};
@@ -286,7 +313,10 @@ static hyp_status take_tensor(reader *r) {
     if (!hyp_format_name(t.type))
         return hyp_fail(gguf->fault, HYP_E_FORMAT, "tensor '%.*s' has the unknown type %u", (int)t.name_bytes, name, t.type);
     t.format = hyp_format_of(t.type);
-    if (t.format != HYP_FORMATS) {
+    t.sparse = t.type == HYP_SPARSE_TYPE + HYP_BITMAP ? HYP_BITMAP : t.type == HYP_SPARSE_TYPE + HYP_CSR ? HYP_CSR : HYP_DENSE;
+    if (t.sparse) {
+        if ((status = find_groups(r, &t))) return status;
+    } else if (t.format != HYP_FORMATS) {
         const hyp_format_info *info = &hyp_formats[t.format];
         if (t.dim[0] % info->block_elems)
             return hyp_fail(gguf->fault, HYP_E_FORMAT, "tensor '%.*s': rows of %llu elements are no whole number of %s blocks",

@@ -4,7 +4,7 @@
 #ifndef HYP_MODEL_GGUF_H
 #define HYP_MODEL_GGUF_H
 
-#include "../kernels/format.h"
+#include "../kernels/sparse.h"
 #include "../mem/buffer.h"
 #include "../stream/source.h"
 
@@ -44,6 +44,8 @@ typedef struct hyp_gguf_kv {
 typedef struct hyp_gguf_tensor {
     uint32_t shard, dims, type; // type: the file's number
     hyp_format format;          // HYP_FORMATS: one that the core can not compute with; `bytes` is then 0
+    hyp_sparse sparse;          // not HYP_DENSE: groups of rows of `format` Q4_0, of their own sizes (hyp_gguf_group_bytes)
+    uint64_t sizes_at;          // of them, within the shard's header
     uint64_t name_at, name_bytes;
     uint64_t dim[HYP_GGUF_DIMS]; // dim[0] is contiguous; missing ones are 1
     uint64_t offset, bytes;      // within the shard's file
@@ -73,6 +75,10 @@ const hyp_gguf_tensor *hyp_gguf_tensor_at(const hyp_gguf *gguf, uint32_t index);
 const hyp_gguf_tensor *hyp_gguf_tensor_named(const hyp_gguf *gguf, const char *name); // NULL: absent
 hyp_text hyp_gguf_tensor_name(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor);
 
+// Bytes of group `index` of a sparse tensor, as its metadata says: they add up to the tensor's.
+uint32_t hyp_gguf_group_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, uint32_t index);
+// The key under which the metadata holds those of the tensor `name`, as an array of 32-bit numbers, is this and the name.
+#define HYP_GGUF_GROUPS "hyperion.groups."
 // Reads `count` bytes of a tensor's data from its byte `from`. May suspend.
 HYP_MUST_USE hyp_status hyp_gguf_read(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, uint64_t from, void *dst, size_t count);
 

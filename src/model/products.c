@@ -50,8 +50,8 @@ static void compute(const void *context, const void *x, uint32_t tile, float *y,
         while (at >= p->end) before = p->end, p++;
         uint32_t within = at - before, page = within / p->page_groups, first = within % p->page_groups;
         uint32_t groups = hyp_min_u32(p->page_groups - first, hyp_min_u32(end, p->end) - at);
-        p->matmul(y + at * HYP_GROUP, y_stride, j->page[p->first_page + page] + first * p->group_bytes, groups, p->cols, x, j->x_stride,
-                  j->tokens);
+        p->matmul(y + at * HYP_GROUP, y_stride, hyp_group_at(j->page[p->first_page + page], p->group_bytes, first), groups, p->cols, x,
+                  j->x_stride, j->tokens);
         at += groups;
     }
 }
@@ -75,8 +75,8 @@ static hyp_status share(hyp_transformer *m, const hyp_target *targets, uint32_t 
     for (uint32_t i = 0; i < count; i++) {
         const hyp_matrix *w = targets[i].matrix;
         j->groups += w->groups;
-        j->part[i] = (part){.matmul = m->kernels->weights[w->format].matmul,
-                            .group_bytes = hyp_group_bytes(w->format, w->cols),
+        j->part[i] = (part){.matmul = hyp_matrix_matmul(m->kernels, w),
+                            .group_bytes = hyp_matrix_group_bytes(w),
                             .end = j->groups,
                             .page_groups = w->page_groups,
                             .first_page = pages,
@@ -130,7 +130,7 @@ static hyp_status alone(hyp_transformer *m, const hyp_matrix *w, float *y, size_
         uint32_t groups;
         hyp_status status = hyp_weights_pin(&m->weights, w, page, &data, &groups);
         if (status) return status;
-        m->kernels->weights[w->format].matmul(y + page * w->page_groups * HYP_GROUP, y_stride, data, groups, w->cols, x, x_stride, tokens);
+        hyp_matrix_matmul(m->kernels, w)(y + page * w->page_groups * HYP_GROUP, y_stride, data, groups, w->cols, x, x_stride, tokens);
         hyp_weights_unpin(&m->weights, w, page);
         status = hyp_task_work((uint32_t)((uint64_t)groups * HYP_GROUP * w->cols * tokens / HYP_WORK_UNIT));
         if (status) return status;
@@ -138,11 +138,19 @@ static hyp_status alone(hyp_transformer *m, const hyp_matrix *w, float *y, size_
     return HYP_OK;
 }
 
+static void observe(hyp_statistics *s, uint32_t cols, const float *x, size_t x_stride, uint32_t tokens) {
+    for (uint32_t t = 0; t < tokens; t++)
+        for (uint32_t c = 0; c < cols; c++) s->squares[c] += (double)x[t * x_stride + c] * (double)x[t * x_stride + c];
+    s->rows += tokens;
+}
+
 hyp_status hyp_products(hyp_state *state, const hyp_target *targets, uint32_t count, float *y, size_t y_stride, const float *x,
                         size_t x_stride, uint32_t tokens) {
     hyp_transformer *m = state->model;
     const hyp_kernels *k = m->kernels;
     bool quantized = false;
+    for (uint32_t i = 0; i < count && state->statistics; i++)
+        observe(&state->statistics[targets[i].matrix - m->matrices], targets[i].matrix->cols, x, x_stride, tokens);
     for (uint32_t i = 0, n; i < count; i += n) {
         const hyp_matrix *w = targets[i].matrix;
         bool floats = hyp_format_is_float(w->format);

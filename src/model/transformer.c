@@ -304,6 +304,8 @@ static void build(loader *l) {
     norm(l, HYP_SLOT_H, HYP_SLOT_X, "output_norm.weight");
     // Of an embedding a step reads a row for each token: last, so that it is the first to do without a place of its own.
     if (tensor(l, "output.weight", false)) m->output = matrix(l, "output.weight", s->vocab, s->dim, true);
+    if (embd->sparse && !l->status)
+        l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED, "tensor 'token_embd.weight' is sparse; rows of it are read one by one");
     m->embd = matrix(l, "token_embd.weight", s->vocab, s->dim, true);
     if (!m->output) m->output = m->embd;
 }

@@ -85,6 +85,11 @@ typedef struct hyp_timing {     // of one operation, since the state began
     uint64_t began_ns, last_ns; // of the last step
 } hyp_timing;
 
+typedef struct hyp_statistics { // of the activations that went into a matrix's products
+    double *squares;            // sum of x^2, by column
+    uint64_t rows;
+} hyp_statistics;
+
 typedef struct hyp_state {
     hyp_transformer *model;  // borrowed
     uint32_t context, batch; // tokens the cache holds; tokens per step at most
@@ -101,6 +106,7 @@ typedef struct hyp_state {
     float *logits;
     struct hyp_state *const *rows; // during hyp_state_gather: whose token each row is
     hyp_timing *timings;           // of each operation, then of the logits; NULL: nothing is timed
+    hyp_statistics *statistics;    // of each matrix; NULL: none are kept
 } hyp_state;
 
 // HYP_E_NOMEM leaves nothing behind but what `arena` frees. `fault` may be NULL.
@@ -108,6 +114,8 @@ HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model,
                                        hyp_kv_format kv, hyp_fault *fault);
 // Bytes that hyp_state_init will take from the arena.
 uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv);
+// Keeps statistics from now on. HYP_E_NOMEM.
+HYP_MUST_USE hyp_status hyp_state_observe(hyp_state *state, hyp_arena *arena);
 // Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. May suspend: for pages, and at the end of
 // the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit.
 HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);

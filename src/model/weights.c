@@ -19,17 +19,39 @@ static uint32_t groups_per_page(size_t group_bytes, uint32_t groups, size_t targ
     return best;
 }
 
+// Stored bytes of `count` groups from `first` on; of a sparse tensor.
+static uint64_t stored_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *t, uint32_t first, uint32_t count) {
+    uint64_t bytes = 0;
+    for (uint32_t g = first; g < first + count; g++) bytes += hyp_gguf_group_bytes(gguf, t, g);
+    return bytes;
+}
+// Packed bytes of them, with what a product may read behind the last one.
+static uint64_t packed_bytes(const hyp_gguf *gguf, const hyp_matrix *m, uint32_t first, uint32_t count) {
+    return m->sparse ? stored_bytes(gguf, m->tensor, first, count) + HYP_SPARSE_SLACK
+                     : count * (uint64_t)hyp_group_bytes(m->format, m->cols);
+}
+// Of a matrix that is stored otherwise than it is packed: its rows on the way.
+static size_t between_bytes(const hyp_matrix *m) {
+    return m->tensor->sparse && !m->sparse ? HYP_GROUP * hyp_format_row_bytes(m->format, m->cols) : 0;
+}
+
 hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_matrix *matrices, uint32_t count,
                             hyp_arena *arena) {
     *w = (hyp_weights){.gguf = gguf, .kernels = kernels, .matrices = matrices, .matrix_count = count};
     uint64_t total = 0;
-    for (uint32_t i = 0; i < count; i++) total += (uint64_t)matrices[i].groups * hyp_group_bytes(matrices[i].format, matrices[i].cols);
+    for (uint32_t i = 0; i < count; i++) {
+        hyp_matrix *m = &matrices[i];
+        uint64_t dense = m->groups * (uint64_t)hyp_group_bytes(m->format, m->cols);
+        hyp_sparse kind = m->tensor->sparse;
+        if (kind && (double)m->tensor->bytes <= (double)kernels->sparse[kind].most * (double)dense) m->sparse = kind;
+        total += m->bytes = m->sparse ? m->tensor->bytes : dense;
+    }
     uint64_t target = total / PAGES_WANTED;
     target = target < PAGE_LEAST ? PAGE_LEAST : target > PAGE_MOST ? PAGE_MOST : target;
     for (uint32_t i = 0; i < count; i++) {
         hyp_matrix *m = &matrices[i];
         m->page = w->pages;
-        m->page_groups = groups_per_page(hyp_group_bytes(m->format, m->cols), m->groups, (size_t)target);
+        m->page_groups = groups_per_page((size_t)(m->bytes / m->groups) + 1, m->groups, (size_t)target);
         w->pages += hyp_matrix_pages(m);
     }
     w->matrix_of = hyp_arena_alloc(arena, w->pages * sizeof *w->matrix_of);
@@ -37,14 +59,32 @@ hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kern
     if (!w->matrix_of || !w->page_bytes) return HYP_E_NOMEM;
     for (uint32_t i = 0; i < count; i++) {
         const hyp_matrix *m = &matrices[i];
-        size_t group_bytes = hyp_group_bytes(m->format, m->cols);
-        for (uint32_t k = 0, left = m->groups; k < hyp_matrix_pages(m); k++) {
-            uint32_t groups = hyp_min_u32(m->page_groups, left);
-            left -= groups;
+        for (uint32_t k = 0, first = 0; k < hyp_matrix_pages(m); k++) {
+            uint32_t groups = hyp_min_u32(m->page_groups, m->groups - first);
+            uint64_t bytes = packed_bytes(gguf, m, first, groups),
+                     stored = m->tensor->sparse ? stored_bytes(gguf, m->tensor, first, groups) : bytes;
+            if (bytes > UINT32_MAX || stored > SIZE_MAX / 2) return HYP_E_NOMEM;
+            first += groups;
             w->matrix_of[m->page + k] = i;
-            w->page_bytes[m->page + k] = (uint32_t)(groups * group_bytes);
-            w->staging_bytes = groups * group_bytes > w->staging_bytes ? groups * group_bytes : w->staging_bytes;
+            w->page_bytes[m->page + k] = (uint32_t)bytes;
+            w->staging_bytes = hyp_max_size(w->staging_bytes, (size_t)stored + between_bytes(m));
         }
+    }
+    return HYP_OK;
+}
+
+// Takes the stored groups of a sparse matrix to their frame.
+static hyp_status unpack_groups(hyp_weights *w, const hyp_matrix *m, uint32_t first, uint32_t groups, const uint8_t *in, uint8_t *frame) {
+    uint8_t *rows = w->staging + w->staging_bytes - between_bytes(m);
+    size_t group_bytes = hyp_group_bytes(m->format, m->cols);
+    for (uint32_t g = first; g < first + groups; g++) {
+        uint32_t bytes = hyp_gguf_group_bytes(w->gguf, m->tensor, g);
+        if (!hyp_sparse_decode(m->tensor->sparse, m->sparse ? NULL : rows, in, bytes, m->cols))
+            return hyp_fail(w->gguf->fault, HYP_E_FORMAT, "the model is damaged: a group of rows of a sparse tensor is not sound");
+        if (m->sparse) memcpy(frame, in, bytes);
+        else w->kernels->weights[m->format].pack(frame, rows, HYP_GROUP, m->cols);
+        in += bytes;
+        frame += m->sparse ? bytes : group_bytes;
     }
     return HYP_OK;
 }
@@ -60,8 +100,14 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
         if (status) return status;
     }
     w->staging_busy = true;
-    hyp_status status = hyp_gguf_read(w->gguf, m->tensor, row * (uint64_t)row_bytes, w->staging, rows * row_bytes);
-    for (uint32_t r = 0; r < rows && !status; r += HYP_GROUP)
+    hyp_status status;
+    if (m->tensor->sparse) {
+        uint32_t first = row / HYP_GROUP, groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
+        size_t bytes = (size_t)stored_bytes(w->gguf, m->tensor, first, groups);
+        status = hyp_gguf_read(w->gguf, m->tensor, stored_bytes(w->gguf, m->tensor, 0, first), w->staging, bytes);
+        if (!status) status = unpack_groups(w, m, first, groups, w->staging, frame);
+    } else status = hyp_gguf_read(w->gguf, m->tensor, row * (uint64_t)row_bytes, w->staging, rows * row_bytes);
+    for (uint32_t r = 0; r < rows && !status && !m->tensor->sparse; r += HYP_GROUP)
         w->kernels->weights[m->format].pack((uint8_t *)frame + r / HYP_GROUP * group_bytes, w->staging + r * row_bytes,
                                             hyp_min_u32(HYP_GROUP, rows - r), m->cols);
     w->staging_busy = false;

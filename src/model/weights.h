@@ -10,8 +10,10 @@
 
 typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
     hyp_format format;
+    hyp_sparse sparse; // how it is packed: HYP_DENSE also where it is stored otherwise, and dense products are the faster ones
     uint32_t rows, cols, groups;
     uint32_t page, page_groups; // the first page, groups in each (the last may have fewer)
+    uint64_t bytes;             // packed
     const hyp_gguf_tensor *tensor;
 } hyp_matrix;
 
@@ -43,6 +45,11 @@ static inline void hyp_weights_unpin(hyp_weights *weights, const hyp_matrix *mat
     hyp_pager_unpin(weights->pager, matrix->page + page);
 }
 bool hyp_weights_whole(const hyp_weights *weights); // every page has a place for good
+// The product, and the bytes of a group, which are 0 where they differ (hyp_group_at).
+static inline hyp_matmul_fn *hyp_matrix_matmul(const hyp_kernels *k, const hyp_matrix *m) {
+    return m->sparse ? k->sparse[m->sparse].matmul : k->weights[m->format].matmul;
+}
+static inline size_t hyp_matrix_group_bytes(const hyp_matrix *m) { return m->sparse ? 0 : hyp_group_bytes(m->format, m->cols); }
 static inline uint32_t hyp_matrix_pages(const hyp_matrix *m) { return (m->groups + m->page_groups - 1) / m->page_groups; }
 
 #endif

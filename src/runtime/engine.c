@@ -73,8 +73,8 @@ uint64_t hyp_engine_next_ns(const hyp_engine *engine) {
 }
 
 const char *hyp_engine_kernels(const hyp_engine *engine) {
-    static const char *const names[HYP_ISA_BITS] = {"simd128",  "relaxed-simd", "sse2", "ssse3",       "avx2",
-                                                    "avx-vnni", "avx-512",      "neon", "neon-dotprod"};
+    static const char *const names[HYP_ISA_BITS] = {"simd128",  "relaxed-simd", "sse2", "ssse3",        "avx2",
+                                                    "avx-vnni", "avx-512",      "neon", "neon-dotprod", "avx-512-vbmi2"};
     for (uint32_t bit = HYP_ISA_BITS; bit-- > 0;)
         if (engine->isa >> bit & 1) return names[bit];
     return "scalar";

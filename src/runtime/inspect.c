@@ -1,7 +1,6 @@
 #include "inspect.h"
 
 #include "../base/bytes.h"
-#include "../model/gguf_write.h"
 #include "engine.h"
 #include "json.h"
 
@@ -72,15 +71,31 @@ hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uin
     return status;
 }
 
-hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char *name, const hyp_sink *sink) {
-    hyp_format format = hyp_format_named(name);
-    if (format == HYP_FORMATS)
-        return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "'%.40s' is no format that can be written (Q4_0, Q8_0, F16 and F32 are)", name);
-    hyp_gguf *gguf = hyp_budget_map(&engine->budget, sizeof *gguf);
+hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_quantization *how,
+                               const hyp_writer *out) {
+    hyp_recipe recipe = {.format = hyp_format_named(how->format), .density = how->density};
+    if (recipe.format == HYP_FORMATS)
+        return hyp_fail(&engine->fault, HYP_E_ARGUMENT,
+                        "'%.40s' is no format that can be written (Q4_0, Q4_K, Q6_K, Q8_0, F16 and others are)", how->format);
+    if (!(recipe.density >= 0 && recipe.density <= 1) || (recipe.density > 0 && recipe.format != HYP_Q4_0))
+        return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "a density is above 0 and at most 1, and pruned weights are Q4_0");
+    hyp_gguf *gguf = hyp_budget_map(&engine->budget, 2 * sizeof *gguf), *importance = gguf + 1;
     if (!gguf) return hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to read the file");
     hyp_status status = hyp_gguf_open(gguf, &engine->budget, sources, count, &engine->fault);
-    if (!status) status = hyp_gguf_requantize(gguf, format, sink->write, sink->progress, sink->context);
+    if (!status && how->importance) {
+        status = hyp_gguf_open(importance, &engine->budget, how->importance, 1, &engine->fault);
+        recipe.importance = importance;
+    }
+    if (!status) status = hyp_gguf_rewrite(gguf, &recipe, out);
+    hyp_gguf_deinit(importance);
     hyp_gguf_deinit(gguf);
-    hyp_budget_unmap(&engine->budget, gguf, sizeof *gguf);
+    hyp_budget_unmap(&engine->budget, gguf, 2 * sizeof *gguf);
     return status;
+}
+
+hyp_status hyp_session_importance(const hyp_session *s, const hyp_writer *out) {
+    hyp_model *model = s->model;
+    if (!s->state.statistics)
+        return hyp_fail(&model->engine->fault, HYP_E_STATE, "the session keeps no statistics: create it with `calibrate`");
+    return hyp_gguf_write_importance(&model->gguf, &model->transformer, s->state.statistics, out);
 }

@@ -42,6 +42,8 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
         if ((s->lookup && !s->ahead) || !s->history || !s->vector || (config->profile && !s->state.timings))
             status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
     }
+    if (!status && config->calibrate && hyp_state_observe(&s->state, &s->arena))
+        status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session's statistics");
     if (!status) {
         hyp_task_config task = {
             .name = "session", .intent = (hyp_intent)config->purpose, .deadline_ns = hyp_port_now_ns() + config->due_ns};

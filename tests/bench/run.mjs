@@ -2,7 +2,7 @@
 // The last line is one JSON object {"bench", "figures", "ratios"}; with --json it is the only one.
 import { parseArgs } from 'node:util';
 
-const BENCHES = { decode: './speed.mjs', prefill: './speed.mjs', threads: './threads.mjs', batch: './batch.mjs', fiber: './fiber.mjs', pager: './pager.mjs', alloc: './alloc.mjs', bus: './bus.mjs' };
+const BENCHES = { decode: './speed.mjs', prefill: './speed.mjs', threads: './threads.mjs', batch: './batch.mjs', sparse: './sparse.mjs', quantizers: './quantizers.mjs', fiber: './fiber.mjs', pager: './pager.mjs', alloc: './alloc.mjs', bus: './bus.mjs' };
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' }, rounds: { type: 'string', default: '5' }, model: { type: 'string', default: '135m' } } });
 const [name] = positionals;
 const rounds = Number(values.rounds);

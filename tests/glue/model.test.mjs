@@ -9,7 +9,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { createPageServer } from '../../tools/serve.mjs';
-import { bestArtefact, HyperionError, inspect, open, quantize } from 'hyperion-runtime';
+import { bestArtefact, calibrate, HyperionError, inspect, open, quantize } from 'hyperion-runtime';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const STORY = join(root, 'models/story.gguf');
@@ -346,6 +346,39 @@ describe('files', () => {
     await rejects(inspect(source, { memory: '100KB' }), 'HYP_E_NOMEM');
   });
 
+  test('calibrate, and what it is for: the same bytes in wasm and natively, and pruned models that answer alike', async () => {
+    const native = (...args) => promisify(execFile)(join(root, 'build/native/hyperion'), [...args, '-q']);
+    const texts = ['Once upon a time, there was a little fox.', 'The owl was happy, and the rain had gone away.'];
+    const [importance, wide, ours, theirs] = ['importance.gguf', 'wide16.gguf', 'ours.gguf', 'theirs.gguf'].map(name => join(dir, name));
+    const file = parts => Buffer.concat(parts);
+    let parts = [];
+    await calibrate(STORY, texts, data => parts.push(data), { threads: 1 });
+    const measured = file(parts);
+    writeFileSync(join(dir, 'texts.txt'), texts.join('\n'));
+    await native('calibrate', STORY, join(dir, 'texts.txt'), importance, '--lines');
+    assert.ok(measured.equals(readFileSync(importance)));
+    assert.equal((await inspect(importance)).metadata['general.type'], 'imatrix');
+    await native('quantize', STORY, wide, 'f16');
+    for (const [format, density, args] of [['q4_0', 0, ['quantize', wide, theirs, 'q4_0']], ['q3_k', 0, ['quantize', wide, theirs, 'q3_k']], ['q4_0', 0.3, ['prune', wide, theirs, '--density', '0.3']], ['q4_0', 0.02, ['prune', wide, theirs, '--density', '0.02']]]) {
+      parts = [];
+      await quantize(wide, format, data => parts.push(data), { importance: measured, density });
+      await native(...args, '--importance', importance);
+      assert.ok(file(parts).equals(readFileSync(theirs)), `${format} ${density}`);
+    }
+    for (const density of [0.3, 0.02]) {
+      await native('prune', wide, ours, '--density', String(density));
+      const model = await open(ours);
+      const said = text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 24 })));
+      await model.close();
+      const { stdout } = await native('run', ours, 'Once upon a time', '-t', '0', '-n', '24');
+      assert.equal(`Once upon a time${said}\n`, stdout);
+      assert.ok((await inspect(ours)).tensors.some(t => t.type === (density === 0.3 ? 'BITMAP' : 'CSR')));
+    }
+    await rejects(calibrate(STORY, [], () => {}), 'HYP_E_ARGUMENT', /no text/);
+    await rejects(quantize(wide, 'q4_0', () => {}, { importance: STORY, density: 2 }), 'HYP_E_ARGUMENT', /density/);
+    await rejects(quantize(wide, 'q4_0', () => {}, { importance: new Uint8Array(100) }), 'HYP_E_FORMAT');
+  });
+
   test('both command lines: same verbs, same answers, exit codes', async () => {
     const cli = (command, ...args) => new Promise(resolve => {
       const child = execFile(command[0], [...command.slice(1), ...args], { timeout: 60000 }, (error, stdout, stderr) => resolve({ code: error ? error.code : 0, stdout, stderr }));
@@ -354,8 +387,9 @@ describe('files', () => {
     });
     const lines = [[join(root, 'build/native/hyperion')], [process.execPath, join(root, 'glue/cli.js')]];
     const both = async (...args) => Promise.all(lines.map(l => cli(l, ...args)));
+    const inTurn = async (...args) => [await cli(lines[0], ...args), await cli(lines[1], ...args)]; // what writes a file
     const same = async (...args) => {
-      const [a, b] = await both(...args);
+      const [a, b] = await (/^(quantize|prune|calibrate)$/.test(args[0]) ? inTurn : both)(...args);
       assert.equal(a.code, 0, a.stderr);
       assert.equal(b.stdout, a.stdout);
       return a.stdout;
@@ -373,12 +407,27 @@ describe('files', () => {
     assert.ok(Math.abs(perplexities[0].perplexity - perplexities[1].perplexity) < 1e-5 && perplexities[0].tokens === perplexities[1].tokens);
     for (const r of await both('run', STORY, 'Once', '-n', '8', '--json')) assert.equal(JSON.parse(r.stdout).finish, 'length');
     for (const r of await both('bench', STORY, '--json')) assert.ok(JSON.parse(r.stdout).answerTokensPerSecond > 10);
-    for (const r of await both('--help')) assert.ok(r.code === 0 && /perplexity MODEL FILE/.test(r.stdout));
+    const q2 = join(dir, 'q2.gguf');
+    await same('quantize', STORY, join(dir, 'f16.gguf'), 'f16');
+    await same('quantize', join(dir, 'f16.gguf'), q2, 'q2_k');
+    const against = (await both('perplexity', q2, lines3, '--lines', '--json', '--against', STORY)).map(r => JSON.parse(r.stdout));
+    assert.ok(against[0].divergence > 1e-4 && Math.abs(against[0].divergence - against[1].divergence) < 1e-6 && Math.abs(against[0].sameTop - against[1].sameTop) < 1e-5);
+    const itself = (await both('perplexity', STORY, lines3, '--json', '--against', STORY)).map(r => JSON.parse(r.stdout));
+    for (const { divergence, sameTop } of itself) assert.ok(Math.abs(divergence) < 1e-9 && sameTop === 1);
+    await same('perplexity', q2, lines3, '-q', '--against', STORY);
+    assert.match(await same('calibrate', STORY, lines3, join(dir, 'i.gguf'), '--lines'), /i\.gguf: 0\.05 MB/);
+    assert.match(await same('prune', STORY, join(dir, 'p.gguf'), '--density', '0.2', '--importance', join(dir, 'i.gguf')), /MB/);
+    assert.match(await same('info', join(dir, 'p.gguf')), /blk\.0\.attn_q\.weight\s+BITMAP/);
+    for (const r of await both('prune', STORY, join(dir, 'p.gguf'), '--density', '2')) assert.equal(r.code, 2);
+    for (const r of await both('calibrate', STORY)) assert.equal(r.code, 2);
+    const help = (await both('--help')).map(r => r.stdout.split('\n').filter(line => !/--artefact|hyperion run|^MODEL is/.test(line)));
+    assert.deepEqual(help[0], help[1]);
+    assert.ok(help[0].some(line => /prune IN OUT/.test(line)));
     for (const r of await both('frobnicate')) assert.ok(r.code === 2 && /unknown command/.test(r.stderr));
     for (const r of await both('run', STORY, 'x', '-t', 'hot')) assert.equal(r.code, 2);
     for (const r of await both('info', join(dir, 'missing.gguf'))) assert.ok(r.code === 1 && /missing\.gguf/.test(r.stderr));
     for (const r of await both('run', lines3, 'x')) assert.ok(r.code === 1 && /GGUF/.test(r.stderr));
-    for (const r of await both('quantize', STORY, join(dir, 'out.gguf'), 'q1_0')) assert.ok(r.code === 1 && !existsSync(join(dir, 'out.gguf')) && !existsSync(join(dir, 'out.gguf.partial')));
+    for (const r of await inTurn('quantize', STORY, join(dir, 'out.gguf'), 'q1_0')) assert.ok(r.code === 1 && !existsSync(join(dir, 'out.gguf')) && !existsSync(join(dir, 'out.gguf.partial')));
     for (const r of await both('chat', STORY, 'hi')) assert.ok(r.code === 1 && /chat template/.test(r.stderr));
   });
 });
