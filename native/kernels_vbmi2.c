@@ -6,20 +6,20 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi2,avx2,f16c,popcnt")))
 
-// Blocks are of any size, which the processor's prefetching does not follow: lines are asked for that far ahead, as many as a block has at a density of 30 %.
+// Blocks are of any size, which the processor's prefetching does not follow: lines are asked for ahead, as many as a block has at a density of 30 %.
 enum { AHEAD_BYTES = 8192, AHEAD_LINES = 3, LINE = 64, WORDS = 4, MOST_TOKENS = 8 };
 static const float BITMAP_MOST = 0.8f; // see kernels.h
 
 // A group times `tokens` tokens, a constant after inlining. Sums are those of Q4_0 in products.h, to the bit.
 TARGET static inline __attribute__((always_inline)) void tile(float *y, size_t ys, const uint8_t *w, uint32_t cols, const uint8_t *x,
-                                                              size_t xs, const uint32_t tokens) {
+                                                              size_t xs, const uint32_t tokens, bool first) {
     const uint32_t blocks = cols / HYP_BLOCK;
     const __m512i low = _mm512_set1_epi8(15), zeros = _mm512_set1_epi8((char)0x88);
     __m512 sum[MOST_TOKENS];
 #pragma clang loop unroll(full)
     for (uint32_t t = 0; t < tokens; t++) sum[t] = _mm512_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
-        for (uint32_t i = 0; i < AHEAD_LINES && tokens == 1; i++) _mm_prefetch(w + AHEAD_BYTES + i * LINE, _MM_HINT_T0);
+        for (uint32_t i = 0; i < AHEAD_LINES && first; i++) _mm_prefetch(w + AHEAD_BYTES + i * LINE, _MM_HINT_T0);
         const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const void *)w));
         const uint8_t *masks = w + 2 * HYP_GROUP;
         __m512i acc[MOST_TOKENS];
@@ -33,13 +33,13 @@ TARGET static inline __attribute__((always_inline)) void tile(float *y, size_t y
         for (uint32_t i = 0; i < WORDS; i++) {
             const uint64_t mask = hyp_load_u64(masks + 8 * i);
             const __m512i v = _mm512_mask_expand_epi8(zeros, mask, _mm512_loadu_si512(w));
-            const __m512i first = _mm512_and_si512(v, low), second = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+            const __m512i near = _mm512_and_si512(v, low), far = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
             w += __builtin_popcountll(mask);
 #pragma clang loop unroll(full)
             for (uint32_t t = 0; t < tokens; t++) {
                 const uint8_t *q = x + t * xs + 12 * (size_t)blocks + b * HYP_BLOCK + 8 * i;
-                acc[t] = _mm512_dpbusd_epi32(acc[t], first, _mm512_set1_epi32((int32_t)hyp_load_u32(q)));
-                acc[t] = _mm512_dpbusd_epi32(acc[t], second, _mm512_set1_epi32((int32_t)hyp_load_u32(q + 4)));
+                acc[t] = _mm512_dpbusd_epi32(acc[t], near, _mm512_set1_epi32((int32_t)hyp_load_u32(q)));
+                acc[t] = _mm512_dpbusd_epi32(acc[t], far, _mm512_set1_epi32((int32_t)hyp_load_u32(q + 4)));
             }
         }
 #pragma clang loop unroll(full)
@@ -57,10 +57,10 @@ TARGET static void matmul_bitmap(float *y, size_t ys, const void *w, uint32_t gr
     const uint8_t *in = w, *rows = x;
     for (uint32_t g = 0; g < groups; g++, in += hyp_load_u32(in), y += HYP_GROUP) {
         uint32_t t = 0;
-        for (; t + 8 <= tokens; t += 8) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 8);
-        if (t + 4 <= tokens) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 4), t += 4;
-        if (t + 2 <= tokens) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 2), t += 2;
-        if (t < tokens) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 1);
+        for (; t + 8 <= tokens; t += 8) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 8, t == 0);
+        if (t + 4 <= tokens) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 4, t == 0), t += 4;
+        if (t + 2 <= tokens) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 2, t == 0), t += 2;
+        if (t < tokens) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 1, t == 0);
     }
 }
 

@@ -190,7 +190,8 @@ static void sparse_products(void) {
         }
         float *want = product(&scalar, HYP_Q4_0, weights, rows, cols, x, tokens, y_stride);
         for (uint32_t t = 0; t < tokens; t++) tier.quantize(acts + t * act, x + (size_t)t * cols, cols);
-        if (tier.sparse[kind].most > 0) {
+        CHECK(tier.sparse[kind].matmul || tier.sparse[kind].most == 0);
+        if (tier.sparse[kind].matmul) {
             tier.sparse[kind].matmul(y, y_stride, packed, groups, cols, acts, act, tokens);
             CHECK(intact(y, y_stride * tokens * sizeof *y));
             for (uint32_t t = 0; t < tokens; t++)

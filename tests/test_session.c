@@ -182,7 +182,7 @@ static void threads_tiers_and_limits_do_not_matter(void) {
     static const struct {
         const char *format;
         float density;
-    } cases[] = {{"q4_0", 0}, {"f16", 0}, {"q4_0", 0.3f}, {"q4_0", 0.03f}};
+    } cases[] = {{"q4_0", 0}, {"f16", 0}, {"q4_0", 0.3f}, {"q4_0", 0.005f}};
     uint8_t *own = story;
     size_t own_bytes = story_bytes;
     int32_t tokens[N] = {1};
@@ -586,7 +586,7 @@ static void damage(const uint8_t *model_data, size_t model_bytes, size_t span) {
 static void damaged_models(void) {
     damage(story, story_bytes, 60000);
     for (int kind = 0; kind < 2 && !slow; kind++) {
-        file sparse = rewritten("q4_0", kind ? 0.02f : 0.2f, NULL);
+        file sparse = rewritten("q4_0", kind ? 0.005f : 0.2f, NULL);
         damage(sparse.data, sparse.bytes, sparse.bytes);
         free(sparse.data);
     }

@@ -25,7 +25,7 @@ ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)wasm_i8x16_swizzle((v128
 
 #ifdef __wasm_relaxed_simd__
 enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_PARTS = 4 };
-static const float CSR_MOST = 0.1f;
+static const float CSR_MOST = 0.12f;
 
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)wasm_i32x4_relaxed_dot_i8x16_i7x16_add((v128_t)x, (v128_t)u, (v128_t)sum); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {
@@ -34,7 +34,7 @@ ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {
 }
 #else
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 8, TILE_PARTS = 4 };
-static const float CSR_MOST = 0.1f;
+static const float CSR_MOST = 0.16f;
 
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return sum + (vi)wasm_i32x4_dot_i16x8((v128_t)u, (v128_t)x); }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }

@@ -41,7 +41,7 @@ typedef struct hyp_kernels {
     } weights[HYP_FORMATS];
 
     // Products of sparse groups (sparse.h), one after the other, by kind; the same bits as Q4_0's. `most`: the largest part of the dense bytes with
-    // which they are the faster ones, measured by `bench sparse`; 0: never, and a matrix of that kind is packed as a dense one.
+    // which they are the faster ones, measured by `bench sparse`; 0: never (`matmul` may then be NULL). Beyond it a matrix of that kind is packed as a dense one.
     struct {
         hyp_matmul_fn *matmul;
         float most;

@@ -194,6 +194,7 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
     }
     for (uint32_t b = 0; b < blocks;) {
         vf d[PARTS], m[PARTS];
+        if (t0 == 0 && part == 0) ahead(w, head + l.blocks * block_bytes); // later tokens and rows find it in the cache
         EACH(p, parts) {
             d[p] = scales_at(w + l.head * (row + p * LANES), l, &c);
             m[p] = l.minimum ? halves(w + 2 * HYP_GROUP + 2 * (row + p * LANES), &c) : d[p];
@@ -276,26 +277,30 @@ ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t g
     }
 BLOCKS(BLOCKS_PRODUCT)
 
-// Compressed sparse rows: a weight after the other, its column looked up among the activations.
+// Compressed sparse rows: a weight after the other, its activation looked up.
 static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
     const uint32_t blocks = cols / HYP_BLOCK;
+    const constants k = float_constants();
     const uint8_t *in = w;
     for (uint32_t g = 0; g < groups; g++, y += HYP_GROUP) {
         for (uint32_t t = 0; t < tokens; t++) memset(y + t * ys, 0, HYP_GROUP * sizeof *y);
         in += 4;
         for (uint32_t b = 0; b < blocks; b++) {
-            uint32_t rows = hyp_load_u16(in);
-            for (in += 2; rows; rows &= rows - 1) {
-                const uint32_t r = (uint32_t)__builtin_ctz(rows), n = in[2];
-                const float d = hyp_f16_to_f32(hyp_load_u16(in));
-                const uint8_t *column = in + 3, *codes = column + n;
-                in = codes + (n + 1) / 2;
-                for (uint32_t t = 0; t < tokens; t++) {
-                    const act_row a = act_at(x, xs, t, blocks);
-                    const act_elem *q = a.q + (size_t)b * HYP_BLOCK;
-                    int32_t sum = 0;
-                    for (uint32_t i = 0; i < n; i++) sum += ((codes[i / 2] >> i % 2 * 4 & 15) - 8) * q[column[i]];
-                    y[t * ys + r] += d * a.scale[b] * (float)sum;
+            const uint8_t *d = in, *weights = in + 2 * HYP_GROUP + 2;
+            const uint32_t n = hyp_load_u16(weights - 2);
+            in = weights + 2 * n;
+            for (uint32_t t = 0; t < tokens; t++) {
+                const act_row a = act_at(x, xs, t, blocks);
+                const act_elem *q = a.q + (size_t)b * HYP_BLOCK;
+                int32_t acc[HYP_GROUP] = {0};
+                for (uint32_t i = 0; i < n; i++) {
+                    const uint32_t weight = hyp_load_u16(weights + 2 * i);
+                    acc[weight >> 9] += ((int32_t)(weight & 15) - 8) * q[weight >> 4 & 31];
+                }
+                EACH(p, PARTS) {
+                    float *to = y + t * ys + p * LANES;
+                    vf term = halves(d + 2 * p * LANES, &k) * a.scale[b] * __builtin_convertvector(vi_load(acc + p * LANES), vf);
+                    vf_store(to, vf_load(to) + term);
                 }
             }
         }
@@ -429,7 +434,8 @@ static void fill_table(hyp_kernels *table) {
     table->weights[HYP_F32].matmul = matmul_f32;
     table->weights[HYP_F16].matmul = matmul_f16;
     table->weights[HYP_BF16].matmul = matmul_bf16;
-    table->sparse[HYP_BITMAP].most = 0; // but where a tier says otherwise
+    table->sparse[HYP_BITMAP].matmul = NULL; // but where a tier says otherwise
+    table->sparse[HYP_BITMAP].most = 0;
     table->sparse[HYP_CSR].matmul = matmul_csr;
     table->sparse[HYP_CSR].most = CSR_MOST;
     hyp_cache_stores(table);

@@ -2,16 +2,9 @@
 
 #include "../base/bytes.h"
 
-enum {
-    ROWS = 16,
-    ZERO = 8,
-    WORDS = 4,
-    Q4_BYTES = 18,
-    BITMAP_HEAD = 2 * ROWS + 8 * WORDS,
-    CSR_MOST = 2 + ROWS * (3 + HYP_BLOCK + HYP_BLOCK / 2)
-};
+enum { ROWS = 16, ZERO = 8, WORDS = 4, Q4_BYTES = 18, BITMAP_HEAD = 2 * ROWS + 8 * WORDS, CSR_HEAD = 2 * ROWS + 2 };
 
-size_t hyp_sparse_most(uint32_t cols) { return 4 + cols / HYP_BLOCK * (size_t)CSR_MOST; } // the larger of the two
+size_t hyp_sparse_most(uint32_t cols) { return 4 + cols / HYP_BLOCK * (size_t)(CSR_HEAD + 2 * ROWS * HYP_BLOCK); } // CSR's
 
 static uint8_t *encode_bitmap(uint8_t *out, uint8_t code[ROWS][HYP_BLOCK], const uint16_t *d, size_t *bytes) {
     uint8_t *at = out ? out + BITMAP_HEAD : NULL;
@@ -33,25 +26,18 @@ static uint8_t *encode_bitmap(uint8_t *out, uint8_t code[ROWS][HYP_BLOCK], const
 }
 
 static uint8_t *encode_csr(uint8_t *out, uint8_t code[ROWS][HYP_BLOCK], const uint16_t *d, size_t *bytes) {
-    uint32_t rows = 0;
-    uint8_t *at = out ? out + 2 : NULL;
-    *bytes += 2;
-    for (uint32_t r = 0; r < ROWS; r++) {
-        uint8_t column[HYP_BLOCK], n = 0;
-        for (uint8_t c = 0; c < HYP_BLOCK; c++)
-            if (code[r][c] != ZERO) column[n++] = c;
-        if (n == 0) continue;
-        rows |= 1u << r;
-        *bytes += 3u + n + (n + 1u) / 2;
-        if (!out) continue;
-        hyp_store_u16(at, d[r]);
-        at[2] = n;
-        memcpy(at + 3, column, n);
-        at += 3 + n;
-        for (uint32_t i = 0; i < n; i += 2) *at++ = (uint8_t)(code[r][column[i]] | (i + 1 < n ? code[r][column[i + 1]] : 0) << 4);
-    }
-    if (out) hyp_store_u16(out, (uint16_t)rows);
-    return at;
+    uint32_t n = 0;
+    for (uint32_t r = 0; r < ROWS; r++)
+        for (uint32_t c = 0; c < HYP_BLOCK; c++) {
+            if (code[r][c] == ZERO) continue;
+            if (out) hyp_store_u16(out + CSR_HEAD + 2 * n, (uint16_t)(code[r][c] | c << 4 | r << 9));
+            n++;
+        }
+    *bytes += CSR_HEAD + 2 * n;
+    if (!out) return NULL;
+    for (uint32_t r = 0; r < ROWS; r++) hyp_store_u16(out + 2 * r, d[r]);
+    hyp_store_u16(out + 2 * ROWS, (uint16_t)n);
+    return out + CSR_HEAD + 2 * n;
 }
 
 size_t hyp_sparse_encode(hyp_sparse kind, uint8_t *dst, const uint8_t *rows, uint32_t count, uint32_t cols) {
@@ -75,9 +61,9 @@ size_t hyp_sparse_encode(hyp_sparse kind, uint8_t *dst, const uint8_t *rows, uin
 
 const uint8_t *hyp_sparse_block(hyp_sparse kind, const uint8_t *in, uint8_t code[ROWS][HYP_BLOCK], uint16_t d[ROWS]) {
     memset(code, ZERO, ROWS * HYP_BLOCK);
+    for (uint32_t r = 0; r < ROWS; r++) d[r] = hyp_load_u16(in + 2 * r);
     if (kind == HYP_BITMAP) {
         const uint8_t *at = in + BITMAP_HEAD;
-        for (uint32_t r = 0; r < ROWS; r++) d[r] = hyp_load_u16(in + 2 * r);
         for (uint32_t w = 0; w < WORDS; w++)
             for (uint64_t mask = hyp_load_u64(in + 2 * ROWS + 8 * w); mask; mask &= mask - 1, at++) {
                 uint32_t bit = (uint32_t)__builtin_ctzll(mask);
@@ -86,36 +72,30 @@ const uint8_t *hyp_sparse_block(hyp_sparse kind, const uint8_t *in, uint8_t code
             }
         return at;
     }
-    const uint8_t *at = in + 2;
-    memset(d, 0, ROWS * sizeof *d);
-    for (uint32_t rows = hyp_load_u16(in); rows; rows &= rows - 1) {
-        uint32_t r = (uint32_t)__builtin_ctz(rows), n = at[2];
-        const uint8_t *column = at + 3, *codes = column + n;
-        d[r] = hyp_load_u16(at);
-        for (uint32_t i = 0; i < n; i++) code[r][column[i]] = codes[i / 2] >> i % 2 * 4 & 15;
-        at = codes + (n + 1) / 2;
+    uint32_t n = hyp_load_u16(in + 2 * ROWS);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t weight = hyp_load_u16(in + CSR_HEAD + 2 * i);
+        code[weight >> 9][weight >> 4 & 31] = weight & 15;
     }
-    return at;
+    return in + CSR_HEAD + 2 * n;
 }
 
 // Bytes of the block at `in`, of which `left` are there; 0: it is not sound.
 static size_t sound_block(hyp_sparse kind, const uint8_t *in, size_t left) {
-    size_t bytes = kind == HYP_BITMAP ? BITMAP_HEAD : 2;
+    size_t bytes = kind == HYP_BITMAP ? BITMAP_HEAD : CSR_HEAD;
     if (left < bytes) return 0;
     if (kind == HYP_BITMAP) {
         for (uint32_t w = 0; w < WORDS; w++) bytes += (size_t)__builtin_popcountll(hyp_load_u64(in + 2 * ROWS + 8 * w));
         return left < bytes ? 0 : bytes;
     }
-    for (uint32_t rows = hyp_load_u16(in); rows; rows &= rows - 1) {
-        const uint8_t *row = in + bytes;
-        if (left - bytes < 3 || row[2] == 0 || row[2] > HYP_BLOCK) return 0;
-        uint32_t n = row[2];
-        bytes += 3 + n + (n + 1) / 2;
-        if (left < bytes) return 0;
-        for (uint32_t i = 0; i < n; i++)
-            if (row[3 + i] >= HYP_BLOCK || (i > 0 && row[3 + i] <= row[2 + i])) return 0;
+    uint32_t n = hyp_load_u16(in + 2 * ROWS), last = 0;
+    if (left < bytes + 2 * n) return 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t place = hyp_load_u16(in + CSR_HEAD + 2 * i) >> 4;
+        if (place >= ROWS * HYP_BLOCK || (i > 0 && place <= last)) return 0;
+        last = place;
     }
-    return bytes;
+    return bytes + 2 * n;
 }
 
 bool hyp_sparse_decode(hyp_sparse kind, uint8_t *rows, const uint8_t *group, size_t bytes, uint32_t cols) {

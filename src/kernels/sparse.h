@@ -4,8 +4,8 @@
 // A group is a u32, its own bytes; then for each block of 32 columns
 //   bitmap  16 halves d; 4 masks of 64 bits; then a byte for each of their bits, ascending: bit 4 r + c of mask w stands for row r and the
 //           columns 8 w + c (the byte's low half) and 8 w + 4 + c (the high one). What has no bit is zero in both
-//   CSR     a u16 of the rows that are there; for each of them d, a count of 1 to 32, so many columns ascending, a byte each, and their codes,
-//           two in a byte (compressed sparse rows, by block)
+//   CSR     16 halves d; a u16, how many weights are there; for each a u16: its code (bits 0 to 3), column (4 to 8) and row (9 to 12), ascending
+//           (compressed sparse rows, by block)
 #ifndef HYP_KERNELS_SPARSE_H
 #define HYP_KERNELS_SPARSE_H
 

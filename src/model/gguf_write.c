@@ -237,7 +237,7 @@ static hyp_status copy(rewriter *r, const hyp_gguf_tensor *t) {
     return HYP_OK;
 }
 
-// Which of its forms a pruned matrix takes: the smallest.
+// Which of its forms a pruned matrix takes: the bitmap, whose products are the faster ones, unless CSR is smaller by a third (below a density of 1 %).
 static hyp_status choose_form(rewriter *r, const hyp_gguf_tensor *t, plan *p) {
     hyp_buffer counted = {.budget = r->gguf->budget};
     hyp_status status = convert(r, t, p, &counted);
@@ -245,7 +245,7 @@ static hyp_status choose_form(rewriter *r, const hyp_gguf_tensor *t, plan *p) {
     uint64_t sums[2] = {0, 0};
     uint32_t groups = (uint32_t)groups_of(t);
     for (uint32_t g = 0; g < groups && !status; g++) sums[0] += sizes[2 * g], sums[1] += sizes[2 * g + 1];
-    uint32_t kind = sums[1] < sums[0];
+    uint32_t kind = sums[1] * 3 < sums[0] * 2;
     p->bytes = t->dim[1] * (uint64_t)hyp_format_row_bytes(HYP_Q4_0, (uint32_t)t->dim[0]);
     if (!status && sums[kind] < p->bytes) {
         p->sparse = kind ? HYP_CSR : HYP_BITMAP;
