@@ -38,6 +38,7 @@ engine:
   -c, --context N           tokens of prompt and answer together
       --threads N           threads that compute (default: one for each processor)
       --lookup N            guess up to N tokens ahead from the text itself; the answer is the same, sooner where it repeats
+      --draft MODEL         let a smaller model of the same vocabulary guess; the answer is the same, sooner where it is right
       --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB
       --cache f16|q8_0      format of the KV cache (default f16)
       --artefact NAME       simd or relaxed: which build of the engine (default: the best that this host compiles)
@@ -59,7 +60,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
 const OPTIONS = {
   'max-tokens': { type: 'string', short: 'n' }, temperature: { type: 'string', short: 't' }, 'top-k': { type: 'string', short: 'k' }, 'top-p': { type: 'string', short: 'p' }, 'min-p': { type: 'string' },
   'typical-p': { type: 'string' }, 'repeat-penalty': { type: 'string' }, 'frequency-penalty': { type: 'string' }, 'presence-penalty': { type: 'string' }, mirostat: { type: 'string' }, seed: { type: 'string', short: 's' },
-  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, lookup: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, against: { type: 'string' }, importance: { type: 'string' }, density: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
+  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, lookup: { type: 'string' }, draft: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, against: { type: 'string' }, importance: { type: 'string' }, density: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
   lines: { type: 'boolean' }, specials: { type: 'boolean' }, json: { type: 'boolean' }, quiet: { type: 'boolean', short: 'q' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' },
 };
 
@@ -100,7 +101,7 @@ const place = model => (model === 'story' ? new URL('../models/story.gguf', impo
 
 /** @param {any} o @param {string} what */
 const engine = (o, what) => ({
-  memory: o.memory, context: number(o, 'context', true), cache: o.cache, threads: number(o, 'threads', true), lookup: number(o, 'lookup', true), artefact: o.artefact, signal: interrupt.signal,
+  memory: o.memory, context: number(o, 'context', true), cache: o.cache, threads: number(o, 'threads', true), lookup: number(o, 'lookup', true), draft: o.draft === undefined ? undefined : place(o.draft), artefact: o.artefact, signal: interrupt.signal,
   onProgress: o.quiet ? undefined : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
 });
 

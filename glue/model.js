@@ -14,6 +14,7 @@ import { openSource, shardsOf } from './sources.js';
  * @property {number} [batch] prompt tokens computed at once
  * @property {boolean} [profile] time each operation
  * @property {number} [lookup] tokens guessed ahead from the text itself and checked in one step, 7 at most: the same answer, sooner where it repeats; none when left out
+ * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
  * @property {'intent' | 'round-robin'} [policy] how the engine divides its thread among answers under way
  * @property {'auto' | import('./detect.js').Artefact} [artefact]
  * @property {'auto' | number} [threads] that compute; `auto` is one for each processor where the host shares memory between workers (in a page: with COOP and COEP headers)
@@ -118,10 +119,20 @@ async function reading(source, { memory, artefact, threads, wasm, policy, onProg
  * @param {OpenOptions} [options]
  */
 export function openModel(source, options = {}) {
+  const { draft, context = 0 } = options;
   return reading(source, options, async (core, sources, release) => {
-    await core.runJob('model_open', sources, options.context ?? 0);
-    const model = new Model(core, core.resultPointer, options, release);
-    if (model.residency().kept === model.residency().pages) await release(); // nothing will be read again
+    await core.runJob('model_open', sources, context);
+    const pointer = core.resultPointer;
+    let guesses = 0;
+    if (draft) {
+      const own = sources.length;
+      for (const one of shardsOf(draft)) sources.push(await openSource(one, options.signal));
+      await core.runJob('model_open', sources.slice(own), context);
+      guesses = core.resultPointer;
+      core.call('model_dismiss', guesses); // its helpers: it is small
+    }
+    const model = new Model(core, pointer, guesses, options, release);
+    if (model.keeps()) await release(); // nothing will be read again
     return model;
   });
 }
@@ -183,6 +194,7 @@ export class Model {
   /** @type {{pointer: number, busy: boolean, purpose: number}[]} */
   #sessions = [];
   #last = 0; // the session that stats speak of
+  #draft;
   #closed = false;
   #observer = 0; // the session that keeps statistics
   #release;
@@ -191,10 +203,11 @@ export class Model {
   /** @type {Facts} */
   facts;
 
-  /** @param {Core} core @param {number} model @param {OpenOptions} options @param {() => Promise<void>} release of its sources */
-  constructor(core, model, options, release) {
+  /** @param {Core} core @param {number} model @param {number} draft 0: none @param {OpenOptions} options @param {() => Promise<void>} release of its sources */
+  constructor(core, model, draft, options, release) {
     this.#core = core;
     this.#model = model;
+    this.#draft = draft;
     this.#options = options;
     this.#release = release;
     core.run('model_facts', model);
@@ -216,7 +229,7 @@ export class Model {
       const { context = 0, batch = 0, cache = 'f16', profile = false, lookup = 0 } = this.#options;
       if (!(Number.isInteger(lookup) && lookup >= 0 && lookup <= 7)) throw new HyperionError('HYP_E_ARGUMENT', `lookup must be a number from 0 to 7, not ${lookup}`);
       if (cache !== 'f16' && cache !== 'q8_0') throw new HyperionError('HYP_E_ARGUMENT', `'${cache}' is no cache format: f16 or q8_0`);
-      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose], lookup, 0);
+      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose], lookup, this.#draft, 0);
       session = { pointer: core.resultPointer, busy: false, purpose: PURPOSE[purpose] };
       this.#sessions.push(session);
     }
@@ -357,7 +370,7 @@ export class Model {
   async observe(tokens) {
     const core = this.#open();
     if (!this.#observer) {
-      core.run('session_create', this.#model, this.#options.context ?? 0, 0, 0, 0, PURPOSE.batch, 0, 1);
+      core.run('session_create', this.#model, this.#options.context ?? 0, 0, 0, 0, PURPOSE.batch, 0, 0, 1);
       this.#observer = core.resultPointer;
     }
     await core.runCall(this.#observer, CALL.score, core.inputTokens(tokens));
@@ -373,9 +386,18 @@ export class Model {
 
   /** Which of the weights are in memory. @returns {Residency} */
   residency() {
+    return this.#residency(this.#model);
+  }
+
+  #residency(/** @type {number} */ model) {
     const core = this.#open();
-    core.run('model_residency', this.#model);
+    core.run('model_residency', model);
     return core.resultJson();
+  }
+
+  /** Whether all weights are in memory for good, the draft model's included. */
+  keeps() {
+    return [this.#model, this.#draft].every(model => !model || this.#residency(model).kept === this.#residency(model).pages);
   }
 
   /** A number for each page of the weights: 0 absent, else 1 to 255 by how often it is used; 64 is once a pass. @returns {Promise<Uint8Array>} */

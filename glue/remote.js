@@ -68,8 +68,8 @@ export class RemoteModel {
     const base = typeof location === 'object' ? location.href : undefined;
     const absolute = (/** @type {any} */ one) => (one instanceof URL ? one.href : typeof one === 'string' && base ? new URL(one, base).href : one);
     try {
-      const places = Array.isArray(source) ? source.map(absolute) : absolute(source);
-      model.facts = await model.#call('open', [places, { ...options, wasm: absolute(options.wasm) }], signal, progress => onProgress?.(progress));
+      const places = (/** @type {any} */ from) => (Array.isArray(from) ? from.map(absolute) : absolute(from));
+      model.facts = await model.#call('open', [places(source), { ...options, draft: places(options.draft), wasm: absolute(options.wasm) }], signal, progress => onProgress?.(progress));
       // The worker may have been done before it heard of the abort; the caller was not.
       if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
       return model;

@@ -51,6 +51,7 @@ static const char help[] =
     "  -c, --context N           tokens of prompt and answer together\n"
     "      --threads N           threads that compute (default: one for each processor)\n"
     "      --lookup N            guess up to N tokens ahead from the text itself; the answer is the same, sooner where it repeats\n"
+    "      --draft MODEL         let a smaller model of the same vocabulary guess; the answer is the same, sooner where it is right\n"
     "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
     "      --cache f16|q8_0      format of the KV cache (default f16)\n"
     "      --system TEXT         chat: the system message\n"
@@ -73,15 +74,15 @@ typedef struct options {
     hyp_sampling sampling;
     const char *stops[HYP_STOPS_MAX];
     uint32_t stop_count;
-    const char *system, *trace, *importance, *against;
+    const char *system, *trace, *importance, *against, *draft;
     float density;
     bool profile, lines, specials, json, quiet;
 } options;
 
 typedef struct loaded {
     hyp_engine *engine;
-    hyp_model *model;
-    hyp_source sources[MAX_SHARDS];
+    hyp_model *model, *draft;
+    hyp_source sources[MAX_SHARDS], draft_source;
     uint32_t shards;
     double load_s;
 } loaded;
@@ -152,12 +153,20 @@ static int load(loaded *l, const options *o, const char *path) {
         l->engine, l->sources, l->shards,
         &(hyp_model_config){.context = o->context, .progress = loading, .progress_context = (void *)(uintptr_t)o}, &l->model);
     l->load_s = (double)(hyp_port_now_ns() - start) / 1e9;
+    if (!status && o->draft) {
+        if (!hyp_posix_open(o->draft, &l->draft_source))
+            return fprintf(stderr, "hyperion: can not open %s: %s\n", o->draft, strerror(errno)), 1;
+        status = hyp_model_open(l->engine, &l->draft_source, 1, &(hyp_model_config){.context = o->context}, &l->draft);
+        if (!status) hyp_model_dismiss(l->draft); // its helpers: it is small
+    }
     return status ? failed(l, status) : 0;
 }
 
 static int unload(loaded *l, int code) {
+    hyp_model_close(l->draft);
     hyp_model_close(l->model);
     hyp_engine_destroy(l->engine);
+    if (l->draft) hyp_posix_close(&l->draft_source);
     for (uint32_t i = 0; i < l->shards; i++) hyp_posix_close(&l->sources[i]);
     return code;
 }
@@ -263,7 +272,8 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
 }
 
 static hyp_status new_session(loaded *l, const options *o, hyp_session **session) {
-    return hyp_session_create(l->model, &(hyp_session_config){.context = o->context, .lookup = o->lookup, .cache = o->cache}, session);
+    hyp_session_config config = {.context = o->context, .lookup = o->lookup, .draft = l->draft, .cache = o->cache};
+    return hyp_session_create(l->model, &config, session);
 }
 
 static int verb_run(const options *o, int argc, char **argv) {
@@ -844,6 +854,7 @@ int main(int argc, char **argv) {
         STOP,
         THREADS,
         LOOKUP,
+        DRAFT,
         MEMORY,
         CACHE,
         SYSTEM,
@@ -872,6 +883,7 @@ int main(int argc, char **argv) {
                                           {"context", 1, 0, 'c'},
                                           {"threads", 1, 0, THREADS},
                                           {"lookup", 1, 0, LOOKUP},
+                                          {"draft", 1, 0, DRAFT},
                                           {"memory", 1, 0, MEMORY},
                                           {"cache", 1, 0, CACHE},
                                           {"system", 1, 0, SYSTEM},
@@ -910,6 +922,7 @@ int main(int argc, char **argv) {
         case 'c': ok = parse_count(optarg, &o.context); break;
         case THREADS: ok = parse_count(optarg, &o.threads) && o.threads > 0 && o.threads <= 16; break;
         case LOOKUP: ok = parse_count(optarg, &o.lookup) && o.lookup <= HYP_LOOKUP_MOST; break;
+        case DRAFT: o.draft = optarg; break;
         case MEMORY: ok = parse_size(optarg, &o.memory); break;
         case CACHE:
             ok = !strcmp(optarg, "f16") || !strcmp(optarg, "q8_0");

@@ -133,9 +133,11 @@ typedef struct hyp_session_config {
     hyp_cache cache;
     bool profile;   // time each operation
     bool calibrate; // note the mean square of each column that goes into a product, for hyp_session_importance
-    // Tokens guessed ahead from the text itself and checked in one step, HYP_LOOKUP_MOST at most; 0: none. The answer is the same, sooner where
-    // it repeats what has been said (prompt look-up decoding, Saxena 2023).
+    // Tokens guessed ahead and checked in one step, HYP_LOOKUP_MOST at most; 0: none, or 4 with a draft model. The answer is the same, sooner
+    // where the guesses are right. They come from the text itself (prompt look-up decoding, Saxena 2023) or from a smaller model of the
+    // same engine and vocabulary (speculative decoding, Leviathan 2023), which must outlive the session.
     uint32_t lookup;
+    hyp_model *draft;
     hyp_purpose purpose;
     uint64_t due_ns; // with HYP_PURPOSE_DEADLINE: from now
 } hyp_session_config;

@@ -721,6 +721,54 @@ static void guesses_do_not_matter(void) {
     CHECK_MSG(right > 50, "%u right guesses", right);
 }
 
+// A draft model's guesses change nothing but the number of steps.
+static void drafts_do_not_matter(void) {
+    static const char *const prompts[] = {"Once upon a time", "The little owl said", "Lily"};
+    file draft = rewritten("q4_0", 0.6f, NULL), far = rewritten("q4_0", 0.2f, NULL);
+    const hyp_source sources[] = {hyp_source_of_memory(draft.data, draft.bytes), hyp_source_of_memory(far.data, far.bytes),
+                                  hyp_source_of_memory(story, story_bytes)};
+    uint32_t right = 0, guessed = 0, most = slow ? 12 : 80;
+    for (int d = 0; d < 3; d++)
+        for (int p = 0; p < 3; p++)
+            for (int sampled = 0; sampled < 2; sampled++) {
+                static char want[4096], got[4096];
+                hyp_sampling sampling = {.temperature = sampled ? 0.8f : 0, .seed = 3 + (uint64_t)p};
+                fixture f;
+                hyp_model *small;
+                hyp_session *guessing, *plain;
+                CHECK(open_with(&f, NULL, &(hyp_session_config){.context = 90}) == HYP_OK);
+                CHECK(hyp_model_open(f.engine, &sources[d], 1, NULL, &small) == HYP_OK);
+                CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 90, .draft = small, .lookup = (uint32_t)p * 2},
+                                         &guessing) == HYP_OK);
+                for (int turn = 0; turn < 2; turn++) { // the second from a cache with guesses in it, and up to the context's end
+                    answer(&f, prompts[(p + turn) % 3], &sampling, NULL, 0, most + 20 * (uint32_t)turn, want);
+                    plain = f.session, f.session = guessing;
+                    answer(&f, prompts[(p + turn) % 3], &sampling, NULL, 0, most + 20 * (uint32_t)turn, got);
+                    f.session = plain;
+                    CHECK_MSG(strcmp(want, got) == 0, "'%s', not '%s'", got, want);
+                }
+                hyp_session_stats s = hyp_session_describe(guessing);
+                right += s.guessed_right, guessed += s.guessed;
+                if (d == 2 && !sampled && p > 0)
+                    CHECK_MSG(s.guessed_right * 10 >= s.guessed * 9, "%u of %u", s.guessed_right, s.guessed); // itself
+                hyp_session_destroy(guessing);
+                hyp_model_close(small);
+                close_all(&f);
+            }
+    CHECK_MSG(right > (slow ? 20 : 400) && guessed > right, "%u of %u guesses right", right, guessed);
+    fixture f;
+    hyp_engine *other = hyp_engine_create(NULL);
+    hyp_model *stranger;
+    hyp_session *session;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK && hyp_model_open(other, &sources[2], 1, NULL, &stranger) == HYP_OK);
+    CHECK(hyp_session_create(f.model, &(hyp_session_config){.draft = stranger}, &session) == HYP_E_ARGUMENT && !session);
+    CHECK(strstr(hyp_engine_error(f.engine), "another engine"));
+    hyp_model_close(stranger);
+    hyp_engine_destroy(other);
+    close_all(&f);
+    free(draft.data), free(far.data);
+}
+
 int main(void) {
     slow = getenv("HYP_SLOW");
     story = read_file("models/story.gguf", &story_bytes);
@@ -739,6 +787,7 @@ int main(void) {
     RUN(weights_under_a_limit);
     RUN(sessions_together);
     RUN(guesses_do_not_matter);
+    RUN(drafts_do_not_matter);
     RUN(failing_sources);
     RUN(reads_that_fail_on_the_way);
     RUN(damaged_models);

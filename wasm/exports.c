@@ -268,7 +268,7 @@ EXPORT(model_heat) hyp_status model_heat(const hyp_model *model) {
 
 EXPORT(session_create)
 hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile, uint32_t purpose,
-                          uint32_t lookup, uint32_t calibrate) {
+                          uint32_t lookup, hyp_model *draft, uint32_t calibrate) {
     hyp_session *session = NULL;
     hyp_status status = hyp_session_create(model,
                                            &(hyp_session_config){.context = context,
@@ -276,6 +276,7 @@ hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, ui
                                                                  .cache = (hyp_cache)cache,
                                                                  .profile = profile,
                                                                  .lookup = lookup,
+                                                                 .draft = draft,
                                                                  .calibrate = calibrate,
                                                                  .purpose = (hyp_purpose)purpose},
                                            &session);

@@ -50,9 +50,11 @@ struct hyp_session {
     float *turn_logits;
     uint32_t lookup;    // tokens guessed ahead at most
     uint32_t rows, row; // of a step with guesses, 0: there is none; the next one whose logits are wanted
-    float *ahead;       // its logits: lookup + 1 rows of vocab + HYP_GROUP. The guesses stand in `history` from `count` on
-    hyp_arena arena;    // state, history
-    hyp_arena answer;   // sampler and stop texts of the answer under way
+    hyp_state
+        draft; // of the model that guesses; its cache holds a part of `history`, guesses included. `model` NULL: the text itself is looked up
+    float *ahead;     // its logits: lookup + 1 rows of vocab + HYP_GROUP. The guesses stand in `history` from `count` on
+    hyp_arena arena;  // state, history
+    hyp_arena answer; // sampler and stop texts of the answer under way
     hyp_state state;
     hyp_sampler sampler;
     int32_t *history; // the text's tokens; the first state.past of them are in the cache

@@ -5,7 +5,7 @@
 #include "../model/unicode.h"
 #include "../port.h"
 
-enum { MAX_STOP_BYTES = 256 };
+enum { MAX_STOP_BYTES = 256, USUAL_GUESSES = 4 };
 
 _Static_assert((int)HYP_PURPOSE_BACKGROUND == HYP_INTENT_BACKGROUND && (int)HYP_PURPOSE_BATCH == HYP_INTENT_BATCH &&
                    (int)HYP_PURPOSE_DEADLINE == HYP_INTENT_DEADLINE,
@@ -14,6 +14,14 @@ _Static_assert((int)HYP_PURPOSE_BACKGROUND == HYP_INTENT_BACKGROUND && (int)HYP_
 static void run_calls(void *session);
 
 static hyp_fault *fault(const hyp_session *s) { return &s->model->engine->fault; }
+
+static hyp_status open_draft(hyp_session *s, hyp_model *draft) {
+    uint32_t vocab = s->model->transformer.shape.vocab, others = draft->transformer.shape.vocab;
+    if (draft->engine != s->model->engine) return hyp_fail(fault(s), HYP_E_ARGUMENT, "the draft model belongs to another engine");
+    if (others != vocab || draft->tokenizer.count != s->model->tokenizer.count)
+        return hyp_fail(fault(s), HYP_E_ARGUMENT, "the draft model's vocabulary of %u tokens is not this model's of %u", others, vocab);
+    return hyp_state_init(&s->draft, &draft->transformer, &s->arena, s->state.context, s->state.batch, s->state.kv, fault(s));
+}
 
 hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config, hyp_session **out) {
     static const hyp_session_config defaults;
@@ -36,12 +44,14 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
         size_t timings = ((size_t)model->transformer.op_count + 1) * sizeof *s->state.timings;
         if (config->profile) s->state.timings = hyp_arena_alloc(&s->arena, timings);
         if (s->state.timings) memset(s->state.timings, 0, timings);
-        s->lookup = hyp_min_u32(hyp_min_u32(config->lookup, HYP_LOOKUP_MOST), s->state.batch - 1);
+        uint32_t lookup = config->lookup ? config->lookup : config->draft ? USUAL_GUESSES : 0;
+        s->lookup = hyp_min_u32(hyp_min_u32(lookup, HYP_LOOKUP_MOST), s->state.batch - 1);
         size_t ahead = (s->lookup + 1) * ((size_t)model->transformer.shape.vocab + HYP_GROUP) * sizeof *s->ahead;
         if (s->lookup) s->ahead = hyp_arena_alloc(&s->arena, ahead);
         if ((s->lookup && !s->ahead) || !s->history || !s->vector || (config->profile && !s->state.timings))
             status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
     }
+    if (!status && config->draft && s->lookup) status = open_draft(s, config->draft);
     if (!status && config->calibrate && hyp_state_observe(&s->state, &s->arena))
         status = hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session's statistics");
     if (!status) {
@@ -79,6 +89,7 @@ void hyp_session_destroy(hyp_session *s) {
         if (hyp_task_join(s->task)) hyp_port_panic("a session was destroyed from within its own call");
     }
     hyp_team_settle(s->model->transformer.team); // a late helper may read the cache
+    if (s->draft.model) hyp_team_settle(s->draft.model->team);
     hyp_buffer_deinit(&s->held);
     hyp_arena_deinit(&s->answer);
     hyp_arena arena = s->arena; // the session itself lives in it
@@ -134,6 +145,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     uint32_t shared = 0, most = hyp_min_u32(s->state.past, count - 1);
     while (shared < most && s->history[shared] == tokens[shared]) shared++;
     s->state.past = shared;
+    s->draft.past = hyp_min_u32(s->draft.past, shared);
     s->rows = 0;
     memcpy(s->history, tokens, count * sizeof *tokens);
     s->count = count;
@@ -291,14 +303,37 @@ static uint32_t look_up(const hyp_session *s, uint32_t most, int32_t *guess) {
     return 0;
 }
 
+// What the draft model would say: its likeliest tokens, up to `most`, as long as it is surer of each than of all others together.
+static hyp_status ask_draft(hyp_session *s, uint32_t most, int32_t *guess, uint32_t *count) {
+    hyp_state *d = &s->draft;
+    uint32_t vocab = d->model->shape.vocab;
+    for (*count = 0; *count < most;) {
+        hyp_status status = HYP_OK;
+        float *logits;
+        while (d->past < s->count && !status) status = hyp_state_step(d, s->history + d->past, hyp_min_u32(s->count - d->past, d->batch));
+        if (!status && *count) status = hyp_state_step(d, guess + *count - 1, 1);
+        if (!status) status = hyp_state_logits(d, d->last - 1, &logits);
+        if (status) return status;
+        float top = d->model->kernels->peak(logits, vocab);
+        int32_t best = 0;
+        while (best + 1 < (int32_t)vocab && logits[best] != top) best++;
+        if (!(d->model->kernels->exps(logits, vocab, top) < 2)) break; // the sum of e^(l - top) is 1 / p
+        guess[(*count)++] = best;
+    }
+    return HYP_OK;
+}
+
 // Computes the token that is due, and guesses behind it, in one step; s->rows stays 0 when there is nothing to guess.
 static hyp_status guess_ahead(hyp_session *s) {
     int32_t tokens[HYP_LOOKUP_MOST + 1];
     tokens[0] = s->history[s->state.past];
-    uint32_t room = s->state.context - s->count, n = look_up(s, hyp_min_u32(s->lookup, room), tokens + 1);
+    uint32_t most = hyp_min_u32(s->lookup, s->state.context - s->count), n = 0;
+    hyp_status status = HYP_OK;
     s->rows = s->row = 0;
-    if (n == 0) return HYP_OK;
-    hyp_status status = hyp_state_step(&s->state, tokens, n + 1);
+    if (s->draft.model) status = ask_draft(s, most, tokens + 1, &n);
+    else n = look_up(s, most, tokens + 1);
+    if (n == 0 || status) return status;
+    status = hyp_state_step(&s->state, tokens, n + 1);
     if (status) return status;
     s->state.past -= n + 1; // nothing is computed before its logits are; what is guessed is not yet said
     status = hyp_state_logits_of(&s->state, n + 1, s->ahead);
@@ -349,7 +384,7 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
             bool right = s->row < s->rows && s->history[s->count] == piece->token;
             s->history[s->count++] = piece->token;
             if (right) s->state.past++, s->stats.guessed_right++; // it is in the cache already, and its logits are known
-            else s->rows = s->row = 0;
+            else s->rows = s->row = 0, s->draft.past = hyp_min_u32(s->draft.past, s->count - 1);
         }
     }
     bool stop;
@@ -476,7 +511,7 @@ hyp_status hyp_session_post(hyp_session *s, const hyp_call *call) {
     s->call = *call;
     if (call->kind == HYP_CALL_EMBED || call->kind == HYP_CALL_SCORE) { // they drop the session's text: its place takes the tokens
         s->ready = false;
-        s->state.past = s->count = s->rows = s->row = 0;
+        s->state.past = s->draft.past = s->count = s->rows = s->row = 0;
         if (call->count <= s->state.context) memcpy(s->history, call->tokens, call->count * sizeof *call->tokens);
         s->call.tokens = s->history;
     }

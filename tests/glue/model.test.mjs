@@ -379,6 +379,29 @@ describe('files', () => {
     await rejects(quantize(wide, 'q4_0', () => {}, { importance: new Uint8Array(100) }), 'HYP_E_FORMAT');
   });
 
+  test('a draft model changes nothing but the number of steps', async () => {
+    const draft = join(dir, 'draft.gguf');
+    await promisify(execFile)(join(root, 'build/native/hyperion'), ['prune', STORY, draft, '--density', '0.6', '-q']);
+    const tell = async options => {
+      const model = await open(STORY, options);
+      const said = text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 60 })));
+      const stats = await model.stats();
+      await model.close();
+      return { said, stats };
+    };
+    const plain = await tell({ context: 128 });
+    for (const options of [{ draft }, { draft, worker: true, lookup: 2 }, { draft, memory: '12MB' }]) {
+      const { said, stats } = await tell({ context: 128, ...options });
+      assert.equal(said, plain.said);
+      assert.ok(stats.tokensGuessedRight > 30 && stats.tokensGuessedRight <= stats.tokensGuessed, JSON.stringify(options));
+    }
+    const run = async (...command) => (await promisify(execFile)(command[0], [...command.slice(1), 'run', STORY, 'Lily', '-s', '5', '-n', '60', '-q'])).stdout;
+    const [hyperion, cli] = [[join(root, 'build/native/hyperion')], [process.execPath, join(root, 'glue/cli.js')]];
+    const want = await run(...hyperion);
+    for (const command of [hyperion, cli]) assert.equal(await run(...command, '--draft', draft), want);
+    await rejects(tell({ draft: join(root, 'build/models/llama-f16.gguf') }), 'HYP_E_ARGUMENT', /vocabulary/);
+  });
+
   test('both command lines: same verbs, same answers, exit codes', async () => {
     const cli = (command, ...args) => new Promise(resolve => {
       const child = execFile(command[0], [...command.slice(1), ...args], { timeout: 60000 }, (error, stdout, stderr) => resolve({ code: error ? error.code : 0, stdout, stderr }));
