@@ -57,14 +57,10 @@ ALWAYS_INLINE vi vi_all_at(const void *p) { // four bytes in every lane
     return vi_all(x);
 }
 
-// Asks for what a product will read: a quarter more comes from memory than by the processor's own prefetching. Wasm has no instruction for it.
+// Asks for what a product will read: a quarter more comes from memory than by the processor's own prefetching. In wasm it is nothing.
 enum { AHEAD_BYTES = 8192 };
 ALWAYS_INLINE void ahead(const uint8_t *p, const uint32_t bytes) {
-#ifndef __wasm__
     _Pragma("clang loop unroll(full)") for (uint32_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + AHEAD_BYTES + i);
-#else
-    (void)p, (void)bytes;
-#endif
 }
 
 // Values that no compiler knows, LLVM, Binaryen or V8: vectors made of them stay in registers, where V8 would make a constant anew at

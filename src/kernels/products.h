@@ -369,26 +369,46 @@ ALWAYS_INLINE void floats_product(float *y, size_t ys, const uint8_t *w, size_t 
     if (t < tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 1, e);
 }
 
+// Halves: of the cache and of weights, one function. Where a conversion takes some instructions and registers are few, the halves of a group that many
+// tokens use become floats first, and the tile is of a size that registers hold.
+enum { WIDENED_COLS = 128, WIDENED_TOKENS = 4, WIDENED_PARTS = PARTS < 2 ? PARTS : 2 };
+__attribute__((noinline)) static void halves_product(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols,
+                                                     const float *x, size_t xs, uint32_t tokens) {
+    const uint32_t tiled = VECTOR > 16 || cols > WIDENED_COLS || tokens < 2 * WIDENED_TOKENS ? 0 : tokens / WIDENED_TOKENS * WIDENED_TOKENS;
+    const constants k = float_constants();
+    for (uint32_t g = 0; g < groups && tiled; g++) {
+        float wide[WIDENED_COLS * HYP_GROUP];
+        for (uint32_t i = 0; i < cols * HYP_GROUP; i += LANES) vf_store(wide + i, halves(w + g * w_stride + 2 * i, &k));
+        for (uint32_t t = 0; t < tiled; t += WIDENED_TOKENS)
+            for (uint32_t p = 0; p < PARTS; p += WIDENED_PARTS)
+                float_tile(y + t * ys + g * HYP_GROUP, ys, (const uint8_t *)wide, 0, p, WIDENED_PARTS, 1, cols, x + t * xs, xs,
+                           WIDENED_TOKENS, FLOAT);
+    }
+    if (tiled < tokens) floats_product(y + tiled * ys, ys, w, w_stride, groups, cols, x + tiled * xs, xs, tokens - tiled, HALF);
+}
+
 #define FLOATS_PRODUCT(name, format, e)                                                                                                    \
     static void matmul_##name(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,                \
                               uint32_t tokens) {                                                                                           \
         floats_product(y, ys, w, hyp_group_bytes(format, cols), groups, cols, x, xs / sizeof(float), tokens, e);                           \
     }
 FLOATS_PRODUCT(f32, HYP_F32, FLOAT)
-FLOATS_PRODUCT(f16, HYP_F16, HALF)
 FLOATS_PRODUCT(bf16, HYP_BF16, BRAIN)
+static void matmul_f16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+    halves_product(y, ys, w, hyp_group_bytes(HYP_F16, cols), groups, cols, x, xs / sizeof(float), tokens);
+}
 
 // ---- The cache (cache.h)
 
 static void scores_f16(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
                        float scale) {
     uint32_t groups = (keys + HYP_GROUP - 1) / HYP_GROUP;
-    floats_product(y, ys, block, (size_t)n * HYP_GROUP * 2, groups, n, q, qs, tokens, HALF);
+    halves_product(y, ys, block, (size_t)n * HYP_GROUP * 2, groups, n, q, qs, tokens);
     for (uint32_t t = 0; t < tokens; t++)
         for (uint32_t i = 0; i < groups * HYP_GROUP; i += LANES) vf_store(y + t * ys + i, vf_load(y + t * ys + i) * scale);
 }
 static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
-    floats_product(y, ys, block, HYP_KV_BLOCK * HYP_GROUP * 2, (n + HYP_GROUP - 1) / HYP_GROUP, keys, p, ps, tokens, HALF);
+    halves_product(y, ys, block, HYP_KV_BLOCK * HYP_GROUP * 2, (n + HYP_GROUP - 1) / HYP_GROUP, keys, p, ps, tokens);
 }
 
 static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
