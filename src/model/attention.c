@@ -4,7 +4,7 @@
 #include "../base/bytes.h"
 #include "../base/fmath.h"
 
-enum { SHARED_MACS = 100000, STAGE_TOKENS = 64 };
+enum { SHARED_MACS = 100000, STAGE_TOKENS = 64, ROWS = 16 };
 
 // Floats of a row of mixed values: products write whole groups.
 static uint32_t mixed_floats(const hyp_shape *s) { return (uint32_t)hyp_round_up(s->head, HYP_GROUP); }
@@ -51,28 +51,25 @@ static uint32_t start_of(const job *j, uint32_t end) {
     return j->windowed && window && end > window ? end - window : 0;
 }
 
-// Softmax over the blocks one after the other [Milakov, Gimelshein 2018]: each row keeps its maximum and sum so far, and what is mixed
-// already is scaled when the maximum rises. Blocks lie at fixed positions, so that a token's sums are the same in any batch.
-static void compute(const void *context, const void *input, uint32_t tile, float *y, size_t y_stride, float *scratch) {
-    const job *j = context;
+// Rows `first` to `first + rows - 1` of a tile: softmax over the blocks one after the other [Milakov, Gimelshein 2018]: each row keeps its maximum
+// and sum so far, and what is mixed already is scaled when the maximum rises. Blocks lie at fixed positions, so that a token's sums are the same
+// in any batch.
+static void compute_rows(const job *j, uint32_t first_row, uint32_t rows, const float *q, size_t q_stride, const uint8_t *keys,
+                         const uint8_t *values, float *out, size_t out_stride, float *scratch) {
     const hyp_shape *s = j->shape;
     const hyp_kernels *k = j->kernels;
-    uint32_t shared = s->heads / s->kv_heads, rows = j->tokens == 1 ? shared : j->tokens, width = mixed_floats(s);
-    uint32_t kv_head = j->tokens == 1 ? tile : tile / shared, head = j->tokens == 1 ? tile * shared : tile, last = end_of(j, rows - 1);
-    size_t q_stride = j->tokens == 1 ? s->head : j->q_stride, out_stride = j->tokens == 1 ? s->head : y_stride;
-    const float *q = (const float *)input + head * s->head;
-    float *out = y + head * s->head, *scores = scratch, *mixed = scores + (size_t)rows * HYP_KV_BLOCK, *part = mixed + (size_t)rows * width,
+    uint32_t width = mixed_floats(s), last = end_of(j, first_row + rows - 1);
+    float *scores = scratch, *mixed = scores + (size_t)rows * HYP_KV_BLOCK, *part = mixed + (size_t)rows * width,
           *top = part + (size_t)rows * width, *total = top + rows;
-    const uint8_t *keys = j->keys + kv_head * j->head_bytes, *values = j->values + kv_head * j->head_bytes;
     size_t block_bytes = hyp_kv_block_bytes(j->kv, s->head);
     for (uint32_t t = 0; t < rows; t++) top[t] = -__builtin_inff(), total[t] = 0;
-    uint32_t first = start_of(j, end_of(j, 0)) / HYP_KV_BLOCK;
+    uint32_t first = start_of(j, end_of(j, first_row)) / HYP_KV_BLOCK;
     for (uint32_t b = first; b * HYP_KV_BLOCK < last; b++) {
         uint32_t base = b * HYP_KV_BLOCK, count = hyp_min_u32(last - base, HYP_KV_BLOCK);
         k->kv[j->kv].scores(scores, HYP_KV_BLOCK, q, q_stride, rows, keys + b * block_bytes, count, s->head, s->score_scale);
         for (uint32_t t = 0; t < rows; t++) {
             float *x = scores + (size_t)t * HYP_KV_BLOCK;
-            uint32_t end = end_of(j, t), start = start_of(j, end);
+            uint32_t end = end_of(j, first_row + t), start = start_of(j, end);
             uint32_t from = start > base ? hyp_min_u32(start - base, count) : 0, to = end > base ? hyp_min_u32(end - base, count) : 0;
             for (uint32_t i = 0; i < from; i++) x[i] = 0;
             for (uint32_t i = to; i < count; i++) x[i] = 0;
@@ -94,6 +91,20 @@ static void compute(const void *context, const void *input, uint32_t tile, float
         float inverse = 1 / total[t];
         for (uint32_t i = 0; i < s->head; i++) out[t * out_stride + i] = mixed[(size_t)t * width + i] * inverse;
     }
+}
+
+// A tile, by a few rows at a time: of the keys that later tokens see and earlier ones do not, few are computed for nothing.
+static void compute(const void *context, const void *input, uint32_t tile, float *y, size_t y_stride, float *scratch) {
+    const job *j = context;
+    const hyp_shape *s = j->shape;
+    uint32_t shared = s->heads / s->kv_heads, rows = j->tokens == 1 ? shared : j->tokens;
+    uint32_t kv_head = j->tokens == 1 ? tile : tile / shared, head = j->tokens == 1 ? tile * shared : tile;
+    size_t q_stride = j->tokens == 1 ? s->head : j->q_stride, out_stride = j->tokens == 1 ? s->head : y_stride;
+    const float *q = (const float *)input + head * s->head;
+    const uint8_t *keys = j->keys + kv_head * j->head_bytes, *values = j->values + kv_head * j->head_bytes;
+    for (uint32_t first = 0; first < rows; first += ROWS)
+        compute_rows(j, first, hyp_min_u32(ROWS, rows - first), q + first * q_stride, q_stride, keys, values,
+                     y + head * s->head + first * out_stride, out_stride, scratch);
 }
 
 // Of `tokens` rows of the step in `of`, from row `first` on, which are the next ones of `state`.
