@@ -294,6 +294,24 @@ static void caches(void) {
         }
 }
 
+// What becomes a half, at every edge of its range.
+static void halves_of_the_cache(void) {
+    enum { N = 32 };
+    static const uint32_t bits[] = {0,          1,          0x33000000, 0x33000001, 0x387FC000, 0x387FFFFF, 0x38800000, 0x477FEFFF,
+                                    0x477FF000, 0x47800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FC00000, 0x3F801000, 0x3F803000};
+    uint8_t *a = calloc(1, hyp_kv_block_bytes(HYP_KV_F16, N)), *b = calloc(1, hyp_kv_block_bytes(HYP_KV_F16, N));
+    float x[N];
+    for (uint32_t round = 0; round < 200; round++) {
+        uint32_t at = random_u32() % HYP_KV_BLOCK;
+        for (uint32_t i = 0; i < N; i++) x[i] = hyp_bits_f32(round == 0 ? bits[i % 16] | i / 16 << 31 : random_u32());
+        scalar.kv[HYP_KV_F16].store_key(a, at, x, N), tier.kv[HYP_KV_F16].store_key(b, at, x, N);
+        CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_F16, N)) == 0);
+        scalar.kv[HYP_KV_F16].store_value(a, at, x, N), tier.kv[HYP_KV_F16].store_value(b, at, x, N);
+        CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_F16, N)) == 0);
+    }
+    free(a), free(b);
+}
+
 static hyp_matmul_fn *right;
 static void wrong(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
     right(y, ys, w, groups, cols, x, xs, tokens);
@@ -382,6 +400,7 @@ int main(void) {
         RUN(quantized_activations);
         RUN(elementwise);
         RUN(caches);
+        RUN(halves_of_the_cache);
         RUN(a_wrong_kernel_is_caught);
     }
     return finish();

@@ -458,7 +458,6 @@ static void fill_table(hyp_kernels *table) {
     table->sparse[HYP_BITMAP].most = 0;
     table->sparse[HYP_CSR].matmul = matmul_csr;
     table->sparse[HYP_CSR].most = CSR_MOST;
-    hyp_cache_stores(table);
     table->kv[HYP_KV_F16].scores = scores_f16;
     table->kv[HYP_KV_F16].mix = mix_f16;
     table->kv[HYP_KV_Q8_0].scores = scores_q8;

@@ -3,7 +3,7 @@
 #ifndef HYP_KERNELS_VECTOR_H
 #define HYP_KERNELS_VECTOR_H
 
-#include "kernels.h"
+#include "cache.h"
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"
@@ -51,6 +51,35 @@ static inline f8 f8_exp(f8 x) {
     e = f8_select(x < -87.3f, f8_all(0), e);
     e = f8_select(x > 88.7f, f8_all(__builtin_inff()), e);
     return f8_select(x == x, e, x);
+}
+
+// hyp_f32_to_f16 on eight lanes.
+static inline u8x u8x_select(i8x mask, u8x yes, u8x no) { return (yes & (u8x)mask) | (no & ~(u8x)mask); }
+static inline u16x f8_halves(f8 x) {
+    u8x sign = (u8x)x >> 16 & 0x8000, rest = (u8x)x & 0x7FFFFFFF;
+    u8x half = (rest - 0x38000000 + 0xFFF + (rest >> 13 & 1)) >> 13;
+    half = u8x_select(rest < 0x38800000, (u8x)((f8)rest + 0.5f) - 0x3F000000, half);
+    half = u8x_select(rest >= 0x477FF000, (u8x){0} + 0x7C00, half);
+    half = u8x_select(rest > 0x7F800000, (u8x){0} + 0x7E00, half);
+    return __builtin_convertvector(half | sign, u16x);
+}
+static void vec_store_key_f16(void *block, uint32_t at, const float *x, uint32_t n) {
+    uint8_t *out = (uint8_t *)block + hyp_key_place(HYP_KV_F16, at, 0, n);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        u16x h = f8_halves(f8_load(x + i));
+        for (uint32_t k = 0; k < 8; k++) hyp_store_u16(out + 32 * (i + k), h[k]);
+    }
+    for (; i < n; i++) hyp_store_u16(out + 32 * i, hyp_f32_to_f16(x[i]));
+}
+static void vec_store_value_f16(void *block, uint32_t at, const float *x, uint32_t n) {
+    uint8_t *out = block;
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        u16x h = f8_halves(f8_load(x + i));
+        memcpy(out + hyp_value_place(HYP_KV_F16, at, i), &h, sizeof h);
+    }
+    for (; i < n; i++) hyp_store_u16(out + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_f16(x[i]));
 }
 
 static void vec_rms_norm(float *y, const float *x, const float *weight, uint32_t n, float eps) {
@@ -159,7 +188,7 @@ static inline __attribute__((always_inline)) void vec_quantize(void *dst, const 
     }
 }
 
-// Overwrites every slot that this file serves. RoPE, soft cap and the cache's stores stay scalar: they do not show.
+// Overwrites every slot that this file serves. RoPE, soft cap and the stores of an 8-bit cache stay scalar: they do not show.
 static void vec_fill(hyp_kernels *table) {
     table->rms_norm = vec_rms_norm;
     table->add = vec_add;
@@ -167,6 +196,9 @@ static void vec_fill(hyp_kernels *table) {
     table->gelu_mul = vec_gelu_mul;
     table->peak = vec_peak;
     table->exps = vec_exps;
+    hyp_cache_stores(table);
+    table->kv[HYP_KV_F16].store_key = vec_store_key_f16;
+    table->kv[HYP_KV_F16].store_value = vec_store_value_f16;
 }
 
 #endif
