@@ -312,6 +312,19 @@ static void put_directory(rewriter *r) {
     pad(&r->w);
 }
 
+// Whether the importance file knows any of the matrices that are converted.
+static bool any_known(const rewriter *r) {
+    const hyp_gguf *from = r->recipe->importance;
+    for (uint32_t i = 0; i < hyp_gguf_tensor_count(r->gguf); i++) {
+        hyp_text own = hyp_gguf_tensor_name(r->gguf, hyp_gguf_tensor_at(r->gguf, i));
+        for (uint32_t k = 0; k < hyp_gguf_tensor_count(from) && plan_at(r, i)->converted; k++) {
+            hyp_text name = hyp_gguf_tensor_name(from, hyp_gguf_tensor_at(from, k));
+            if (name.bytes == own.bytes + sizeof ".in_sum2" - 1 && memcmp(name.data, own.data, own.bytes) == 0) return true;
+        }
+    }
+    return false;
+}
+
 // Plans for all tensors, and memory for the rows that will be converted.
 static hyp_status prepare(rewriter *r) {
     const hyp_gguf *gguf = r->gguf;
@@ -344,6 +357,9 @@ hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe *recipe, cons
     rewriter r = {.gguf = gguf, .recipe = recipe, .w = {.out = out}, .plans.budget = gguf->budget, .sizes.budget = gguf->budget};
     hyp_status status = prepare(&r);
     if (status == HYP_E_NOMEM) status = hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory to convert the weights");
+    if (!status && recipe->importance && !any_known(&r))
+        status = hyp_fail(gguf->fault, HYP_E_ARGUMENT,
+                          "the importance file says nothing of this model's matrices: it is of another model, or none");
     uint32_t tensors = hyp_gguf_tensor_count(gguf);
     for (uint32_t i = 0; i < tensors && !status; i++)
         if (pruned(&r, hyp_gguf_tensor_at(gguf, i))) status = choose_form(&r, hyp_gguf_tensor_at(gguf, i), plan_at(&r, i));

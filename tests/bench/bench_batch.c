@@ -14,7 +14,9 @@ static void fail(const char *what) {
     fprintf(stderr, "bench_batch: %s\n", what);
     exit(1);
 }
-static int by_value(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+static int by_value(const void *a, const void *b) {
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
 
 // Runs `count` sessions, the first of them being number `first`; returns tokens per second of the answers.
 static double run(hyp_engine *engine, hyp_model *model, uint32_t first, uint32_t count, int32_t (*tokens)[ANSWER], bool check) {
@@ -25,7 +27,8 @@ static double run(hyp_engine *engine, hyp_model *model, uint32_t first, uint32_t
         int32_t prompt[PROMPT];
         for (uint32_t k = 0; k < PROMPT; k++) prompt[k] = (int32_t)((k * 31 + (first + i) * 977 + 300) % vocab);
         uint32_t rest = 1;
-        if (hyp_session_create(model, &(hyp_session_config){.context = 256}, &sessions[i]) || hyp_session_begin(sessions[i], prompt, PROMPT, NULL, NULL, 0))
+        if (hyp_session_create(model, &(hyp_session_config){.context = 256}, &sessions[i]) ||
+            hyp_session_begin(sessions[i], prompt, PROMPT, NULL, NULL, 0))
             fail("no session");
         while (rest > 0)
             if (hyp_session_prefill(sessions[i], &rest)) fail("no prefill");
@@ -55,14 +58,16 @@ int main(int argc, char **argv) {
     hyp_source source;
     hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.threads = (uint32_t)atoi(argv[2])});
     hyp_model *model;
-    if (rounds < 1 || rounds > ROUNDS_MOST || !hyp_posix_open(argv[1], &source) || hyp_model_open(engine, &source, 1, NULL, &model)) fail("no model");
+    if (rounds < 1 || rounds > ROUNDS_MOST || !hyp_posix_open(argv[1], &source) || hyp_model_open(engine, &source, 1, NULL, &model))
+        fail("no model");
     static double speed[4][ROUNDS_MOST];
     static const uint32_t counts[4] = {1, 2, 4, 8};
     for (uint32_t i = 0; i < MOST; i++) run(engine, model, i, 1, alone, false);
     for (uint32_t r = 0; r < rounds; r++)
         for (int c = 0; c < 4; c++) speed[c][r] = run(engine, model, 0, counts[c], alone, true);
     for (int c = 0; c < 4; c++) qsort(speed[c], rounds, sizeof(double), by_value);
-    printf("{\"one\":%.2f,\"two\":%.2f,\"four\":%.2f,\"eight\":%.2f}\n", speed[0][rounds / 2], speed[1][rounds / 2], speed[2][rounds / 2], speed[3][rounds / 2]);
+    printf("{\"one\":%.2f,\"two\":%.2f,\"four\":%.2f,\"eight\":%.2f}\n", speed[0][rounds / 2], speed[1][rounds / 2], speed[2][rounds / 2],
+           speed[3][rounds / 2]);
     hyp_model_close(model);
     hyp_engine_destroy(engine);
 }

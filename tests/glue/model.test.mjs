@@ -376,6 +376,7 @@ describe('files', () => {
     }
     await rejects(calibrate(STORY, [], () => {}), 'HYP_E_ARGUMENT', /no text/);
     await rejects(quantize(wide, 'q4_0', () => {}, { importance: STORY, density: 2 }), 'HYP_E_ARGUMENT', /density/);
+    await rejects(quantize(wide, 'q4_0', () => {}, { importance: STORY }), 'HYP_E_ARGUMENT', /says nothing of this model/);
     await rejects(quantize(wide, 'q4_0', () => {}, { importance: new Uint8Array(100) }), 'HYP_E_FORMAT');
   });
 
