@@ -18,7 +18,6 @@
 #else
 #define LANE 16
 #endif
-#define CONSTANTS_IN_MEMORY
 #include "../src/kernels/lanes.h"
 
 ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_shifts(p, c); }

@@ -34,34 +34,22 @@ static inline void f8_store_part(float *p, f8 v, uint32_t n) {
 static inline f8 f8_select(i8x mask, f8 yes, f8 no) { return (f8)(((i8x)yes & mask) | ((i8x)no & ~mask)); }
 static inline float f8_fold(f8 s) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
 
-// A constant in all lanes. V8 makes a constant vector anew at each use, in three instructions; where a tier says so, it is read from memory, in one.
-#ifdef CONSTANTS_IN_MEMORY
-#define F8(value)                                                                                                                          \
-    ({                                                                                                                                     \
-        static const volatile float kept = value;                                                                                          \
-        f8_all(kept);                                                                                                                      \
-    })
-#else
-#define F8(value) f8_all(value)
-#endif
-
 // hyp_expf on eight lanes, operation by operation.
 static inline f8 f8_exp(f8 x) {
-    f8 magic = F8(12582912.0f), low = F8(-87.3f), high = F8(88.7f), one = F8(1.0f);
-    f8 safe = (f8)((i8x)x & ((x >= low) & (x <= high)));
-    f8 n = (safe * F8(1.44269504f) + magic) - magic, r = safe - n * F8(0.693359375f);
-    r = r + n * F8(2.12194440e-4f);
-    f8 p = F8(1.0f / 720);
-    p = p * r + F8(1.0f / 120);
-    p = p * r + F8(1.0f / 24);
-    p = p * r + F8(1.0f / 6);
-    p = p * r + F8(0.5f);
-    p = p * r + one;
-    p = p * r + one;
-    i8x k = __builtin_convertvector(n, i8x), half = (k - (k >> 31)) >> 1, bias = (i8x)one; // k / 2 toward zero
-    f8 e = p * (f8)((half << 23) + bias) * (f8)(((k - half) << 23) + bias);
-    e = (f8)((i8x)e & (i8x)(x >= low)); // 0 below
-    e = f8_select(x > high, F8(__builtin_inff()), e);
+    f8 magic = f8_all(12582912.0f), safe = f8_select((x >= -87.3f) & (x <= 88.7f), x, f8_all(0));
+    f8 n = (safe * 1.44269504f + magic) - magic, r = safe - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    f8 p = f8_all(1.0f / 720);
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    i8x k = __builtin_convertvector(n, i8x), half = (k - (k >> 31)) >> 1; // k / 2 toward zero
+    f8 e = p * (f8)((half + 127) << 23) * (f8)((k - half + 127) << 23);
+    e = f8_select(x < -87.3f, f8_all(0), e);
+    e = f8_select(x > 88.7f, f8_all(__builtin_inff()), e);
     return f8_select(x == x, e, x);
 }
 
