@@ -45,6 +45,6 @@ export async function run({ say }) {
     say(row.join('  '));
   }
   const what = source === trained ? 'the floats of its training' : 'the committed values, which lie on Q4_0’s grid';
-  section('quantizers', 'What quantizing loses', `\`npm run -s bench -- quantizers\`: mean Kullback-Leibler divergence in nats of the embedded model's next-token distributions from ${what}, over ${STORIES / 2} stories that it wrote itself; importance from \`hyperion calibrate\` on ${STORIES / 2} others. llama.cpp's quantizers (\`ggml_quantize_chunk\`) get the same values and the same importance, and write the same types: bits per weight are equal. Below 1 ours lose less.\n\n${table(['format', 'bits', 'ours', 'llama.cpp', 'ratio', 'ours, importance', 'llama.cpp, importance', 'ratio'], rows)}`);
+  section('quantizers', 'What quantizing loses', `\`npm run -s bench -- quantizers\`: mean Kullback-Leibler divergence in nats of the embedded model's next-token distributions from ${what}, over ${STORIES / 2} stories that it wrote itself; importance from \`hyperion calibrate\` on ${STORIES / 2} others. llama.cpp's quantizers (\`ggml_quantize_chunk\`) get the same values and the same importance, and write the same types: bits per weight are equal (in formats of super-blocks, matrices whose rows are not whole ones stay F16). Below 1 ours lose less.\n\n${table(['format', 'bits', 'ours', 'llama.cpp', 'ratio', 'ours, importance', 'llama.cpp, importance', 'ratio'], rows)}`);
   return { figures: { stories: STORIES / 2, ...figures }, ratios };
 }
