@@ -754,8 +754,10 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
     if (argc != 2) return usage_error("perplexity takes a model and a text file", NULL);
     loaded l, reference = {0};
     score s = {0};
-    int code = load(&l, o, argv[0]);
-    if (!code && o->against) code = load(&reference, o, o->against);
+    options plain = *o;
+    plain.draft = NULL; // nothing is guessed here
+    int code = load(&l, &plain, argv[0]);
+    if (!code && o->against) code = load(&reference, &plain, o->against);
     if (code) return unload(&reference, 0), unload(&l, code);
     hyp_status status = new_session(&l, o, &s.session);
     uint32_t context = status ? 0 : hyp_session_describe(s.session).context;
