@@ -4,22 +4,26 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi2,avx2,f16c,popcnt")))
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi2,avx2,f16c,popcnt"))),        \
+                             apply_to = function)
 
-// Blocks are of any size, which the processor's prefetching does not follow: lines are asked for ahead, as many as a block has at a density of 30 %.
-enum { AHEAD_BYTES = 8192, AHEAD_LINES = 3, LINE = 64, WORDS = 4, MOST_TOKENS = 8 };
-static const float BITMAP_MOST = 0.8f; // see kernels.h
+#define VECTOR 64
+#define LANE 8
+#include "../src/kernels/lanes.h"
+
+enum { WORDS = 4, MOST_TOKENS = 8, USUAL_BYTES = 192 }; // USUAL_BYTES: of a block at a density of 30 %
+static const float BITMAP_MOST = 0.8f;                  // see kernels.h
 
 // A group times `tokens` tokens, a constant after inlining. Sums are those of Q4_0 in products.h, to the bit.
-TARGET static inline __attribute__((always_inline)) void tile(float *y, size_t ys, const uint8_t *w, uint32_t cols, const uint8_t *x,
-                                                              size_t xs, const uint32_t tokens, bool first) {
+ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, uint32_t cols, const uint8_t *x, size_t xs, const uint32_t tokens,
+                        bool first) {
     const uint32_t blocks = cols / HYP_BLOCK;
     const __m512i low = _mm512_set1_epi8(15), zeros = _mm512_set1_epi8((char)0x88);
     __m512 sum[MOST_TOKENS];
 #pragma clang loop unroll(full)
     for (uint32_t t = 0; t < tokens; t++) sum[t] = _mm512_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
-        for (uint32_t i = 0; i < AHEAD_LINES && first; i++) _mm_prefetch(w + AHEAD_BYTES + i * LINE, _MM_HINT_T0);
+        if (first) ahead(w, USUAL_BYTES);
         const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const void *)w));
         const uint8_t *masks = w + 2 * HYP_GROUP;
         __m512i acc[MOST_TOKENS];
@@ -52,8 +56,7 @@ TARGET static inline __attribute__((always_inline)) void tile(float *y, size_t y
     for (uint32_t t = 0; t < tokens; t++) _mm512_storeu_ps(y + t * ys, sum[t]);
 }
 
-TARGET static void matmul_bitmap(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,
-                                 uint32_t tokens) {
+static void matmul_bitmap(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
     const uint8_t *in = w, *rows = x;
     for (uint32_t g = 0; g < groups; g++, in += hyp_load_u32(in), y += HYP_GROUP) {
         uint32_t t = 0;
@@ -69,4 +72,6 @@ void hyp_kernels_vbmi2(hyp_kernels *table) {
     table->sparse[HYP_BITMAP].matmul = matmul_bitmap;
     table->sparse[HYP_BITMAP].most = BITMAP_MOST;
 }
+
+#pragma clang attribute pop
 #endif

@@ -28,8 +28,6 @@ static uint8_t nearest(const hyp_format_info *f, float x) {
     return best;
 }
 
-static float weight_of(const float *w, uint32_t i) { return w ? w[i] : 1; }
-
 // min over d of sum w (x - d level)^2: for given levels d = sum w x l / sum w l^2, and the error falls by (sum w x l)^2 / sum w l^2.
 static fit fit_scale(const hyp_format_info *f, const float *x, const float *w, uint32_t n) {
     float far = 0, top = 0;
@@ -44,7 +42,7 @@ static fit fit_scale(const hyp_format_info *f, const float *x, const float *w, u
     for (int trial = -TRIALS; trial <= TRIALS; trial++) {
         float inverse = (end + (float)trial * 0.1f * (end < 0 ? -end : end) / 8) / far, xl = 0, ll = 0;
         for (uint32_t i = 0; i < n; i++) {
-            float l = (float)hyp_level(f, nearest(f, x[i] * inverse)), wl = weight_of(w, i) * l;
+            float l = (float)hyp_level(f, nearest(f, x[i] * inverse)), wl = w[i] * l;
             xl += wl * x[i];
             ll += wl * l;
         }
@@ -59,8 +57,8 @@ static fit fit_range(const hyp_format_info *f, const float *x, const float *w, u
     for (uint32_t i = 0; i < n; i++) {
         low = x[i] < low ? x[i] : low;
         high = x[i] > high ? x[i] : high;
-        sw += weight_of(w, i);
-        sx += weight_of(w, i) * x[i];
+        sw += w[i];
+        sx += w[i] * x[i];
     }
     bool below = f->scale_high > 0; // of a super-block: minima are not positive
     if (below && low > 0) low = 0;
@@ -70,7 +68,7 @@ static fit fit_range(const hyp_format_info *f, const float *x, const float *w, u
     for (int trial = -TRIALS; trial <= TRIALS; trial++) {
         float inverse = ((float)f->top + (float)trial * 0.1f * (float)f->top / 15) / (high - low), sl = 0, sll = 0, sxl = 0;
         for (uint32_t i = 0; i < n; i++) {
-            float l = (float)nearest(f, (x[i] - low) * inverse), wl = weight_of(w, i) * l;
+            float l = (float)nearest(f, (x[i] - low) * inverse), wl = w[i] * l;
             sl += wl;
             sll += wl * l;
             sxl += wl * x[i];
@@ -83,7 +81,7 @@ static fit fit_range(const hyp_format_info *f, const float *x, const float *w, u
         float error = 0;
         for (uint32_t i = 0; i < n; i++) {
             float miss = now.d * (float)nearest(f, (x[i] - now.m) / now.d) + now.m - x[i];
-            error += weight_of(w, i) * miss * miss;
+            error += w[i] * miss * miss;
         }
         if (error < least) least = error, best = now;
     }
@@ -103,7 +101,7 @@ static fit fit_power(const hyp_format_info *f, const float *x, const float *w, u
         float d = hyp_e8m0_half((uint8_t)k), error = 0;
         for (uint32_t i = 0; i < n; i++) {
             float miss = d * (float)hyp_level(f, nearest(f, x[i] / d)) - x[i];
-            error += weight_of(w, i) * miss * miss;
+            error += w[i] * miss * miss;
         }
         if (error < least) least = error, best.d = d;
     }

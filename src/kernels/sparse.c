@@ -100,7 +100,7 @@ static size_t sound_block(hyp_sparse kind, const uint8_t *in, size_t left) {
 
 bool hyp_sparse_decode(hyp_sparse kind, uint8_t *rows, const uint8_t *group, size_t bytes, uint32_t cols) {
     size_t row_bytes = hyp_format_row_bytes(HYP_Q4_0, cols), at = 4;
-    if (bytes < 4 || hyp_load_u32(group) != bytes) return false;
+    if (bytes < 4 || bytes > hyp_sparse_most(cols) || hyp_load_u32(group) != bytes) return false;
     for (uint32_t b = 0; b < cols / HYP_BLOCK; b++) {
         size_t n = sound_block(kind, group + at, bytes - at);
         if (n == 0) return false;

@@ -9,7 +9,7 @@ enum { SHARED_MACS = 100000, STAGE_TOKENS = 64, ROWS = 16 };
 // Floats of a row of mixed values: products write whole groups.
 static uint32_t mixed_floats(const hyp_shape *s) { return (uint32_t)hyp_round_up(s->head, HYP_GROUP); }
 
-size_t hyp_attention_scratch(const hyp_shape *s, uint32_t rows) { return rows * (size_t)(HYP_KV_BLOCK + 2 * mixed_floats(s) + 2); }
+size_t hyp_attention_scratch(const hyp_shape *s) { return ROWS * (size_t)(HYP_KV_BLOCK + 2 * mixed_floats(s) + 2); }
 
 // Keys and values of `tokens` rows of the step in `of`, from row `first` on, to the cache of `state` from position state->past on.
 static void store(const hyp_state *of, uint32_t first, hyp_state *state, uint8_t *keys, uint8_t *values, uint32_t tokens) {
@@ -160,5 +160,5 @@ void hyp_attention_needs(const hyp_transformer *m, hyp_team_config *needs) {
     needs->job_bytes = hyp_max_size(needs->job_bytes, sizeof(job));
     needs->input_bytes = hyp_max_size(needs->input_bytes, STAGE_TOKENS * row * sizeof(float));
     needs->output_floats = hyp_max_size(needs->output_floats, (size_t)STAGE_TOKENS * s->heads * s->head);
-    needs->scratch_floats = hyp_max_size(needs->scratch_floats, hyp_attention_scratch(s, hyp_attention_rows(s, STAGE_TOKENS)));
+    needs->scratch_floats = hyp_max_size(needs->scratch_floats, hyp_attention_scratch(s));
 }

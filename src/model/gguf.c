@@ -269,6 +269,12 @@ uint32_t hyp_gguf_group_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *t, ui
     return hyp_load_u32(bytes_at(gguf, t->shard, t->sizes_at + 4ull * index));
 }
 
+hyp_status hyp_gguf_decode_group(const hyp_gguf *gguf, const hyp_gguf_tensor *t, uint32_t index, const uint8_t *in, uint8_t *rows) {
+    if (hyp_sparse_decode(t->sparse, rows, in, hyp_gguf_group_bytes(gguf, t, index), (uint32_t)t->dim[0])) return HYP_OK;
+    return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model is damaged: group %u of tensor '%.*s' is not sound", index, (int)t->name_bytes,
+                    bytes_at(gguf, t->shard, t->name_at));
+}
+
 // The sizes of a sparse tensor's groups stand in the metadata of its shard.
 static hyp_status find_groups(reader *r, hyp_gguf_tensor *t) {
     const hyp_gguf *gguf = r->gguf;

@@ -77,6 +77,9 @@ hyp_text hyp_gguf_tensor_name(const hyp_gguf *gguf, const hyp_gguf_tensor *tenso
 
 // Bytes of group `index` of a sparse tensor, as its metadata says: they add up to the tensor's.
 uint32_t hyp_gguf_group_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, uint32_t index);
+// Takes group `index`, read to `in`, apart to 16 rows of Q4_0 (NULL: only checks it). HYP_E_FORMAT with a message: it is not sound.
+HYP_MUST_USE hyp_status hyp_gguf_decode_group(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, uint32_t index, const uint8_t *in,
+                                              uint8_t *rows);
 // The key under which the metadata holds those of the tensor `name`, as an array of 32-bit numbers, is this and the name.
 #define HYP_GGUF_GROUPS "hyperion.groups."
 // Reads `count` bytes of a tensor's data from its byte `from`. May suspend.

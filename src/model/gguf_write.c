@@ -109,35 +109,42 @@ static hyp_status read_rows(rewriter *r, const hyp_gguf_tensor *t, uint64_t firs
         if (!status) hyp_dequantize(t->format, r->floats, r->in, count * cols);
         return status;
     }
-    uint32_t bytes = hyp_gguf_group_bytes(r->gguf, t, (uint32_t)(first / HYP_GROUP));
+    uint32_t group = (uint32_t)(first / HYP_GROUP), bytes = hyp_gguf_group_bytes(r->gguf, t, group);
     uint8_t *rows = r->in + hyp_sparse_most(cols);
     *read = bytes;
-    hyp_status status = bytes <= hyp_sparse_most(cols) ? hyp_gguf_read(r->gguf, t, *at, r->in, bytes) : HYP_E_FORMAT;
-    if (!status && !hyp_sparse_decode(t->sparse, rows, r->in, bytes, cols)) status = HYP_E_FORMAT;
-    if (status == HYP_E_FORMAT)
-        return hyp_fail(r->gguf->fault, status, "the model is damaged: a group of rows of a sparse tensor is not sound");
+    hyp_status status = HYP_OK;
+    if (bytes <= hyp_sparse_most(cols)) status = hyp_gguf_read(r->gguf, t, *at, r->in, bytes); // a longer one is refused unseen
+    if (!status) status = hyp_gguf_decode_group(r->gguf, t, group, r->in, rows);
     if (!status) hyp_dequantize(HYP_Q4_0, r->floats, rows, count * cols);
     *at += bytes;
     return status;
 }
 
-// The mean square of each column's activations; false where the file says nothing of this tensor.
-static hyp_status read_importance(rewriter *r, const hyp_gguf_tensor *t, bool *known) {
+static bool find_importance(const rewriter *r, const hyp_gguf_tensor *t, const hyp_gguf_tensor **sums, const hyp_gguf_tensor **counts) {
     const hyp_gguf *from = r->recipe->importance;
     char name[256];
     hyp_text own = hyp_gguf_tensor_name(r->gguf, t);
-    *known = false;
-    if (!from || own.bytes + sizeof ".in_sum2" > sizeof name) return HYP_OK;
+    if (!from || own.bytes + sizeof ".in_sum2" > sizeof name) return false;
     memcpy(name, own.data, own.bytes);
     memcpy(name + own.bytes, ".in_sum2", sizeof ".in_sum2");
-    const hyp_gguf_tensor *sums = hyp_gguf_tensor_named(from, name);
+    *sums = hyp_gguf_tensor_named(from, name);
     memcpy(name + own.bytes, ".counts", sizeof ".counts");
-    const hyp_gguf_tensor *counts = hyp_gguf_tensor_named(from, name);
-    if (!sums || !counts) return HYP_OK;
+    *counts = hyp_gguf_tensor_named(from, name);
+    return *sums && *counts;
+}
+
+// The mean square of each column's activations; false where the file says nothing of this tensor.
+static hyp_status read_importance(rewriter *r, const hyp_gguf_tensor *t, bool *known) {
+    const hyp_gguf *from = r->recipe->importance;
+    const hyp_gguf_tensor *sums, *counts;
+    hyp_text name = hyp_gguf_tensor_name(r->gguf, t);
+    *known = false;
+    if (!find_importance(r, t, &sums, &counts)) return HYP_OK;
     uint8_t count[4];
     if (sums->format != HYP_F32 || sums->dim[0] != t->dim[0] || elements(sums) != t->dim[0] || counts->format != HYP_F32 ||
         elements(counts) != 1)
-        return hyp_fail(r->gguf->fault, HYP_E_FORMAT, "the importance file is of another model: '%s' has another shape", name);
+        return hyp_fail(r->gguf->fault, HYP_E_FORMAT, "the importance file is of another model: '%.*s' has another shape", (int)name.bytes,
+                        name.data);
     hyp_status status = hyp_gguf_read(from, counts, 0, count, 4);
     if (!status) status = hyp_gguf_read(from, sums, 0, r->importance, (size_t)sums->bytes);
     if (status) return status;
@@ -145,7 +152,8 @@ static hyp_status read_importance(rewriter *r, const hyp_gguf_tensor *t, bool *k
     for (uint64_t c = 0; c < t->dim[0]; c++) {
         r->importance[c] = hyp_bits_f32(hyp_load_u32(&r->importance[c])) / rows;
         if (!(rows > 0) || !(r->importance[c] >= 0 && r->importance[c] < 1e30f))
-            return hyp_fail(r->gguf->fault, HYP_E_FORMAT, "the importance file is damaged: '%s' holds what is no sum of squares", name);
+            return hyp_fail(r->gguf->fault, HYP_E_FORMAT, "the importance file is damaged: '%.*s' holds what is no sum of squares",
+                            (int)name.bytes, name.data);
         mean += r->importance[c] / (float)t->dim[0];
     }
     for (uint64_t c = 0; c < t->dim[0]; c++) r->importance[c] += mean / FLOOR;
@@ -314,14 +322,9 @@ static void put_directory(rewriter *r) {
 
 // Whether the importance file knows any of the matrices that are converted.
 static bool any_known(const rewriter *r) {
-    const hyp_gguf *from = r->recipe->importance;
-    for (uint32_t i = 0; i < hyp_gguf_tensor_count(r->gguf); i++) {
-        hyp_text own = hyp_gguf_tensor_name(r->gguf, hyp_gguf_tensor_at(r->gguf, i));
-        for (uint32_t k = 0; k < hyp_gguf_tensor_count(from) && plan_at(r, i)->converted; k++) {
-            hyp_text name = hyp_gguf_tensor_name(from, hyp_gguf_tensor_at(from, k));
-            if (name.bytes == own.bytes + sizeof ".in_sum2" - 1 && memcmp(name.data, own.data, own.bytes) == 0) return true;
-        }
-    }
+    const hyp_gguf_tensor *sums, *counts;
+    for (uint32_t i = 0; i < hyp_gguf_tensor_count(r->gguf); i++)
+        if (plan_at(r, i)->converted && find_importance(r, hyp_gguf_tensor_at(r->gguf, i), &sums, &counts)) return true;
     return false;
 }
 

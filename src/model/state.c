@@ -20,7 +20,7 @@ static needs needs_of(const hyp_transformer *model, uint32_t context, uint32_t b
                .acts = (uint64_t)batch * act_row(model),
                .angles = (uint64_t)batch * s->rope_dims * sizeof(float),
                .frequencies = s->rope_dims / 2 * sizeof(double),
-               .scratch = hyp_attention_scratch(s, hyp_attention_rows(s, batch)) * sizeof(float),
+               .scratch = hyp_attention_scratch(s) * sizeof(float),
                .logits = ((uint64_t)s->vocab + HYP_GROUP) * sizeof(float)};
     // A product writes whole groups of rows: each row of a slot ends with room for one.
     for (int i = 0; i < HYP_SLOT_COUNT; i++)

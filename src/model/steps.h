@@ -20,12 +20,8 @@ void hyp_products_needs(const hyp_transformer *model, hyp_team_config *needs); /
 void hyp_attention(hyp_state *state, uint32_t layer, bool windowed, uint32_t tokens);
 void hyp_attention_needs(const hyp_transformer *model, hyp_team_config *needs);
 
-// Floats that attention takes besides its output, for `rows` rows at once.
-size_t hyp_attention_scratch(const hyp_shape *shape, uint32_t rows);
-// Rows attended at once: a head's tokens, or a token's heads that share keys.
-static inline uint32_t hyp_attention_rows(const hyp_shape *s, uint32_t batch) {
-    return batch > s->heads / s->kv_heads ? batch : s->heads / s->kv_heads;
-}
+// Floats that attention takes besides its output.
+size_t hyp_attention_scratch(const hyp_shape *shape);
 // Bytes of one head's cache.
 static inline size_t hyp_cache_head_bytes(const hyp_shape *s, hyp_kv_format kv, uint32_t context) {
     return (context + HYP_KV_BLOCK - 1) / HYP_KV_BLOCK * hyp_kv_block_bytes(kv, s->head);

@@ -156,7 +156,7 @@ static const hyp_gguf_tensor *tensor(loader *l, const char *name, bool required)
     if (!t && required && !l->status) l->status = hyp_fail(l->fault, HYP_E_FORMAT, "tensor '%s' is missing", text);
     if (t && t->format == HYP_FORMATS) {
         l->status = hyp_fail(l->fault, HYP_E_UNSUPPORTED,
-                             "tensor '%s' is stored as %s, which is not supported yet (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are)", text,
+                             "tensor '%s' is stored as %s, which is not supported: convert it to another format, Q4_K say", text,
                              hyp_format_name(t->type));
         return NULL;
     }

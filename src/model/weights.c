@@ -79,8 +79,8 @@ static hyp_status unpack_groups(hyp_weights *w, const hyp_matrix *m, uint32_t fi
     size_t group_bytes = hyp_group_bytes(m->format, m->cols);
     for (uint32_t g = first; g < first + groups; g++) {
         uint32_t bytes = hyp_gguf_group_bytes(w->gguf, m->tensor, g);
-        if (!hyp_sparse_decode(m->tensor->sparse, m->sparse ? NULL : rows, in, bytes, m->cols))
-            return hyp_fail(w->gguf->fault, HYP_E_FORMAT, "the model is damaged: a group of rows of a sparse tensor is not sound");
+        hyp_status status = hyp_gguf_decode_group(w->gguf, m->tensor, g, in, m->sparse ? NULL : rows);
+        if (status) return status;
         if (m->sparse) memcpy(frame, in, bytes);
         else w->kernels->weights[m->format].pack(frame, rows, HYP_GROUP, m->cols);
         in += bytes;
