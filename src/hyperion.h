@@ -210,6 +210,12 @@ typedef struct hyp_call {
 } hyp_call;
 // Begins a call that hyp_engine_run will run; its results are then asked for by hyp_session_result. HYP_E_STATE: one is under way.
 HYP_MUST_USE hyp_status hyp_session_post(hyp_session *session, const hyp_call *call);
+// Ends the call under way soon, with HYP_E_CANCELLED, also where it waits for a source; it may still succeed when it is nearly done. The
+// session can be used as before: the next call goes on where this one was. No effect when nothing is under way. May be called from within
+// `visit` and the sources' `read`.
+void hyp_session_cancel(hyp_session *session);
+// What the session is for from now on; `due_ns` as in hyp_session_config. No effect while a call is under way.
+void hyp_session_set_purpose(hyp_session *session, hyp_purpose purpose, uint64_t due_ns);
 bool hyp_session_busy(const hyp_session *session); // a call is under way: begin, flush and the blocking calls are refused
 typedef struct hyp_result {
     hyp_status status;

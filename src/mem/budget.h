@@ -26,6 +26,7 @@ void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes);
 // Counts what is mapped elsewhere (stacks, frames that can trap). False, with nothing taken, when the limit is reached.
 HYP_MUST_USE bool hyp_budget_take(hyp_budget *budget, size_t bytes);
 void hyp_budget_give(hyp_budget *budget, size_t bytes);
+size_t hyp_budget_left(const hyp_budget *budget); // below the limit, without taking anything from a pager; SIZE_MAX: there is none
 
 // Blocks: from the budget's slab, or pages of their own where it has none. Zeroed only when mapped; `bytes` of both calls must agree.
 void *hyp_budget_alloc(hyp_budget *budget, size_t bytes, const char *tag);

@@ -5,7 +5,7 @@
 #include "../base/fmath.h"
 #include "../base/text.h"
 
-enum { SPARE_BYTES = 512 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
+enum { SPARE_BYTES = 512 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7, BYTES_PER_UNIT = 64 };
 
 typedef struct job { // one tensor to read: either a matrix or a vector of floats
     const hyp_gguf_tensor *tensor;
@@ -356,6 +356,8 @@ static hyp_status read_matrix(loader *l, const hyp_matrix *m, uint64_t *done, ui
         *done += w->page_bytes[m->page + i];
         if (progress.report && !progress.report(progress.context, *done < total ? *done : total, total))
             return hyp_fail(l->fault, HYP_E_CANCELLED, "loading was stopped");
+        status = hyp_task_work(w->page_bytes[m->page + i] / BYTES_PER_UNIT); // a host's event loop turns between pages
+        if (status) return status;
     }
     return HYP_OK;
 }
