@@ -70,7 +70,8 @@ typedef struct hyp_model_config {
 } hyp_model_config;
 
 // Loads a GGUF model from its files in order (one for an unsplit model). What the engine's memory does not hold of the weights is read
-// again when it is used: the sources (not the array) must last as long as the model, unless hyp_model_residency says that all is kept.
+// again when it is used, and may have to give way to sessions later: the sources (not the array) must last as long as the model, unless the
+// engine has no memory limit.
 // May suspend. HYP_E_NOMEM names the least memory that would do.
 HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);

@@ -164,9 +164,9 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     return HYP_OK;
 }
 
-// A failed read has said why already.
+// What failed in reading or packing the weights has said why already.
 static hyp_status computing_failed(const hyp_session *s, hyp_status status, uint32_t tokens) {
-    if (status == HYP_E_IO) return status;
+    if (status == HYP_E_IO || status == HYP_E_FORMAT) return status;
     return hyp_fail(fault(s), status, "computing %u tokens failed: %s", tokens, hyp_status_message(status));
 }
 
