@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { MAX_VIEWS = 64, HUGE_BYTES = 2 << 20 };
@@ -118,15 +119,15 @@ bool hyp_port_view_commit(hyp_view *v, uint64_t offset, size_t bytes, bool now) 
     return true;
 }
 
+// `from` is never left open, not for a moment: another thread's mapping would take the place.
 bool hyp_port_view_move(hyp_view *v, uint64_t from, uint64_t to, size_t bytes) {
-#ifdef MREMAP_FIXED
-    if (mremap(at(v, from), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at(v, to)) == MAP_FAILED) return false;
-    return reserve(at(v, from), bytes); // what mremap left open, another mapping could take
-#else
-    if (!hyp_port_view_commit(v, to, bytes, false)) return false;
-    hyp_port_view_hide(v, from, bytes);
-    return true;
+#ifdef MREMAP_DONTUNMAP // Linux 5.7
+    if (mremap(at(v, from), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, at(v, to)) != MAP_FAILED)
+        return reserve(at(v, from), bytes);
 #endif
+    if (!hyp_port_view_commit(v, to, bytes, false)) return false;
+    memcpy(at(v, to), at(v, from), bytes);
+    return reserve(at(v, from), bytes);
 }
 
 void hyp_port_view_hide(hyp_view *v, uint64_t offset, size_t bytes) { reserve(at(v, offset), bytes); }

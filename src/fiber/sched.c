@@ -73,7 +73,8 @@ static hyp_fiber *take_stack(hyp_sched *s, size_t bytes, hyp_task *t) {
 }
 
 static void give_stack(hyp_sched *s, hyp_fiber *f, bool sound) {
-    if (sound && s->stack_count < STACKS_KEPT) {
+    uint32_t most = s->budget->limit_bytes ? 1 : STACKS_KEPT; // under a limit others have more use for the memory
+    if (sound && s->stack_count < most) {
         s->stacks[s->stack_count++] = f;
         return;
     }

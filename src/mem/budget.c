@@ -7,7 +7,7 @@
 
 bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
     size_t page = hyp_port_caps()->page_bytes;
-    if (bytes > SIZE_MAX - page) return false;
+    if (bytes > SIZE_MAX - page || hyp_budget_fails(budget)) return false;
     size_t whole = hyp_round_up(bytes, page);
     if (budget->limit_bytes) {
         if (whole > budget->limit_bytes) return false;

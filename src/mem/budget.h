@@ -17,7 +17,16 @@ typedef struct hyp_budget {
     size_t used_bytes, peak_bytes;
     struct hyp_slab *slab;    // small blocks come from here; NULL: everything is mapped in pages
     struct hyp_pager *pagers; // asked to give back frames when the limit is reached
+#ifdef HYP_CHECKED
+    uint64_t allocations, fail_at; // so far, of the budget and its slab; the one that a test lets fail, 0: none
+#endif
 } hyp_budget;
+
+#ifdef HYP_CHECKED
+static inline bool hyp_budget_fails(hyp_budget *budget) { return ++budget->allocations == budget->fail_at; }
+#else
+static inline bool hyp_budget_fails(hyp_budget *budget) { return (void)budget, false; }
+#endif
 
 // Maps zeroed pages under the budget, taking frames from its pagers first where the limit is reached. NULL: the budget or the platform has no more.
 void *hyp_budget_map(hyp_budget *budget, size_t bytes);

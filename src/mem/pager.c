@@ -236,10 +236,8 @@ void hyp_pager_destroy(hyp_pager *p) {
 
 // ---- Access
 
-static bool can_promote(const hyp_pager *p);
-static void evict(hyp_pager *p, frame *f);
+static void grow(hyp_pager *p);
 static void give_place(hyp_pager *p, uint32_t index, frame *f);
-static void promote(hyp_pager *p);
 
 static uint32_t cooled(const hyp_pager *p, const page *g) {
     uint32_t age = p->epoch - g->epoch;
@@ -260,7 +258,7 @@ static inline void touch(hyp_pager *p, page *g) {
 
 hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
     page *g = &p->pages[index];
-    if (index == p->kept && g->state == RESIDENT && !g->pins && can_promote(p)) evict(p, &p->frames[g->frame]); // to its own place
+    if (__builtin_expect(p->kept < p->kept_most, false)) grow(p);
     if (__builtin_expect(g->state != RESIDENT, false)) {
         hyp_status status = make_present(p, index, false);
         if (status) return status;
@@ -346,10 +344,8 @@ static frame *take_frame(hyp_pager *p, uint64_t *at) {
 
 // Where page `index` is to be filled: its place in the block, or a frame.
 static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **memory, bool from_fault) {
-    if (index >= p->kept && !from_fault) { // a handler takes no memory
-        if (index == p->kept && can_promote(p)) promote(p);
-        if (index >= p->kept && !p->frame_count && get_frames(p, FRAMES_LEAST)) count_places(p);
-    }
+    // A handler takes no memory.
+    if (index >= p->kept && !from_fault && !p->frame_count && get_frames(p, FRAMES_LEAST)) count_places(p);
     uint64_t at, place = place_of(p, index);
     *f = NULL;
     if (index < p->kept) {
@@ -508,21 +504,23 @@ static bool can_keep_all(const hyp_pager *p) {
     return p->places[p->kept_most] - p->places[p->kept] + PROMOTE_SPARE <= (left < UINT64_MAX - frames ? left + frames : left);
 }
 
-// May the first page of the rest have a place for good again, which it lost when the memory was needed otherwise?
-static bool can_promote(const hyp_pager *p) {
-    return p->kept < p->kept_most && (hyp_budget_left(p->config.budget) >= room_of(p, p->kept) + PROMOTE_SPARE || can_keep_all(p));
-}
-
-// Not from a fault. The page is absent.
-static void promote(hyp_pager *p) {
+// Pages that lost their places to others get them again, as far as there is room; they are read when they are needed. Not from a fault.
+static void grow(hyp_pager *p) {
+    uint32_t before = p->kept;
     if (can_keep_all(p)) {
         for (uint32_t i = 0; i < p->frame_count; i++)
             if (p->frames[i].page != NOWHERE) evict(p, &p->frames[i]);
         give_frames(p);
         while (p->kept < p->kept_most && get_places(p, p->kept + 1)) {
         }
-    } else (void)get_places(p, p->kept + 1);
-    count_places(p);
+    }
+    while (p->kept < p->kept_most && hyp_budget_left(p->config.budget) >= room_of(p, p->kept) + PROMOTE_SPARE) {
+        page *g = &p->pages[p->kept];
+        if (g->pins || g->state == FILLING) break;
+        if (g->state == RESIDENT) evict(p, &p->frames[g->frame]);
+        if (!get_places(p, p->kept + 1)) break;
+    }
+    if (p->kept != before) count_places(p);
 }
 
 hyp_pager_stats hyp_pager_describe(const hyp_pager *p) {

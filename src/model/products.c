@@ -3,8 +3,12 @@
 
 #include "../base/bytes.h"
 
+#ifdef HYP_CHECKED
+enum { SHARED_MACS = 2000 }; // a tiny model is shared, too
+#else
+enum { SHARED_MACS = 200000 }; // multiply-adds that are worth a helper's attention
+#endif
 enum {
-    SHARED_MACS = 200000, // multiply-adds that are worth a helper's attention
     SMALL_TILES = 2,      // for each thread, after its large one
     STAGE_TOKENS = 64,
     TARGETS = 3

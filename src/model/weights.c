@@ -3,7 +3,12 @@
 #include "../base/bytes.h"
 #include "../port.h"
 
-enum { PAGE_LEAST = 64 << 10, PAGE_MOST = 4 << 20, PAGES_WANTED = 1024, FRAMES_LEAST = 2 };
+#ifdef HYP_CHECKED
+enum { PAGE_LEAST = 4 << 10 }; // a tiny model has many pages, too
+#else
+enum { PAGE_LEAST = 64 << 10 };
+#endif
+enum { PAGE_MOST = 4 << 20, PAGES_WANTED = 1024, FRAMES_LEAST = 2 };
 
 // How many groups make a page of about `target` bytes with the least loss to whole pages of the platform.
 static uint32_t groups_per_page(size_t group_bytes, uint32_t groups, size_t target) {

@@ -437,8 +437,8 @@ static void run_calls(void *session) {
     hyp_session *s = session;
     for (;;) {
         while (!s->busy)
-            if (hyp_event_wait(&s->posted, 0)) return;
-        s->result.status = run_call(s);
+            if (hyp_event_wait(&s->posted, 0) && !s->busy) return;
+        s->result.status = s->cancelled ? hyp_fail(fault(s), HYP_E_CANCELLED, "the call was cancelled before it began") : run_call(s);
         s->busy = false;
         if (s->cancelled && !s->closing) hyp_task_uncancel(); // the call was, and the next one is another
         s->cancelled = false;
