@@ -4,7 +4,11 @@
 
 #include "transformer.h"
 
+#ifdef HYP_CHECKED
+enum { HYP_WORK_UNIT = 10 }; // a tiny model's step has many slices, too
+#else
 enum { HYP_WORK_UNIT = 1000 }; // multiply-adds in a unit of the scheduler
+#endif
 
 typedef struct hyp_target { // a product's matrix, and where in the output its rows begin
     const hyp_matrix *matrix;

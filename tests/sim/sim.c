@@ -3,12 +3,14 @@
 // Oracle: each token and piece of text, each score and vector equals that of the same call alone in a fresh engine, to the bit; every refusal
 // is one that can be, with a message; nothing hangs (bounded turns); nothing is left when all is closed.
 // usage: sim [N | A..B] [--jobs N] [--verbose]   seeds 1..N, or A to B; a failing one prints itself, and `sim S..S --verbose` repeats it
+//        sim --walk                               every allocation and every read of each public call fails once
 #include "../../native/port_posix.h"
 #include "../../src/base/bytes.h"
 #include "../../src/port.h"
 #include "../../src/runtime/engine.h"
 #include "../../src/runtime/inspect.h"
 #include "tiny.h"
+#include "walk.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -442,8 +444,7 @@ static void compare(host *h, player *p, const hyp_piece *piece) {
     if (piece->finish == HYP_FINISH_CONTEXT && piece->token < 0) {
         if (lengths[p->asked.length] + p->made != p->context) broken("session %d says its context is full at token %u", index, p->made);
     } else if (p->made >= w->count) broken("session %d makes more tokens than alone", index);
-    else if (piece->token != w->token[p->made])
-        broken("session %d, token %u: %d, not %d", index, p->made, piece->token, w->token[p->made]);
+    else if (piece->token != w->token[p->made]) broken("session %d, token %u: %d, not %d", index, p->made, piece->token, w->token[p->made]);
     else if (piece->finish != w->finish[p->made] || piece->bytes != w->bytes[p->made] ||
              memcmp(piece->text, w->piece[p->made], piece->bytes))
         broken("session %d, token %u: text '%.*s' (%d), not '%.*s' (%d)", index, p->made, (int)piece->bytes, piece->text, piece->finish,
@@ -504,7 +505,8 @@ static void look_around(host *h) {
     rng *r = &h->random;
     uint32_t m = below(r, h->model_count);
     hyp_residency res = hyp_model_residency(h->models[m]);
-    if (res.kept > res.pages || res.resident > res.pages || res.faults) broken("%u of %u pages are kept, %u are there", res.kept, res.pages, res.resident);
+    if (res.kept > res.pages || res.resident > res.pages || res.faults)
+        broken("%u of %u pages are kept, %u are there", res.kept, res.pages, res.resident);
     uint8_t heat[512];
     hyp_model_heat(h->models[m], 0, res.pages < 512 ? res.pages : 512, heat);
     hyp_model_helpers(h->models[m]);
@@ -687,14 +689,16 @@ static bool append(void *context, const void *data, size_t count) {
 int main(int argc, char **argv) {
     uint64_t first = 1, last = 2000;
     uint32_t jobs = 2;
+    bool walking = false;
     for (int i = 1; i < argc; i++) {
         char *end;
         if (!strcmp(argv[i], "--verbose")) verbose = true;
+        else if (!strcmp(argv[i], "--walk")) walking = true;
         else if (!strcmp(argv[i], "--jobs") && i + 1 < argc) jobs = (uint32_t)strtoul(argv[++i], NULL, 10);
         else {
             last = strtoull(argv[i], &end, 10);
             if (!strncmp(end, "..", 2)) first = last, last = strtoull(end + 2, &end, 10);
-            if (*end || last < first) return fputs("usage: sim [N | A..B] [--jobs N] [--verbose]\n", stderr), 2;
+            if (*end || last < first) return fputs("usage: sim [N | A..B] [--jobs N] [--verbose] | --walk\n", stderr), 2;
         }
     }
     if (jobs < 1 || jobs > JOBS_MOST) jobs = 1;
@@ -704,13 +708,19 @@ int main(int argc, char **argv) {
         uint8_t *floats = tiny_model(5 + f, &bytes);
         hyp_engine *engine = hyp_engine_create(NULL);
         hyp_source source = hyp_source_of_memory(floats, bytes);
-        must(hyp_engine_quantize(engine, &source, 1, &(hyp_quantization){.format = formats[f]}, &(hyp_writer){.write = append, .context = &f}),
+        must(hyp_engine_quantize(engine, &source, 1, &(hyp_quantization){.format = formats[f]},
+                                 &(hyp_writer){.write = append, .context = &f}),
              engine);
         hyp_engine_destroy(engine);
         free(floats);
         snprintf(paths[f], sizeof paths[f], "/tmp/hyperion-sim-%d-%u", (int)getpid(), f);
         FILE *out = fopen(paths[f], "wb");
         if (!out || fwrite(files[f], 1, file_bytes[f], out) != file_bytes[f] || fclose(out)) return fputs("no temporary file\n", stderr), 1;
+    }
+    if (walking) {
+        walk(files[0], file_bytes[0]);
+        remove_files();
+        return 0;
     }
     signal(SIGABRT, on_crash);
     signal(SIGSEGV, on_crash);
