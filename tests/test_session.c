@@ -9,6 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef __wasm__
+#include "../native/port_posix.h"
+
+#include <pthread.h>
+#include <unistd.h>
+#endif
 
 static uint8_t *story;
 static size_t story_bytes;
@@ -769,6 +775,71 @@ static void drafts_do_not_matter(void) {
     free(draft.data), free(far.data);
 }
 
+#ifndef __wasm__
+// An engine in each thread: files, views, signals and capabilities are the process's.
+static char alone_text[4096];
+static void *engines(void *unused) {
+    (void)unused;
+    for (int round = 0; round < (slow ? 2 : 12); round++) {
+        static _Thread_local char text[4096];
+        fixture f = {.engine = hyp_engine_create(&(hyp_engine_config){.threads = 1, .memory_bytes = round % 2 ? 6000000 : 0})};
+        hyp_source source;
+        CHECK(f.engine && hyp_posix_open(HYP_ROOT "/models/story.gguf", &source));
+        CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 64}, &f.model) == HYP_OK, "%s",
+                  hyp_engine_error(f.engine));
+        CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 64}, &f.session) == HYP_OK);
+        answer(&f, "Once upon a time", NULL, NULL, 0, 8, text);
+        CHECK_MSG(strcmp(text, alone_text) == 0, "%s", text);
+        close_all(&f);
+        hyp_posix_close(&source);
+    }
+    return NULL;
+}
+static void an_engine_in_each_thread(void) {
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    fixture f;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    answer(&f, "Once upon a time", NULL, NULL, 0, 8, alone_text);
+    close_all(&f);
+    for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, engines, NULL) == 0);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+}
+
+// What is read from a file that is not the one that was opened, or from a closed one, is an error.
+static void files_that_change(void) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/hyperion-test-%d.gguf", (int)getpid());
+    for (int how = 0; how < 3; how++) {
+        FILE *out = fopen(path, "wb");
+        CHECK(out && fwrite(story, 1, story_bytes, out) == story_bytes && fclose(out) == 0);
+        fixture f = {.engine = hyp_engine_create(&(hyp_engine_config){.threads = 1, .memory_bytes = 5500000})};
+        hyp_source source, other;
+        hyp_piece piece;
+        int32_t token = 1;
+        CHECK(hyp_posix_open(path, &source));
+        CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 64}, &f.model) == HYP_OK, "%s",
+                  hyp_engine_error(f.engine));
+        CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 64, .batch = 8}, &f.session) == HYP_OK);
+        CHECK(hyp_session_begin(f.session, &token, 1, NULL, NULL, 0) == HYP_OK && hyp_session_next(f.session, &piece) == HYP_OK);
+        hyp_residency r = hyp_model_residency(f.model);
+        CHECK(r.kept < r.pages);
+        if (how == 0) CHECK(truncate(path, (off_t)story_bytes - 4096) == 0);
+        if (how == 1) {
+            out = fopen(path, "r+b");
+            CHECK(out && fseek(out, -4096, SEEK_END) == 0 && fwrite(story, 1, 4096, out) == 4096 && fclose(out) == 0);
+        }
+        if (how == 2) hyp_posix_close(&source), CHECK(hyp_posix_open(HYP_ROOT "/README.md", &other)); // takes its descriptor
+        hyp_status status = hyp_session_next(f.session, &piece);
+        CHECK_MSG(status == (how == 2 ? HYP_E_IO : HYP_E_FORMAT), "%d: %s", status, hyp_engine_error(f.engine));
+        if (how < 2) CHECK(strstr(hyp_engine_error(f.engine), "changed"));
+        close_all(&f);
+        hyp_posix_close(how == 2 ? &other : &source);
+    }
+    remove(path);
+}
+#endif
+
 int main(void) {
     slow = getenv("HYP_SLOW");
     story = read_file("models/story.gguf", &story_bytes);
@@ -791,6 +862,10 @@ int main(void) {
     RUN(failing_sources);
     RUN(reads_that_fail_on_the_way);
     RUN(damaged_models);
+#ifndef __wasm__
+    RUN(an_engine_in_each_thread);
+    RUN(files_that_change);
+#endif
     free(story);
     return finish();
 }

@@ -101,7 +101,12 @@ static void remove_files(void) {
     }
 }
 
-static void on_crash(int signal_number) { broken("it ends with signal %d", signal_number); } // a panic, or an access where nothing is
+// A panic, or an access where nothing is; in a worker thread, whose seed is one of the last that were begun.
+static uint64_t next_seed, last_seed;
+static void on_crash(int signal_number) {
+    if (!seed_now) seed_now = next_seed - 1;
+    broken("it ends with signal %d", signal_number);
+}
 
 // ---- Requests, and what they give alone
 
@@ -669,7 +674,6 @@ static void play(uint64_t seed) {
 
 // ---- Seeds
 
-static uint64_t next_seed, last_seed;
 static void *job(void *unused) {
     (void)unused;
     for (uint64_t seed; (seed = __atomic_fetch_add(&next_seed, 1, __ATOMIC_RELAXED)) <= last_seed;) play(seed);
