@@ -813,12 +813,12 @@ static void files_that_change(void) {
     for (int how = 0; how < 3; how++) {
         FILE *out = fopen(path, "wb");
         CHECK(out && fwrite(story, 1, story_bytes, out) == story_bytes && fclose(out) == 0);
-        fixture f = {.engine = hyp_engine_create(&(hyp_engine_config){.threads = 1, .memory_bytes = 5500000})};
+        fixture f = {.engine = hyp_engine_create(&(hyp_engine_config){.threads = 1, .memory_bytes = 5000000})};
         hyp_source source, other;
         hyp_piece piece;
         int32_t token = 1;
         CHECK(hyp_posix_open(path, &source));
-        CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 64}, &f.model) == HYP_OK, "%s",
+        CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 100}, &f.model) == HYP_OK, "%s",
                   hyp_engine_error(f.engine));
         CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 64, .batch = 8}, &f.session) == HYP_OK);
         CHECK(hyp_session_begin(f.session, &token, 1, NULL, NULL, 0) == HYP_OK && hyp_session_next(f.session, &piece) == HYP_OK);
