@@ -364,6 +364,49 @@ static void full_contexts_and_bad_arguments(void) {
     close_all(&f);
 }
 
+// Sizes that overflow where they are multiplied are refused where they enter, by name; large ones that are possible, by their bytes.
+static void sizes_out_of_range(void) {
+    static const struct {
+        hyp_session_config config;
+        const char *word, *range;
+    } bad[] = {{{.context = UINT32_MAX}, "context", "16777216"},
+               {{.context = UINT32_MAX - 100}, "context", "16777216"},
+               {{.context = (1 << 24) + 1}, "context", "16777216"},
+               {{.context = 1u << 31}, "context", "16777216"},
+               {{.context = 64, .batch = UINT32_MAX}, "batch", "4096"},
+               {{.context = 64, .batch = 1 << 26}, "batch", "4096"},
+               {{.context = 8192, .batch = 4097}, "batch", "4096"}};
+    fixture f;
+    CHECK(open_with(&f, &(hyp_engine_config){.memory_bytes = 64 << 20}, &(hyp_session_config){.context = 64}) == HYP_OK);
+    hyp_session *session;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK_MSG(hyp_session_create(f.model, &bad[i].config, &session) == HYP_E_ARGUMENT && !session, "case %zu", i);
+        const char *why = hyp_engine_error(f.engine);
+        CHECK_MSG(strstr(why, bad[i].word) && strstr(why, bad[i].range), "%s", why);
+    }
+    CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = HYP_CONTEXT_MOST, .batch = HYP_BATCH_MOST}, &session) ==
+          HYP_E_NOMEM);
+    // 6 layers, 2 heads of 64, keys and values of two bytes: 3 KB a token, and more for the step
+    const char *megabytes = strstr(hyp_engine_error(f.engine), " takes ");
+    CHECK_MSG(megabytes && strtoul(megabytes + 7, NULL, 10) >= 3ul << 14, "%s", hyp_engine_error(f.engine));
+    // more of a batch than of a context is not taken
+    CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 3, .batch = HYP_BATCH_MOST}, &session) == HYP_OK);
+    hyp_piece piece;
+    int32_t tokens[] = {1, 400, 500};
+    CHECK(hyp_session_begin(session, tokens, 2, NULL, NULL, 0) == HYP_OK && hyp_session_next(session, &piece) == HYP_OK);
+    hyp_session_destroy(session);
+    hyp_source source = hyp_source_of_memory(story, story_bytes);
+    hyp_model *model;
+    CHECK(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = HYP_CONTEXT_MOST + 1}, &model) == HYP_E_ARGUMENT && !model);
+    CHECK(strstr(hyp_engine_error(f.engine), "16777216"));
+    close_all(&f);
+    if (sizeof(size_t) > 4) return; // what follows fits
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK); // no limit but that of the address space
+    for (uint32_t context = 1 << 19; context <= HYP_CONTEXT_MOST; context *= 2)
+        CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = context, .batch = HYP_BATCH_MOST}, &session) == HYP_E_NOMEM);
+    close_all(&f);
+}
+
 static void embeddings(void) {
     fixture f;
     CHECK(open_with(&f, NULL, &(hyp_session_config){.batch = 3}) == HYP_OK);
@@ -781,6 +824,7 @@ int main(void) {
     RUN(stop_texts);
     RUN(whole_characters);
     RUN(full_contexts_and_bad_arguments);
+    RUN(sizes_out_of_range);
     RUN(embeddings);
     RUN(samplers);
     RUN(every_budget);

@@ -38,13 +38,17 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
 hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv,
                           hyp_fault *fault) {
     const hyp_shape *s = &model->shape;
-    if (context == 0 || batch == 0) return hyp_fail(fault, HYP_E_ARGUMENT, "a context and a batch of at least one token are needed");
+    if (context == 0 || context > HYP_CONTEXT_MOST)
+        return hyp_fail(fault, HYP_E_ARGUMENT, "context must be between 1 and %d tokens, not %u", HYP_CONTEXT_MOST, context);
+    if (batch == 0 || batch > HYP_BATCH_MOST)
+        return hyp_fail(fault, HYP_E_ARGUMENT, "batch must be between 1 and %d tokens, not %u", HYP_BATCH_MOST, batch);
+    batch = hyp_min_u32(batch, context);
     if (kv == HYP_KV_Q8_0 && s->head % 32)
         return hyp_fail(fault, HYP_E_UNSUPPORTED, "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16",
                         s->head);
     *state = (hyp_state){.model = model, .context = context, .batch = batch, .kv = kv};
     needs n = needs_of(model, context, batch, kv);
-    bool ok = n.cache < SIZE_MAX / 4; // 32-bit address spaces
+    bool ok = hyp_state_bytes(model, context, batch, kv) <= SIZE_MAX / 2; // of a 32-bit address space, too
     if (ok) {
         state->keys = hyp_arena_alloc(arena, (size_t)n.cache);
         state->values = hyp_arena_alloc(arena, (size_t)n.cache);
@@ -133,6 +137,12 @@ static void fill_angles(hyp_state *state, uint32_t count) {
             }
 }
 
+// Units of work of `count` tokens that look at up to `seen`; a long prompt's would not fit 32 bits.
+static uint32_t attention_work(const hyp_shape *s, uint32_t seen, uint32_t count) {
+    uint64_t units = (uint64_t)s->heads * s->head * seen * count * 2 / HYP_WORK_UNIT;
+    return units < UINT32_MAX ? (uint32_t)units : UINT32_MAX;
+}
+
 static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32_t count) {
     const hyp_transformer *m = state->model;
     const hyp_shape *s = &m->shape;
@@ -141,7 +151,7 @@ static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, 
     case HYP_OP_EMBED: return embed(state, tokens, count);
     case HYP_OP_ATTENTION:
         hyp_attention(state, o->layer, o->windowed, count);
-        return hyp_task_work((uint32_t)((uint64_t)s->heads * s->head * (hyp_state_position(state, 0) + count) * count * 2 / HYP_WORK_UNIT));
+        return hyp_task_work(attention_work(s, hyp_state_position(state, 0) + count, count));
     default:
         for (uint32_t t = 0; t < count; t++) {
             float *dst = hyp_state_row(state, o->dst, t) + o->dst_at;

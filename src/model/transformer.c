@@ -118,7 +118,7 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
         return bad_shape(gguf, "head count", s->heads);
     if (s->kv_heads == 0 || s->heads % s->kv_heads) return bad_shape(gguf, "key-value head count", s->kv_heads);
     if (s->ffn == 0 || s->ffn > 1 << 20 || s->ffn % 8) return bad_shape(gguf, "feed-forward length", s->ffn);
-    if (s->context == 0 || s->context > 1 << 24) return bad_shape(gguf, "context length", s->context);
+    if (s->context == 0 || s->context > HYP_CONTEXT_MOST) return bad_shape(gguf, "context length", s->context);
     s->head = whole(&k, "attention.key_length", s->dim / s->heads);
     uint32_t value = whole(&k, "attention.value_length", s->head);
     s->rope_dims = whole(&k, "rope.dimension_count", s->head);

@@ -3,6 +3,7 @@
 #ifndef HYP_MODEL_TRANSFORMER_H
 #define HYP_MODEL_TRANSFORMER_H
 
+#include "../hyperion.h"
 #include "../kernels/kernels.h"
 #include "arch.h"
 #include "gguf.h"
@@ -109,6 +110,7 @@ typedef struct hyp_state {
     hyp_statistics *statistics;    // of each matrix; NULL: none are kept
 } hyp_state;
 
+// `context` up to HYP_CONTEXT_MOST, `batch` up to HYP_BATCH_MOST (HYP_E_ARGUMENT); no more of it than of the context is taken.
 // HYP_E_NOMEM leaves nothing behind but what `arena` frees. `fault` may be NULL.
 HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch,
                                        hyp_kv_format kv, hyp_fault *fault);
