@@ -34,6 +34,12 @@ typedef struct hyp_text { // borrowed bytes, not terminated
     size_t bytes;
 } hyp_text;
 
+typedef struct hyp_progress {
+    // Called between steps with bytes done and in all; false stops the load with HYP_E_CANCELLED. May be NULL.
+    bool (*report)(void *context, uint64_t done, uint64_t total);
+    void *context;
+} hyp_progress;
+
 typedef struct hyp_gguf_kv {
     uint32_t shard;
     hyp_gguf_type type, element; // element: of an array
@@ -51,12 +57,20 @@ typedef struct hyp_gguf_tensor {
     uint64_t offset, bytes;      // within the shard's file
 } hyp_gguf_tensor;
 
+// A hash table of names: each one's index + 1, 0 for an empty slot. No name stands further than `probes` slots from its own, so
+// that a file whose names collide on purpose is as fast as any other, or refused.
+typedef struct hyp_gguf_names {
+    uint32_t *slots;
+    uint32_t mask, probes;
+} hyp_gguf_names;
+
 typedef struct hyp_gguf {
     hyp_budget *budget;
     const hyp_source *sources; // borrowed
     uint32_t shards, version;
     hyp_buffer header[HYP_GGUF_SHARDS]; // what has been read of each file's start
     hyp_buffer kvs, tensors;            // of hyp_gguf_kv, hyp_gguf_tensor
+    hyp_gguf_names key_names, tensor_names, shard_names; // the last: of the keys of a later shard, while it is read
     hyp_fault *fault;
 } hyp_gguf;
 

@@ -63,12 +63,6 @@ typedef struct hyp_transformer {
     uint64_t weight_bytes; // as stored
 } hyp_transformer;
 
-typedef struct hyp_progress {
-    // Called between reads with bytes done and in all; false stops the load with HYP_E_CANCELLED. May be NULL.
-    bool (*report)(void *context, uint64_t done, uint64_t total);
-    void *context;
-} hyp_progress;
-
 // Checks every tensor, then reads what fits the arena's budget, in file order; the rest is read when it is used. `context`: tokens that
 // RoPE and the memory left for a session are to be prepared for (0: the model's own). `threads`: that compute, this one included, where
 // they find memory and all weights are kept. `arena` owns the tables. May suspend.
