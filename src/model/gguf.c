@@ -307,6 +307,12 @@ hyp_status hyp_gguf_decode_group(const hyp_gguf *gguf, const hyp_gguf_tensor *t,
                     bytes_at(gguf, t->shard, t->name_at));
 }
 
+hyp_status hyp_gguf_not_finite(const hyp_gguf *gguf, const hyp_gguf_tensor *t) {
+    hyp_text name = hyp_gguf_tensor_name(gguf, t);
+    return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model is damaged: tensor '%.*s' holds weights that are no finite numbers",
+                    (int)name.bytes, name.data);
+}
+
 // The sizes of a sparse tensor's groups stand in the metadata of its shard.
 static hyp_status find_groups(reader *r, hyp_gguf_tensor *t) {
     const hyp_gguf *gguf = r->gguf;

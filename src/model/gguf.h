@@ -94,6 +94,8 @@ uint32_t hyp_gguf_group_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *tenso
 // Takes group `index`, read to `in`, apart to 16 rows of Q4_0 (NULL: only checks it). HYP_E_FORMAT with a message: it is not sound.
 HYP_MUST_USE hyp_status hyp_gguf_decode_group(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, uint32_t index, const uint8_t *in,
                                               uint8_t *rows);
+// HYP_E_FORMAT, with a message: a tensor holds what hyp_format_finite does not take.
+hyp_status hyp_gguf_not_finite(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor);
 // The key under which the metadata holds those of the tensor `name`, as an array of 32-bit numbers, is this and the name.
 #define HYP_GGUF_GROUPS "hyperion.groups."
 // Reads `count` bytes of a tensor's data from its byte `from`. May suspend.

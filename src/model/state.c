@@ -208,11 +208,18 @@ static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) 
     return HYP_OK;
 }
 
+// Whether the final hidden row of a token is finite: what is not in a layer is not so to the end, though quantizing may take it for 0.
+static bool row_finite(const hyp_state *state, uint32_t token) {
+    return hyp_format_finite(HYP_F32, hyp_state_row(state, HYP_SLOT_H, token), state->model->shape.dim);
+}
+
 hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
     if (count == 0 || count > state->batch) return HYP_E_ARGUMENT;
     if (count > state->context - state->past) return HYP_E_CONTEXT;
     hyp_status status = step(state, tokens, count);
     if (status) return status;
+    for (uint32_t t = 0; t < count; t++)
+        if (!row_finite(state, t)) return hyp_transformer_overflowed(state->model);
     state->past += count;
     state->last = count;
     return HYP_OK;
@@ -240,6 +247,10 @@ hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) 
     if (state->timings) note(state, m->op_count, 1, count, began);
     for (uint32_t t = 0; t < count && m->shape.logit_cap > 0; t++)
         m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
+    for (uint32_t t = 0; t < count; t++) { // of rows of several texts one may have overflowed: that one gets no token
+        if (row_finite(state, t)) continue;
+        for (uint32_t i = 0; i < m->shape.vocab; i++) logits[t * stride + i] = __builtin_nanf("");
+    }
     return HYP_OK;
 }
 

@@ -71,6 +71,9 @@ HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_g
 void hyp_transformer_dismiss(hyp_transformer *model); // the team; steps go on alone
 void hyp_transformer_close(hyp_transformer *model);   // the pager and the team; the tables are the arena's
 
+// HYP_E_FORMAT, with a message: what was computed is infinite or NaN.
+hyp_status hyp_transformer_overflowed(const hyp_transformer *model);
+
 // ---- A running context: KV cache and step buffers
 
 enum { HYP_USUAL_CONTEXT = 2048, HYP_USUAL_BATCH = 64 }; // of a session that asks for nothing else, at most
@@ -113,9 +116,10 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
 // Keeps statistics from now on. HYP_E_NOMEM.
 HYP_MUST_USE hyp_status hyp_state_observe(hyp_state *state, hyp_arena *arena);
 // Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. May suspend: for pages, and at the end of
-// the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit.
+// the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit. HYP_E_FORMAT, with a message: pages that are damaged,
+// or what was computed is not finite.
 HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);
-// The same for tokens 0 .. count - 1 of the last step, at logits + t * (vocab + HYP_GROUP).
+// The same for tokens 0 .. count - 1 of the last step, at logits + t * (vocab + HYP_GROUP). All NaN for a token whose row is not finite.
 HYP_MUST_USE hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits);
 // One token of each of `count` states (1..batch of `lead`) of one model, in one step that uses the buffers of `lead`, which may be among them;
 // and the logits after each, at logits + t * (vocab + HYP_GROUP). Each state gets what hyp_state_step would have given it, to the bit.

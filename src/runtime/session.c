@@ -157,9 +157,9 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     return HYP_OK;
 }
 
-// A failed read has said why already.
+// A failed read has said why already, and so have weights that are damaged or overflow.
 static hyp_status computing_failed(const hyp_session *s, hyp_status status, uint32_t tokens) {
-    if (status == HYP_E_IO) return status;
+    if (status == HYP_E_IO || status == HYP_E_FORMAT) return status;
     return hyp_fail(fault(s), status, "computing %u tokens failed: %s", tokens, hyp_status_message(status));
 }
 
@@ -371,6 +371,11 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
         else status = hyp_state_logits(&s->state, s->state.last - 1, &logits);
         if (status) return computing_failed(s, status, 1);
         piece->token = hyp_sampler_choose(&s->sampler, logits);
+        if (piece->token < 0) {
+            s->state.past = s->count - 1; // the next call computes them again
+            s->rows = s->row = 0;
+            return hyp_transformer_overflowed(&s->model->transformer);
+        }
         uint64_t spent = hyp_port_now_ns() - start;
         s->stats.answer_ns += spent;
         if (began) note_latency(s, spent); // the first token's is the prompt's
@@ -450,6 +455,7 @@ static hyp_status embed(hyp_session *s, const int32_t *tokens, uint32_t count, h
     if (status) return status;
     float square = 0;
     for (uint32_t i = 0; i < dim; i++) square += s->vector[i] * s->vector[i];
+    if (!(square < __builtin_inff())) return hyp_transformer_overflowed(&s->model->transformer);
     float scale = square > 0 ? 1.0f / hyp_sqrtf(square) : 0;
     for (uint32_t i = 0; i < dim; i++) s->vector[i] *= scale;
     return HYP_OK;
@@ -471,6 +477,7 @@ static hyp_status score_batch(hyp_session *s, uint32_t from, uint32_t n, void *c
         double sum = 0;
         for (uint32_t i = 1; i < vocab; i++) top = l[i] > top ? l[i] : top;
         for (uint32_t i = 0; i < vocab; i++) sum += (double)hyp_expf(l[i] - top);
+        if (!(sum == sum)) return hyp_transformer_overflowed(&s->model->transformer); // one logit is NaN, or the largest is infinite
         float shift = top + (float)hyp_log(sum);
         for (uint32_t i = 0; i < vocab; i++) l[i] -= shift;
         c->visit(c->context, from + t, l);
