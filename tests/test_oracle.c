@@ -77,7 +77,7 @@ static void numbers_out_of_range(void) {
     } cases[] = {{"llama-freqs-q8_0", "rope_freqs.weight", 0.125f, 1e9f, {0.1249f, 1e-30f, -1, 1.1e9f}},
                  {"phi3-longrope-q8_0", "rope_factors_long.weight", 0.125f, 1e9f, {1e-30f, -8, 1e30f}},
                  {"llama-linear-q8_0", "llama.rope.scaling.factor", 0.125f, 1e9f, {0.12f, 1e-30f, -1, 1e10f}},
-                 {"llama-linear-q8_0", "llama.rope.freq_base", 1, 1e20f, {0.99f, -1, 1e-30f, 1e21f}},
+                 {"llama-linear-q8_0", "llama.rope.freq_base", 1, 9e19f, {0.99f, -1, 1e-30f, 1e21f}},
                  {"llama-linear-q8_0", "llama.attention.layer_norm_rms_epsilon", 1e-19f, 1, {1e-30f, -1, 2}},
                  {"gemma2-q8_0", "gemma2.attn_logit_softcapping", 0, 1e6f, {-1, 1e7f}},
                  {"gemma2-q8_0", "gemma2.final_logit_softcapping", 0, 1e6f, {-1e-30f, 1e7f}},
