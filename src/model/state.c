@@ -213,13 +213,17 @@ static bool row_finite(const hyp_state *state, uint32_t token) {
     return hyp_format_finite(HYP_F32, hyp_state_row(state, HYP_SLOT_H, token), state->model->shape.dim);
 }
 
+bool hyp_state_finite(const hyp_state *state) {
+    for (uint32_t t = 0; t < state->last; t++)
+        if (!row_finite(state, t)) return false;
+    return true;
+}
+
 hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
     if (count == 0 || count > state->batch) return HYP_E_ARGUMENT;
     if (count > state->context - state->past) return HYP_E_CONTEXT;
     hyp_status status = step(state, tokens, count);
     if (status) return status;
-    for (uint32_t t = 0; t < count; t++)
-        if (!row_finite(state, t)) return hyp_transformer_overflowed(state->model);
     state->past += count;
     state->last = count;
     return HYP_OK;
@@ -237,6 +241,10 @@ hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int
     return status;
 }
 
+static void deny(float *logits, uint32_t vocab) {
+    for (uint32_t i = 0; i < vocab; i++) logits[i] = __builtin_nanf("");
+}
+
 hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) {
     const hyp_transformer *m = state->model;
     size_t stride = m->shape.vocab + HYP_GROUP;
@@ -247,10 +255,8 @@ hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) 
     if (state->timings) note(state, m->op_count, 1, count, began);
     for (uint32_t t = 0; t < count && m->shape.logit_cap > 0; t++)
         m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
-    for (uint32_t t = 0; t < count; t++) { // of rows of several texts one may have overflowed: that one gets no token
-        if (row_finite(state, t)) continue;
-        for (uint32_t i = 0; i < m->shape.vocab; i++) logits[t * stride + i] = __builtin_nanf("");
-    }
+    for (uint32_t t = 0; t < count; t++) // of guesses, or of several texts: one that has overflowed is nothing to the others
+        if (!row_finite(state, t)) deny(logits + t * stride, m->shape.vocab);
     return HYP_OK;
 }
 
@@ -264,6 +270,7 @@ hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits) {
     if (status) return status;
     if (state->timings) note(state, m->op_count, 1, 1, began);
     if (m->shape.logit_cap > 0) m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
+    if (!row_finite(state, index)) deny(state->logits, m->shape.vocab);
     *logits = state->logits;
     return HYP_OK;
 }

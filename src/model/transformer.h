@@ -116,9 +116,11 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
 // Keeps statistics from now on. HYP_E_NOMEM.
 HYP_MUST_USE hyp_status hyp_state_observe(hyp_state *state, hyp_arena *arena);
 // Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. May suspend: for pages, and at the end of
-// the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit. HYP_E_FORMAT, with a message: pages that are damaged,
-// or what was computed is not finite.
+// the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit. HYP_E_FORMAT, with a message: weights that
+// are damaged.
 HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);
+// Whether the final hidden rows of the last step are finite.
+bool hyp_state_finite(const hyp_state *state);
 // The same for tokens 0 .. count - 1 of the last step, at logits + t * (vocab + HYP_GROUP). All NaN for a token whose row is not finite.
 HYP_MUST_USE hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits);
 // One token of each of `count` states (1..batch of `lead`) of one model, in one step that uses the buffers of `lead`, which may be among them;
@@ -127,7 +129,7 @@ HYP_MUST_USE hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, fl
 HYP_MUST_USE hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *logits);
 // The final hidden row (dim floats) of token `index` of the last step.
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index);
-// The logits (vocab floats) after token `index` of the last step; valid until the next call. May suspend.
+// The logits (vocab floats) after token `index` of the last step, all NaN when its row is not finite; valid until the next call. May suspend.
 HYP_MUST_USE hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits);
 
 #endif

@@ -169,6 +169,10 @@ static hyp_status catch_up(hyp_session *s) {
     uint32_t step = hyp_min_u32(s->count - s->state.past, s->state.batch);
     hyp_status status = hyp_state_step(&s->state, s->history + s->state.past, step);
     if (status) return computing_failed(s, status, step);
+    if (!hyp_state_finite(&s->state)) {
+        s->state.past -= step;
+        return hyp_transformer_overflowed(&s->model->transformer);
+    }
     uint64_t spent = hyp_port_now_ns() - start;
     if (s->stats.answer_tokens) s->stats.answer_ns += spent;
     else s->stats.prompt_ns += spent, s->stats.prompt_tokens += step;
@@ -423,6 +427,7 @@ static hyp_status run_all(hyp_session *s, const int32_t *tokens, uint32_t count,
     for (uint32_t at = 0, n; at < count; at += n) {
         n = hyp_min_u32(count - at, s->state.batch);
         status = hyp_state_step(&s->state, tokens + at, n);
+        if (!status && !hyp_state_finite(&s->state)) status = hyp_transformer_overflowed(&s->model->transformer);
         if (!status) status = visit(s, at, n, context);
         if (status) return computing_failed(s, status, n);
     }
