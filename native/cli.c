@@ -72,7 +72,7 @@ typedef struct options {
     size_t memory;
     hyp_cache cache;
     hyp_sampling sampling;
-    const char *stops[HYP_STOPS_MAX];
+    hyp_text stops[HYP_STOPS_MAX];
     uint32_t stop_count;
     const char *system, *trace, *importance, *against, *draft;
     float density;
@@ -919,7 +919,7 @@ int main(int argc, char **argv) {
         case 's': o.sampling.seed = strtoull(optarg, &end, 10), ok = end != optarg && !*end; break;
         case STOP:
             if (o.stop_count == HYP_STOPS_MAX) return usage_error("too many --stop", NULL);
-            o.stops[o.stop_count++] = optarg;
+            o.stops[o.stop_count++] = (hyp_text){optarg, strlen(optarg)};
             break;
         case 'c': ok = parse_count(optarg, &o.context); break;
         case THREADS: ok = parse_count(optarg, &o.threads) && o.threads > 0 && o.threads <= 16; break;
