@@ -542,8 +542,11 @@ static int verb_bench(const options *o, int argc, char **argv) {
     hyp_model_facts facts = hyp_model_describe(l.model);
     hyp_status status = hyp_session_create(
         l.model,
-        &(hyp_session_config){
-            .context = 1024 < facts.context ? 1024 : facts.context, .lookup = o->lookup, .cache = o->cache, .profile = true},
+        &(hyp_session_config){.context = 1024 < facts.context ? 1024 : facts.context,
+                              .lookup = o->lookup,
+                              .draft = l.draft,
+                              .cache = o->cache,
+                              .profile = true},
         &session);
     double prompt[RUNS], decode[RUNS];
     int32_t tokens[PROMPT];
@@ -676,40 +679,45 @@ static int verb_prune(const options *o, int argc, char **argv) {
 }
 
 // Scores a text file by windows of a whole context, each from an empty cache, a line at a time with --lines. `score` is called for each.
-static hyp_status score_file(const loaded *l, const options *o, const char *path, uint32_t context,
-                             hyp_status (*score)(void *to, const int32_t *tokens, uint32_t count), void *to) {
+// It tells of failures itself. Both return the exit code.
+static int score_file(const loaded *l, const options *o, const char *path, uint32_t context,
+                      int (*score)(void *to, const int32_t *tokens, uint32_t count), void *to) {
     if (strcmp(path, "-") != 0 && !freopen(path, "rb", stdin)) {
         fprintf(stderr, "hyperion: can not open %s: %s\n", path, strerror(errno));
-        return HYP_E_IO;
+        return 1;
     }
     size_t bytes;
     char *text = text_argument(NULL, &bytes);
-    hyp_status status = HYP_OK;
-    for (size_t at = 0, next; at < bytes && !status && !interrupted; at = next) {
+    int code = 0;
+    for (size_t at = 0, next; at < bytes && !code && !interrupted; at = next) {
         const char *end = o->lines ? memchr(text + at, '\n', bytes - at) : NULL;
         next = end ? (size_t)(end - text) + 1 : bytes;
         size_t length = end ? next - at - 1 : bytes - at;
         if (length == 0) continue;
         const int32_t *found;
         uint32_t count;
-        status = hyp_model_tokenize(l->model, text + at, length, HYP_TEXT_EDGES, &found, &count);
-        if (status) break;
+        hyp_status status =
+            hyp_model_tokenize(l->model, text + at, length, HYP_TEXT_EDGES, &found, &count);
+        if (status) {
+            code = failed(l, status);
+            break;
+        }
         int32_t *tokens = malloc((count + 1) * sizeof *tokens);
         memcpy(tokens, found, count * sizeof *tokens);
-        for (uint32_t from = 0, n; from < count && !status && !interrupted; from += n) {
+        for (uint32_t from = 0, n; from < count && !code && !interrupted; from += n) {
             n = count - from < context ? count - from : context;
-            status = score(to, tokens + from, n);
+            code = score(to, tokens + from, n);
             if (!o->quiet) progress_bar("scoring", at + length * (from + n) / count, bytes);
         }
         free(tokens);
     }
-    if (status) failed(l, status);
     free(text);
-    return status;
+    return code;
 }
 
 typedef struct score {
-    hyp_session *session, *reference; // reference: NULL, or another model's
+    const loaded *model, *other;
+    hyp_session *session, *reference; // reference: NULL, or the other model's
     const int32_t *tokens;
     uint32_t count, counted, compared, same, vocab;
     float *expected;        // the reference's log-probabilities: (count, vocab)
@@ -740,12 +748,15 @@ static void compare_score(void *context, uint32_t position, const float *log_pro
     s->compared++;
     count_score(context, position, log_probabilities);
 }
-static hyp_status score_window(void *context, const int32_t *tokens, uint32_t count) {
+static int score_window(void *context, const int32_t *tokens, uint32_t count) {
     score *s = context;
     s->tokens = tokens;
     s->count = count;
     hyp_status status = s->reference ? hyp_session_score(s->reference, tokens, count, keep_expected, s) : HYP_OK;
-    return status ? status : hyp_session_score(s->session, tokens, count, s->reference ? compare_score : count_score, s);
+    if (status) return failed(s->other, status);
+    status = hyp_session_score(s->session, tokens, count,
+                               s->reference ? compare_score : count_score, s);
+    return status ? failed(s->model, status) : 0;
 }
 
 enum { WINDOW_FLOATS = 1 << 26 }; // of a reference's log-probabilities
@@ -753,7 +764,7 @@ enum { WINDOW_FLOATS = 1 << 26 }; // of a reference's log-probabilities
 static int verb_perplexity(const options *o, int argc, char **argv) {
     if (argc != 2) return usage_error("perplexity takes a model and a text file", NULL);
     loaded l, reference = {0};
-    score s = {0};
+    score s = {.model = &l, .other = &reference};
     options plain = *o;
     plain.draft = NULL; // nothing is guessed here
     int code = load(&l, &plain, argv[0]);
@@ -773,7 +784,7 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
             s.expected = malloc((size_t)context * s.vocab * sizeof *s.expected);
         }
     }
-    if (!code) code = score_file(&l, o, argv[1], context, score_window, &s) ? 1 : 0;
+    if (!code) code = score_file(&l, o, argv[1], context, score_window, &s);
     if (!code && s.counted == 0) {
         fputs("hyperion: the text has no token to score\n", stderr);
         code = 1;
@@ -800,8 +811,14 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
 static void ignore_score(void *context, uint32_t position, const float *log_probabilities) {
     (void)context, (void)position, (void)log_probabilities;
 }
-static hyp_status observe_window(void *session, const int32_t *tokens, uint32_t count) {
-    return hyp_session_score(session, tokens, count, ignore_score, NULL);
+typedef struct observation {
+    const loaded *l;
+    hyp_session *session;
+} observation;
+static int observe_window(void *context, const int32_t *tokens, uint32_t count) {
+    observation *seen = context;
+    hyp_status status = hyp_session_score(seen->session, tokens, count, ignore_score, NULL);
+    return status ? failed(seen->l, status) : 0;
 }
 static hyp_status write_importance(const hyp_writer *out, void *session) { return hyp_session_importance(session, out); }
 
@@ -817,7 +834,9 @@ static int verb_calibrate(const options *o, int argc, char **argv) {
     snprintf(path, sizeof path, "%.*s.imatrix.gguf", (int)stem, argv[0]);
     hyp_status status = hyp_session_create(l.model, &(hyp_session_config){.context = o->context, .calibrate = true}, &session);
     if (status) code = failed(&l, status);
-    else code = score_file(&l, o, argv[1], hyp_session_describe(session).context, observe_window, session) ? 1 : 0;
+    else
+        code = score_file(&l, o, argv[1], hyp_session_describe(session).context, observe_window,
+                          &(observation){&l, session});
     if (!code && !interrupted) code = write_file(&l, o, argc > 2 ? argv[2] : path, write_importance, session);
     hyp_session_destroy(session);
     return unload(&l, interrupted ? 130 : code);
