@@ -14,6 +14,7 @@
 #define HYPERION_H
 
 #include "base/status.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -175,9 +176,10 @@ HYP_MUST_USE hyp_status hyp_session_create(hyp_model *model, const hyp_session_c
 void hyp_session_destroy(hyp_session *session); // a call under way is cancelled; its `ended` is not called
 
 // Begins an answer to `tokens`, the whole text so far. What the cache already holds of its start is kept.
-// `stops`: texts that end the answer and are not part of it; copied. HYP_E_CONTEXT: the prompt leaves no room for an answer.
+// `stops`: texts of any bytes that end the answer and are not part of it; copied. HYP_E_CONTEXT: the
+// prompt leaves no room for an answer.
 HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling,
-                                          const char *const *stops, uint32_t stop_count);
+                                          const hyp_text *stops, uint32_t stop_count);
 // Computes a further part of the prompt, a batch at most; *left says how many tokens of it remain. For callers that must stay responsive.
 HYP_MUST_USE hyp_status hyp_session_prefill(hyp_session *session, uint32_t *left);
 

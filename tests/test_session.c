@@ -50,7 +50,7 @@ static void close_all(fixture *f) {
 }
 
 // Runs an answer to its end; appends the pieces to `out` (room for 4096) and returns how it finished.
-static hyp_finish answer(fixture *f, const char *prompt, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count,
+static hyp_finish answer(fixture *f, const char *prompt, const hyp_sampling *sampling, const hyp_text *stops, uint32_t stop_count,
                          uint32_t most, char *out) {
     const int32_t *tokens;
     uint32_t count;
@@ -289,16 +289,21 @@ static void stop_texts(void) {
         char stop[8] = "";
         size_t at = 5 + random_u32() % 100, n = 1 + random_u32() % 6;
         memcpy(stop, whole + at, n);
-        const char *stops[] = {"never in it", stop};
+        hyp_text stops[] = {{"never in it", 11}, {stop, n}};
         hyp_finish finish = answer(&f, "Once upon a time", NULL, stops, 2, 60, text);
         const char *found = strstr(whole, stop);
         CHECK_MSG(finish == HYP_FINISH_STOP && strlen(text) == (size_t)(found - whole) && memcmp(text, whole, strlen(text)) == 0,
                   "stop '%s': '%s'", stop, text);
     }
-    const char *too_many[17] = {0}, *empty[] = {""};
+    hyp_text too_many[17] = {0}, empty[] = {{"", 0}};
     int32_t token = 1;
     CHECK(hyp_session_begin(f.session, &token, 1, NULL, too_many, 17) == HYP_E_ARGUMENT &&
           hyp_session_begin(f.session, &token, 1, NULL, empty, 1) == HYP_E_ARGUMENT);
+    // NUL is a byte like any other: token 3 is <0x00>, and nothing else is said
+    hyp_logit_bias bias = {3, 1e6f};
+    hyp_sampling zeros = {.bias = &bias, .bias_count = 1};
+    CHECK(answer(&f, "Once", &zeros, (hyp_text[]){{"x\0", 2}, {"\0\0\0", 3}}, 2, 8, text) == HYP_FINISH_STOP && text[0] == 0);
+    CHECK(hyp_session_describe(f.session).answer_tokens == 3);
     close_all(&f);
 }
 
@@ -919,7 +924,7 @@ static void guesses_do_not_matter(void) {
                                          .seed = 3 + (uint64_t)p,
                                          .bias = few,
                                          .bias_count = sampled == 2 ? 3 : 0};
-                const char *stops[] = {"grandmother"};
+                hyp_text stops[] = {{"grandmother", 11}};
                 CHECK(open_with(&plain, NULL, &(hyp_session_config){.context = 100}) == HYP_OK);
                 CHECK(open_with(&guessing, NULL, &(hyp_session_config){.context = 100, .lookup = lookup}) == HYP_OK);
                 answer(&plain, prompts[p], &sampling, stops, 1, most, want);

@@ -4,6 +4,7 @@
 #ifndef HYP_MODEL_GGUF_H
 #define HYP_MODEL_GGUF_H
 
+#include "../base/text.h"
 #include "../kernels/sparse.h"
 #include "../mem/buffer.h"
 #include "../stream/source.h"
@@ -28,11 +29,6 @@ typedef enum hyp_gguf_type {
     HYP_GGUF_F64,
     HYP_GGUF_TYPES
 } hyp_gguf_type;
-
-typedef struct hyp_text { // borrowed bytes, not terminated
-    const char *data;
-    size_t bytes;
-} hyp_text;
 
 typedef struct hyp_progress {
     // Called between steps with bytes done and in all; false stops the load with HYP_E_CANCELLED. May be NULL.

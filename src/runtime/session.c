@@ -117,8 +117,8 @@ static hyp_status check_tokens(const hyp_session *s, const int32_t *tokens, uint
     return HYP_OK;
 }
 
-hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops,
-                             uint32_t stop_count) {
+hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count,
+                             const hyp_sampling *sampling, const hyp_text *stops, uint32_t stop_count) {
     static const hyp_sampling greedy;
     if (s->busy) return refuse(s);
     s->ready = false;
@@ -137,12 +137,12 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     s->stops = hyp_arena_alloc(&s->answer, stop_count * sizeof *s->stops);
     s->stop_count = 0;
     for (uint32_t i = 0; i < stop_count && s->stops; i++) {
-        size_t bytes = strlen(stops[i]);
+        size_t bytes = stops[i].bytes;
         if (bytes == 0 || bytes > MAX_STOP_BYTES)
             return hyp_fail(fault(s), HYP_E_ARGUMENT, "a stop text must have 1 to %d bytes", MAX_STOP_BYTES);
         char *copy = hyp_arena_alloc(&s->answer, bytes);
         if (!copy) break;
-        memcpy(copy, stops[i], bytes);
+        memcpy(copy, stops[i].data, bytes);
         s->stops[s->stop_count++] = (hyp_text){copy, bytes};
     }
     if (s->stop_count != stop_count) return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the stop texts");

@@ -55,6 +55,10 @@ for (const artefact of artefacts)
         const stopped = await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 40, stop: [stop] }));
         assert.equal(text(stopped), whole.slice(0, whole.indexOf(stop)));
         assert.equal(stopped.at(-1).finish, 'stop');
+        // NUL is a character like any other: it neither ends a stop text nor divides it into two
+        assert.equal(text(await collect(model.generate('Once upon a time', { temperature: 0, maxTokens: 40, stop: [`${stop}\0${stop}`] }))), whole);
+        const zeros = await collect(model.generate('Once', { logitBias: { 3: 1e6 }, maxTokens: 8, stop: ['x\0', '\0\0\0'] }));
+        assert.deepEqual([text(zeros), zeros.at(-1).finish, zeros.length], ['', 'stop', 3]);
         assert.equal((await collect(model.generate('Once', { maxTokens: 3 }))).at(-1).finish, 'length');
         const controller = new AbortController();
         let seen = 0;

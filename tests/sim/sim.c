@@ -135,10 +135,11 @@ static hyp_sampling sampling_of(request r) {
                                                   {.temperature = 0.7f, .seed = 5, .bias = few, .bias_count = 3}};
     return presets[r.preset];
 }
-static uint32_t stops_of(request r, const char **stops) {
+static uint32_t stops_of(request r, hyp_text *stops) {
     static const char *const sets[STOP_SETS][2] = {{NULL, NULL}, {"a", "lk"}, {"ebe", "zzz"}};
     uint32_t n = 0;
-    while (n < 2 && sets[r.stops][n]) stops[n] = sets[r.stops][n], n++;
+    for (; n < 2 && sets[r.stops][n]; n++)
+        stops[n] = (hyp_text){sets[r.stops][n], strlen(sets[r.stops][n])};
     return n;
 }
 
@@ -183,7 +184,7 @@ static const told *answer_alone(request r) {
     hyp_model *model;
     hyp_session *session = alone(r, &engine, &model);
     int32_t prompt[24];
-    const char *stops[2];
+    hyp_text stops[2];
     hyp_sampling sampling = sampling_of(r);
     uint32_t count = prompt_of(r, prompt), stop_count = stops_of(r, stops);
     must(hyp_session_begin(session, prompt, count, &sampling, stops, stop_count), engine);
@@ -426,7 +427,7 @@ static void begin(host *h, player *p) {
         return;
     }
     int32_t prompt[24];
-    const char *stops[2];
+    hyp_text stops[2];
     hyp_sampling sampling = sampling_of(p->asked);
     uint32_t count = prompt_of(p->asked, prompt), stop_count = stops_of(p->asked, stops);
     p->goal = 1 + below(r, 24);

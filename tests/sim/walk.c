@@ -122,7 +122,7 @@ static hyp_status create_full(world *w) {
 static hyp_status begin(world *w) {
     static const hyp_logit_bias bias[] = {{5, 1}, {6, 1}};
     hyp_sampling sampling = {.temperature = 1, .top_k = 9, .repeat_penalty = 1.1f, .bias = bias, .bias_count = 2};
-    const char *stops[] = {"abc", "def"};
+    hyp_text stops[] = {{"abc", 3}, {"def", 3}};
     hyp_status status = hyp_session_begin(w->session, w->prompt, 12, &sampling, stops, 2);
     hyp_piece piece;
     if (status) CHECK(hyp_session_next(w->session, &piece) == HYP_E_STATE, "there is an answer to ask for");
