@@ -92,6 +92,8 @@ export const ORACLE = [
 
 const SHAPES = {
   stories15m: { arch: 'llama', layers: 6, dim: 288, heads: 6, kvHeads: 6, head: 48, ffn: 768, vocab: 32000, context: 1024, tied: true },
+  // As many tokens as the benchmarks name, and of everything else as little as each format and kernel takes.
+  quick: { arch: 'llama', layers: 2, dim: 256, heads: 4, kvHeads: 2, head: 64, ffn: 256, vocab: 20480, context: 2048, tied: true },
   smol135m: { arch: 'llama', layers: 30, dim: 576, heads: 9, kvHeads: 3, head: 64, ffn: 1536, vocab: 49152, context: 2048, tied: true },
 };
 
