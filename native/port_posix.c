@@ -28,8 +28,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_FILES = 1024, THREAD_STACK_BYTES = 512 << 10 };
-static int files[MAX_FILES]; // descriptor + 1; 0: free
+enum { FILE_BITS = 10, MAX_FILES = 1 << FILE_BITS, THREAD_STACK_BYTES = 512 << 10 };
+
+// Open files, of all threads. A handle is a place in the table and that place's generation, so that a handle which outlives its file leads
+// to no other one. `held` is set last and cleared first; `files_lock` is for whoever opens or closes.
+typedef struct open_file {
+    uint64_t held; // generation << 32 | descriptor + 1; low half 0: free
+    uint64_t bytes;
+    struct timespec modified;
+} open_file;
+static open_file files[MAX_FILES];
+static pthread_mutex_t files_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t caps_once = PTHREAD_ONCE_INIT;
+static hyp_caps caps;
 
 // The tiers of this architecture, best last.
 typedef struct tier {
@@ -73,13 +84,14 @@ static uint32_t processors(void) {
     return n < 1 ? 1 : (uint32_t)n;
 }
 
+static void find_caps(void) {
+    caps = (hyp_caps){.page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = processors()};
+    for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
+        if (tiers[i].present()) caps.isa |= tiers[i].bit;
+}
+
 const hyp_caps *hyp_port_caps(void) {
-    static hyp_caps caps;
-    if (!caps.page_bytes) {
-        caps = (hyp_caps){.page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = processors()};
-        for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
-            if (tiers[i].present()) caps.isa |= tiers[i].bit;
-    }
+    pthread_once(&caps_once, find_caps);
     return &caps;
 }
 
@@ -90,10 +102,31 @@ void *hyp_port_map(size_t bytes) {
 
 void hyp_port_unmap(void *memory, size_t bytes) { munmap(memory, bytes); }
 
+static struct timespec modified(const struct stat *info) {
+#ifdef __APPLE__
+    return info->st_mtimespec;
+#else
+    return info->st_mtim;
+#endif
+}
+
+// The file that a handle leads to; NULL: it has been closed. Its descriptor in *descriptor.
+static const open_file *file_of(uint32_t handle, int *descriptor) {
+    const open_file *f = &files[handle % MAX_FILES];
+    uint64_t held = __atomic_load_n(&f->held, __ATOMIC_ACQUIRE);
+    *descriptor = (int)(uint32_t)held - 1;
+    return *descriptor >= 0 && held >> 32 == handle >> FILE_BITS ? f : NULL;
+}
+
 hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes) {
-    if (handle >= MAX_FILES || !files[handle]) return HYP_E_IO;
+    int descriptor;
+    const open_file *f = file_of(handle, &descriptor);
+    struct stat info;
+    if (!f || fstat(descriptor, &info)) return HYP_E_IO;
+    struct timespec now = modified(&info);
+    if ((uint64_t)info.st_size != f->bytes || now.tv_sec != f->modified.tv_sec || now.tv_nsec != f->modified.tv_nsec) return HYP_E_FORMAT;
     while (bytes > 0) {
-        ssize_t n = pread(files[handle] - 1, dst, bytes, (off_t)offset);
+        ssize_t n = pread(descriptor, dst, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return HYP_E_IO;
         dst = (char *)dst + n;
@@ -190,24 +223,37 @@ uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {
 }
 
 bool hyp_posix_open(const char *path, hyp_source *source) {
-    uint32_t handle = 0;
-    while (handle < MAX_FILES && files[handle]) handle++;
-    if (handle == MAX_FILES) return errno = EMFILE, false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO is refused below, not waited for
+    if (descriptor < 0) return false;
     struct stat info;
-    if (fstat(fd, &info) || !S_ISREG(info.st_mode)) {
-        close(fd);
+    if (fstat(descriptor, &info) || !S_ISREG(info.st_mode)) {
+        close(descriptor);
         return errno = EINVAL, false;
     }
-    files[handle] = fd + 1;
-    *source = (hyp_source){.bytes = (uint64_t)info.st_size, .handle = handle};
-    return true;
+    pthread_mutex_lock(&files_lock);
+    uint32_t place = 0;
+    while (place < MAX_FILES && (uint32_t)files[place].held) place++;
+    if (place < MAX_FILES) {
+        open_file *f = &files[place];
+        uint64_t generation = ((f->held >> 32) + 1) & (UINT32_MAX >> FILE_BITS);
+        f->bytes = (uint64_t)info.st_size;
+        f->modified = modified(&info);
+        __atomic_store_n(&f->held, generation << 32 | (uint32_t)(descriptor + 1), __ATOMIC_RELEASE);
+        *source = (hyp_source){.bytes = f->bytes, .handle = (uint32_t)generation << FILE_BITS | place};
+    }
+    pthread_mutex_unlock(&files_lock);
+    if (place < MAX_FILES) return true;
+    close(descriptor);
+    return errno = EMFILE, false;
 }
 
 void hyp_posix_close(const hyp_source *source) {
-    if (source->handle < MAX_FILES && files[source->handle]) {
-        close(files[source->handle] - 1);
-        files[source->handle] = 0;
+    int descriptor;
+    pthread_mutex_lock(&files_lock);
+    if (file_of(source->handle, &descriptor)) {
+        open_file *f = &files[source->handle % MAX_FILES];
+        __atomic_store_n(&f->held, f->held >> 32 << 32, __ATOMIC_RELEASE);
+        close(descriptor);
     }
+    pthread_mutex_unlock(&files_lock);
 }

@@ -70,7 +70,8 @@ typedef struct hyp_model_config {
 } hyp_model_config;
 
 // Loads a GGUF model from its files in order (one for an unsplit model). What the engine's memory does not hold of the weights is read
-// again when it is used: the sources (not the array) must last as long as the model, unless hyp_model_residency says that all is kept.
+// again when it is used, and may have to give way to sessions later: the sources (not the array) must last as long as the model, unless the
+// engine has no memory limit.
 // May suspend. HYP_E_NOMEM names the least memory that would do.
 HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);
@@ -210,6 +211,12 @@ typedef struct hyp_call {
 } hyp_call;
 // Begins a call that hyp_engine_run will run; its results are then asked for by hyp_session_result. HYP_E_STATE: one is under way.
 HYP_MUST_USE hyp_status hyp_session_post(hyp_session *session, const hyp_call *call);
+// Ends the call under way soon, with HYP_E_CANCELLED, also where it waits for a source; it may still succeed when it is nearly done. The
+// session can be used as before: the next call goes on where this one was. No effect when nothing is under way. May be called from within
+// `visit` and the sources' `read`.
+void hyp_session_cancel(hyp_session *session);
+// What the session is for from now on; `due_ns` as in hyp_session_config. No effect while a call is under way.
+void hyp_session_set_purpose(hyp_session *session, hyp_purpose purpose, uint64_t due_ns);
 bool hyp_session_busy(const hyp_session *session); // a call is under way: begin, flush and the blocking calls are refused
 typedef struct hyp_result {
     hyp_status status;

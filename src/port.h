@@ -38,12 +38,12 @@ enum {
 const hyp_caps *hyp_port_caps(void);
 
 // Maps `bytes` of zeroed memory, rounded up to whole pages and aligned to one; NULL when there is none.
-// The caller owns it until hyp_port_unmap with the same size.
+// The caller owns it until hyp_port_unmap, which may be of whole pages one by one. Unmapping 0 bytes does nothing.
 void *hyp_port_map(size_t bytes);
 void hyp_port_unmap(void *memory, size_t bytes);
 
 // Reads exactly `bytes` at `offset` of the host's byte source `handle` into `dst`. May suspend the calling fiber. HYP_E_IO: the source
-// failed or ended before; HYP_E_CANCELLED: the host gave up, or the task was cancelled; HYP_E_STATE: the host answers later, and there is no task to wait.
+// failed or ended before; HYP_E_FORMAT: it is not what it was when it was opened; HYP_E_CANCELLED: the host gave up, or the task was cancelled; HYP_E_STATE: the host answers later, and there is no task to wait.
 HYP_MUST_USE hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t bytes);
 
 // Monotonic time in nanoseconds from an arbitrary origin.

@@ -255,28 +255,69 @@ static void one_frame_and_all_pinned(void) {
     CHECK(hyp_slab_check(slab) && hyp_slab_destroy(slab) == 0 && budget.used_bytes == 0);
 }
 
-static void shrinks(void) {
+static void pass_over(world *w) {
+    const void *view;
+    for (uint32_t i = 0; i < PAGES; i++) {
+        CHECK(hyp_pager_pin(w->pager, i, &view) == HYP_OK);
+        check_page(&w->origin, i, view);
+        hyp_pager_unpin(w->pager, i);
+    }
+}
+
+// Kept pages give way, as many as are asked for and nobody reads, and come back when there is room again.
+static void shrinks_and_grows(void) {
     for (int trap = 0; trap < modes(); trap++) {
         world w;
         begin(&w, 8000, 0, false, trap);
         const void *view;
-        for (uint32_t i = 0; i < PAGES; i++) CHECK(hyp_pager_prefetch(w.pager, i) == HYP_OK);
+        pass_over(&w);
         CHECK(hyp_pager_describe(w.pager).resident == PAGES);
         size_t used = w.budget.used_bytes;
-        CHECK(hyp_pager_shrink(w.pager, 100000));
+        w.budget.limit_bytes = used; // no room to come back
+        CHECK(hyp_pager_shrink(w.pager, 100000) >= 100000);
         CHECK_MSG(w.budget.used_bytes <= used - 100000, "%zu of %zu", w.budget.used_bytes, used);
-        for (int pass = 0; pass < 2; pass++)
-            for (uint32_t i = 0; i < PAGES; i++) {
-                CHECK(hyp_pager_pin(w.pager, i, &view) == HYP_OK);
-                check_page(&w.origin, i, view);
-                hyp_pager_unpin(w.pager, i);
-            }
-        CHECK(hyp_pager_pin(w.pager, 0, &view) == HYP_OK);
-        CHECK(!hyp_pager_shrink(w.pager, 10 << 20)); // page 0 can not go
-        check_page(&w.origin, 0, view);
-        hyp_pager_unpin(w.pager, 0);
+        CHECK(!hyp_pager_pin_kept(w.pager, PAGES - 1, &view));
+        uint32_t kept = hyp_pager_describe(w.pager).kept;
+        for (int pass = 0; pass < 2; pass++) pass_over(&w);
+        CHECK(hyp_pager_describe(w.pager).kept == kept);
+        CHECK(hyp_pager_pin(w.pager, 2, &view) == HYP_OK);
+        size_t before = w.budget.used_bytes, given = hyp_pager_shrink(w.pager, 10 << 20); // pages 0 to 2 can not go
+        CHECK(given > 0 && w.budget.used_bytes == before - given && hyp_pager_describe(w.pager).kept == 3);
+        CHECK(hyp_pager_shrink(w.pager, 1) == 0 && w.budget.used_bytes == before - given);
+        check_page(&w.origin, 2, view);
+        hyp_pager_unpin(w.pager, 2);
+        CHECK(hyp_pager_shrink(w.pager, 10 << 20) > 0 && hyp_pager_shrink(w.pager, 1) == 0); // nothing is left to go: no success
+        CHECK(!hyp_pagers_reclaim(w.budget.pagers, 1));
+        pass_over(&w);
+        for (size_t room = 0; room < 2; room++) {
+            w.budget.limit_bytes = used + (room ? 256 << 10 : 0);
+            for (int pass = 0; pass < 4; pass++) pass_over(&w);
+            hyp_pager_stats s = hyp_pager_describe(w.pager);
+            CHECK_MSG(room ? s.kept == PAGES && !s.frames : s.kept < PAGES, "%u kept, %u frames", s.kept, s.frames);
+            CHECK(w.budget.used_bytes <= w.budget.limit_bytes);
+        }
+        CHECK(w.budget.used_bytes == used);
         end(&w);
     }
+}
+
+// Several pagers of one budget: one that has nothing left does not shield the others; who can not give enough loses nothing.
+static void pagers_shrink_together(void) {
+    world w;
+    begin(&w, 8000, 0, false, false);
+    hyp_pager_config config = w.config;
+    hyp_pager *other;
+    config.page_bytes = w.origin.bytes;
+    CHECK(hyp_pager_create(&config, &other) == HYP_OK); // the first one to be asked
+    CHECK(hyp_pager_shrink(other, SIZE_MAX / 2) > 0);
+    w.budget.limit_bytes = w.budget.used_bytes;
+    uint32_t kept = hyp_pager_describe(w.pager).kept;
+    CHECK(!hyp_pagers_reclaim(w.budget.pagers, 64 << 20) && hyp_pager_describe(w.pager).kept == kept);
+    void *memory = hyp_budget_map(&w.budget, 60000);
+    CHECK(memory && hyp_pager_describe(w.pager).kept < kept);
+    hyp_budget_unmap(&w.budget, memory, 60000);
+    hyp_pager_destroy(other);
+    end(&w);
 }
 
 // ---- Fibers share a pager
@@ -406,7 +447,8 @@ int main(void) {
     RUN(scans_are_resisted);
     RUN(failure_at_every_step);
     RUN(one_frame_and_all_pinned);
-    RUN(shrinks);
+    RUN(shrinks_and_grows);
+    RUN(pagers_shrink_together);
     RUN(fibers_wait_for_one_another);
 #if !defined(__wasm__)
     RUN(faults_fill_pages);

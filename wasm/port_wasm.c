@@ -53,15 +53,26 @@ void *hyp_port_map(size_t bytes) {
         }
         return memset(r, 0, bytes);
     }
-    size_t pages = (bytes + WASM_PAGE - 1) / WASM_PAGE, old = __builtin_wasm_memory_grow(0, pages);
+    // What is free at the memory's end is a part of it, so that no gaps are left between one growth and the next.
+    run **last = &free_runs;
+    while (*last && (*last)->next) last = &(*last)->next;
+    char *end = (char *)(__builtin_wasm_memory_size(0) * WASM_PAGE);
+    size_t there = *last && (char *)*last + (*last)->bytes == end ? (*last)->bytes : 0;
+    size_t pages = (bytes - there + WASM_PAGE - 1) / WASM_PAGE;
+    size_t old = __builtin_wasm_memory_grow(0, pages);
     if (old == SIZE_MAX) return NULL;
-    char *memory = (char *)(old * WASM_PAGE);
-    if (pages * WASM_PAGE > bytes) hyp_port_unmap(memory + bytes, pages * WASM_PAGE - bytes);
+    char *memory = (char *)(old * WASM_PAGE) - there;
+    if (there) {
+        *last = NULL; // sorted by address: nothing comes behind it
+        memset(memory, 0, there);
+    }
+    hyp_port_unmap(memory + bytes, there + pages * WASM_PAGE - bytes);
     return memory;
 }
 
 void hyp_port_unmap(void *memory, size_t bytes) {
     bytes = hyp_round_up(bytes, PAGE);
+    if (!bytes) return; // a run of nothing would stand where another begins
     run **link = &free_runs, *before = NULL, *fresh = memory;
     while (*link && *link < fresh) before = *link, link = &(*link)->next;
     *fresh = (run){*link, bytes};

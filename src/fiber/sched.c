@@ -9,6 +9,7 @@ static _Thread_local hyp_task *current;
 
 hyp_task *hyp_task_current(void) { return current; }
 bool hyp_task_cancelled(void) { return current && current->cancelled; }
+void hyp_task_uncancel(void) { current->cancelled = false; }
 
 static void make_ready(hyp_task *t, hyp_status woken);
 static void leave_sleepers(hyp_task *t);
@@ -72,7 +73,8 @@ static hyp_fiber *take_stack(hyp_sched *s, size_t bytes, hyp_task *t) {
 }
 
 static void give_stack(hyp_sched *s, hyp_fiber *f, bool sound) {
-    if (sound && s->stack_count < STACKS_KEPT) {
+    uint32_t most = s->budget->limit_bytes ? 1 : STACKS_KEPT; // under a limit others have more use for the memory
+    if (sound && s->stack_count < most) {
         s->stacks[s->stack_count++] = f;
         return;
     }
@@ -249,6 +251,15 @@ hyp_status hyp_event_wait(hyp_event *event, uint64_t timeout_ns) {
     return suspend(t, HYP_TASK_WAITING);
 }
 
+void hyp_event_wait_firm(hyp_event *event) {
+    hyp_task *t = current;
+    if (!t || hyp_fiber_current() != t->fiber) hyp_port_panic("a firm wait outside of a task");
+    hyp_list_add(&event->waiters, t, event->waiters.last);
+    t->firm = true;
+    (void)suspend(t, HYP_TASK_WAITING);
+    t->firm = false;
+}
+
 void hyp_event_signal(hyp_event *event) {
     while (event->waiters.first) make_ready(event->waiters.first, HYP_OK);
 }
@@ -267,7 +278,7 @@ hyp_status hyp_task_wait_until(bool (*ready)(void *), void *context) {
 void hyp_task_cancel(hyp_task *t) {
     if (t->state == HYP_TASK_ENDED) return;
     t->cancelled = true;
-    if (t->state == HYP_TASK_WAITING || t->state == HYP_TASK_SLEEPING) make_ready(t, HYP_E_CANCELLED);
+    if (!t->firm && (t->state == HYP_TASK_WAITING || t->state == HYP_TASK_SLEEPING)) make_ready(t, HYP_E_CANCELLED);
 }
 
 static bool has_ended(void *task) { return ((hyp_task *)task)->state == HYP_TASK_ENDED; }

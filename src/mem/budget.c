@@ -7,7 +7,7 @@
 
 bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
     size_t page = hyp_port_caps()->page_bytes;
-    if (bytes > SIZE_MAX - page) return false;
+    if (bytes > SIZE_MAX - page || hyp_budget_fails(budget)) return false;
     size_t whole = hyp_round_up(bytes, page);
     if (budget->limit_bytes) {
         if (whole > budget->limit_bytes) return false;
@@ -24,6 +24,11 @@ bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
 }
 
 void hyp_budget_give(hyp_budget *budget, size_t bytes) { budget->used_bytes -= hyp_round_up(bytes, hyp_port_caps()->page_bytes); }
+
+size_t hyp_budget_left(const hyp_budget *budget) {
+    if (!budget->limit_bytes) return SIZE_MAX;
+    return budget->limit_bytes > budget->used_bytes ? budget->limit_bytes - budget->used_bytes : 0;
+}
 
 void *hyp_budget_map(hyp_budget *budget, size_t bytes) {
     if (!hyp_budget_take(budget, bytes)) return NULL;

@@ -17,7 +17,16 @@ typedef struct hyp_budget {
     size_t used_bytes, peak_bytes;
     struct hyp_slab *slab;    // small blocks come from here; NULL: everything is mapped in pages
     struct hyp_pager *pagers; // asked to give back frames when the limit is reached
+#ifdef HYP_CHECKED
+    uint64_t allocations, fail_at; // so far, of the budget and its slab; the one that a test lets fail, 0: none
+#endif
 } hyp_budget;
+
+#ifdef HYP_CHECKED
+static inline bool hyp_budget_fails(hyp_budget *budget) { return ++budget->allocations == budget->fail_at; }
+#else
+static inline bool hyp_budget_fails(hyp_budget *budget) { return (void)budget, false; }
+#endif
 
 // Maps zeroed pages under the budget, taking frames from its pagers first where the limit is reached. NULL: the budget or the platform has no more.
 void *hyp_budget_map(hyp_budget *budget, size_t bytes);
@@ -26,6 +35,7 @@ void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes);
 // Counts what is mapped elsewhere (stacks, frames that can trap). False, with nothing taken, when the limit is reached.
 HYP_MUST_USE bool hyp_budget_take(hyp_budget *budget, size_t bytes);
 void hyp_budget_give(hyp_budget *budget, size_t bytes);
+size_t hyp_budget_left(const hyp_budget *budget); // below the limit, without taking anything from a pager; SIZE_MAX: there is none
 
 // Blocks: from the budget's slab, or pages of their own where it has none. Zeroed only when mapped; `bytes` of both calls must agree.
 void *hyp_budget_alloc(hyp_budget *budget, size_t bytes, const char *tag);

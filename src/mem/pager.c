@@ -1,15 +1,24 @@
 #include "pager.h"
 
 #include "../base/bytes.h"
+#include "../base/check.h"
 #include "../fiber/sched.h"
 #include "../port.h"
 
-enum { ALIGN = 64, FRAMES_WANTED = 3, HEAT = 64, HUGE_BYTES = 2 << 20, NOWHERE = UINT32_MAX };
+enum {
+    FRAMES_WANTED = 3,
+    FRAMES_LEAST = 2, // of a pager that had kept everything
+    HEAT = 64,
+    HUGE_BYTES = 2 << 20,
+    PROMOTE_SPARE = 256 << 10, // bytes of the budget that pages which come back to their places leave to others
+    NOWHERE = UINT32_MAX
+};
 
 typedef enum page_state { ABSENT, FILLING, RESIDENT } page_state;
 
 typedef struct page {
-    uint8_t *view; // where it can be read; NULL unless resident
+    uint8_t *view;   // where it can be read; NULL unless resident
+    uint8_t *memory; // of its own, when kept and not trapping
     uint32_t bytes;
     uint32_t frame; // in the rest; NOWHERE for kept pages
     uint32_t epoch; // of `heat`
@@ -28,14 +37,14 @@ struct hyp_pager {
     hyp_pager *next; // of its budget
     hyp_pager_config config;
     page *pages;
-    uint64_t *places; // of each page while it is kept, within the block; pages + 1 of them
-    uint32_t kept;    // the first `kept` pages
-    uint8_t *block;   // of the kept pages, when not trapping
-    size_t block_bytes;
-    frame *frames; // `frame_slots` of them
+    uint64_t *places;   // of each page while it is kept, one behind the other, in whole pages of the platform; pages + 1 of them
+    uint32_t kept;      // the first `kept` pages
+    uint32_t kept_most; // as many were when it was created
+    frame *frames;      // `frame_slots` of them
     uint32_t frame_slots, frame_count, hand, filling;
     size_t frame_bytes;
-    // NULL: not trapping. Else the block of the kept pages is at its start; from `rest` on, each page has a place of frame_bytes for when
+    hyp_team *workers;
+    // NULL: not trapping. Else the places of the kept pages are at its start; from `rest` on, each page has a place of frame_bytes for when
     // it is not kept, and behind those each frame has its home. What is in a frame is not copied: the frame moves to the page's place.
     hyp_view *range;
     uint64_t rest;
@@ -50,7 +59,6 @@ static hyp_status make_present(hyp_pager *p, uint32_t index, bool from_fault);
 static bool on_fault(void *context, uint64_t offset);
 
 static bool traps(const hyp_pager_config *c) { return c->trap && hyp_port_caps()->can_trap; }
-static size_t grain(const hyp_pager_config *c) { return traps(c) ? hyp_port_caps()->page_bytes : ALIGN; }
 
 static size_t largest(const hyp_pager_config *c) {
     uint32_t most = 1;
@@ -62,7 +70,7 @@ uint64_t hyp_pager_least_bytes(const hyp_pager_config *c) { return largest(c); }
 
 uint64_t hyp_pager_whole_bytes(const hyp_pager_config *c) {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < c->pages; i++) sum += hyp_round_up(c->page_bytes[i], grain(c));
+    for (uint32_t i = 0; i < c->pages; i++) sum += hyp_round_up(c->page_bytes[i], hyp_port_caps()->page_bytes);
     return sum;
 }
 
@@ -72,51 +80,99 @@ static uint64_t home_of(const hyp_pager *p, uint32_t frame) { return p->rest + (
 static uint64_t place_of(const hyp_pager *p, uint32_t index) {
     return index < p->kept ? p->places[index] : p->rest + (uint64_t)index * p->frame_bytes;
 }
+// Bytes of a page's place for good.
+static size_t room_of(const hyp_pager *p, uint32_t index) { return (size_t)(p->places[index + 1] - p->places[index]); }
 
-// Divides the capacity: how many pages are kept, how many frames the rest has.
-static hyp_status divide(hyp_pager *p) {
+static void count_places(hyp_pager *p) {
+    p->stats.kept = p->kept;
+    p->stats.frames = p->frame_count;
+    p->stats.capacity_bytes = p->places[p->kept] + p->frame_count * p->frame_bytes;
+}
+
+// Divides the capacity: how many pages are to be kept, how many frames the rest has.
+static hyp_status divide(hyp_pager *p, uint32_t *frame_count) {
     const hyp_pager_config *c = &p->config;
     uint64_t whole = p->places[c->pages], capacity = c->capacity_bytes ? c->capacity_bytes : whole;
     p->frame_bytes = largest(c);
     p->stats = (hyp_pager_stats){.pages = c->pages, .whole_bytes = whole};
     if (capacity >= whole && !c->random) {
-        p->kept = c->pages;
+        p->kept_most = c->pages;
         return HYP_OK;
     }
     if (capacity < p->frame_bytes) return HYP_E_NOMEM;
     uint64_t frames = capacity / p->frame_bytes;
     if (!c->random && frames > FRAMES_WANTED) frames = FRAMES_WANTED;
     if (frames > c->pages) frames = c->pages;
-    p->frame_count = (uint32_t)frames;
+    *frame_count = (uint32_t)frames;
     if (!c->random)
-        while (p->kept < c->pages && p->places[p->kept + 1] <= capacity - frames * p->frame_bytes) p->kept++;
+        while (p->kept_most < c->pages && p->places[p->kept_most + 1] <= capacity - frames * p->frame_bytes) p->kept_most++;
     return HYP_OK;
 }
 
-// Trapping: memory for every frame, at its home.
-static bool commit_frames(hyp_pager *p) {
-    size_t bytes = p->frame_count * p->frame_bytes;
-    if (!hyp_budget_take(p->config.budget, bytes)) return p->frame_count = 0, false;
-    return hyp_port_view_commit(p->range, home_of(p, 0), bytes, true);
+// Memory for `count` frames; none is left behind on failure.
+static bool get_frames(hyp_pager *p, uint32_t count) {
+    hyp_budget *budget = p->config.budget;
+    for (uint32_t i = 0; i < count; i++) p->frames[i] = (frame){.page = NOWHERE};
+    p->hand = 0;
+    if (p->range) {
+        if (!hyp_budget_take(budget, count * p->frame_bytes)) return false;
+        if (hyp_port_view_commit(p->range, home_of(p, 0), count * p->frame_bytes, true)) return p->frame_count = count, true;
+        hyp_budget_give(budget, count * p->frame_bytes);
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if ((p->frames[i].memory = hyp_budget_map(budget, p->frame_bytes))) continue;
+        while (i--) hyp_budget_unmap(budget, p->frames[i].memory, p->frame_bytes);
+        return false;
+    }
+    return p->frame_count = count, true;
 }
 
-static bool get_places(hyp_pager *p) {
-    const hyp_pager_config *c = &p->config;
-    p->block_bytes = (size_t)hyp_round_up((size_t)p->places[p->kept], hyp_port_caps()->page_bytes);
-    if (p->block_bytes) {
-        if (p->range) {
-            if (!hyp_budget_take(c->budget, p->block_bytes)) return p->block_bytes = 0, false;
-        } else if (!(p->block = hyp_budget_map(c->budget, p->block_bytes))) return p->block_bytes = 0, false;
+static void give_frames(hyp_pager *p) { // all of them are free
+    hyp_budget *budget = p->config.budget;
+    size_t bytes = p->frame_count * p->frame_bytes;
+    if (p->range && bytes) {
+        hyp_port_view_hide(p->range, home_of(p, 0), bytes);
+        hyp_budget_give(budget, bytes);
     }
-    if (!p->frame_count) return true;
-    p->frames = hyp_slab_alloc(c->budget->slab, p->frame_count * sizeof *p->frames, "pager frames");
-    if (!p->frames) return false;
-    p->frame_slots = p->frame_count;
-    for (uint32_t i = 0; i < p->frame_count; i++) p->frames[i] = (frame){.page = NOWHERE};
-    if (p->range) return commit_frames(p);
-    for (uint32_t i = 0; i < p->frame_count; i++)
-        if (!(p->frames[i].memory = hyp_budget_map(c->budget, p->frame_bytes))) return false;
-    return true;
+    for (uint32_t i = 0; i < p->frame_count && !p->range; i++) hyp_budget_unmap(budget, p->frames[i].memory, p->frame_bytes);
+    p->frame_count = 0;
+}
+
+// Places for good for pages `from` to `end` - 1, which become the kept ones; false, with as many as could be had.
+static bool get_places(hyp_pager *p, uint32_t end) {
+    hyp_budget *budget = p->config.budget;
+    size_t bytes = (size_t)(p->places[end] - p->places[p->kept]);
+    if (p->range) {
+        if (!hyp_budget_take(budget, bytes)) return false;
+        p->kept = end;
+        return true;
+    }
+    uint8_t *block = bytes ? hyp_budget_map(budget, bytes) : NULL;
+    while (block && p->kept < end) {
+        p->pages[p->kept].memory = block;
+        block += room_of(p, p->kept++);
+    }
+    return p->kept == end;
+}
+
+// Takes the places of all pages from `kept` on.
+static void give_places(hyp_pager *p, uint32_t kept) {
+    hyp_budget *budget = p->config.budget;
+    size_t bytes = (size_t)(p->places[p->kept] - p->places[kept]);
+    if (p->range && bytes) {
+        hyp_port_view_hide(p->range, p->places[kept], bytes);
+        hyp_budget_give(budget, bytes);
+    }
+    for (uint32_t i = kept, next; i < p->kept && !p->range; i = next) { // neighbours in one piece
+        uint8_t *memory = p->pages[i].memory, *end = memory;
+        for (next = i; next < p->kept && p->pages[next].memory == end; next++) {
+            p->pages[next].memory = NULL;
+            end += room_of(p, next);
+        }
+        hyp_budget_unmap(budget, memory, (size_t)(end - memory));
+    }
+    p->kept = kept;
 }
 
 hyp_status hyp_pager_create(const hyp_pager_config *c, hyp_pager **out) {
@@ -128,15 +184,16 @@ hyp_status hyp_pager_create(const hyp_pager_config *c, hyp_pager **out) {
     p->pages = hyp_slab_alloc(slab, c->pages * sizeof *p->pages, "pager pages");
     p->places = hyp_slab_alloc(slab, (c->pages + 1) * sizeof *p->places, "pager places");
     hyp_status status = p->pages && p->places ? HYP_OK : HYP_E_NOMEM;
+    uint32_t frames = 0;
     if (!status) {
         uint64_t at = 0;
         for (uint32_t i = 0; i < c->pages; i++) {
             p->pages[i] = (page){.bytes = c->page_bytes[i], .frame = NOWHERE};
             p->places[i] = at;
-            at += hyp_round_up(c->page_bytes[i], grain(c));
+            at += hyp_round_up(c->page_bytes[i], hyp_port_caps()->page_bytes);
         }
         p->places[c->pages] = at;
-        status = divide(p);
+        status = divide(p, &frames);
         p->config.page_bytes = NULL; // the caller's
     }
     if (!status && traps(c)) {
@@ -144,14 +201,16 @@ hyp_status hyp_pager_create(const hyp_pager_config *c, hyp_pager **out) {
         p->range = hyp_port_view_create(home_of(p, c->pages), on_fault, p);
         p->stats.traps = p->range;
     }
-    if (!status && !get_places(p)) status = HYP_E_NOMEM;
+    if (!status) {
+        p->frame_slots = hyp_max_u32(frames, FRAMES_LEAST); // shrinking must not need memory for their table
+        p->frames = hyp_slab_alloc(slab, p->frame_slots * sizeof *p->frames, "pager frames");
+        if (!p->frames || !get_places(p, p->kept_most) || !get_frames(p, frames)) status = HYP_E_NOMEM;
+    }
     if (status) {
         hyp_pager_destroy(p);
         return status;
     }
-    p->stats.kept = p->kept;
-    p->stats.frames = p->frame_count;
-    p->stats.capacity_bytes = p->places[p->kept] + p->frame_count * p->frame_bytes;
+    count_places(p);
     p->next = c->budget->pagers;
     c->budget->pagers = p;
     *out = p;
@@ -166,14 +225,9 @@ void hyp_pager_destroy(hyp_pager *p) {
             *at = p->next;
             break;
         }
-    if (p->range) {
-        hyp_port_view_destroy(p->range);
-        hyp_budget_give(budget, p->block_bytes);
-        hyp_budget_give(budget, p->frame_count * p->frame_bytes);
-    } else {
-        hyp_budget_unmap(budget, p->block, p->block_bytes);
-        for (uint32_t i = 0; i < p->frame_count && p->frames; i++) hyp_budget_unmap(budget, p->frames[i].memory, p->frame_bytes);
-    }
+    if (p->frames) give_frames(p); // what is in them does not matter any more
+    if (p->places && p->pages) give_places(p, 0);
+    if (p->range) hyp_port_view_destroy(p->range);
     if (p->frames) hyp_slab_free(budget->slab, p->frames, p->frame_slots * sizeof *p->frames);
     if (p->pages) hyp_slab_free(budget->slab, p->pages, p->config.pages * sizeof *p->pages);
     if (p->places) hyp_slab_free(budget->slab, p->places, (p->config.pages + 1) * sizeof *p->places);
@@ -181,6 +235,9 @@ void hyp_pager_destroy(hyp_pager *p) {
 }
 
 // ---- Access
+
+static void grow(hyp_pager *p);
+static void give_place(hyp_pager *p, uint32_t index, frame *f);
 
 static uint32_t cooled(const hyp_pager *p, const page *g) {
     uint32_t age = p->epoch - g->epoch;
@@ -201,6 +258,7 @@ static inline void touch(hyp_pager *p, page *g) {
 
 hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
     page *g = &p->pages[index];
+    if (__builtin_expect(p->kept < p->kept_most, false)) grow(p);
     if (__builtin_expect(g->state != RESIDENT, false)) {
         hyp_status status = make_present(p, index, false);
         if (status) return status;
@@ -212,7 +270,19 @@ hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
     return HYP_OK;
 }
 
-void hyp_pager_unpin(hyp_pager *p, uint32_t index) { p->pages[index].pins--; }
+bool hyp_pager_pin_kept(hyp_pager *p, uint32_t index, const void **view) {
+    page *g = &p->pages[index];
+    if (index >= p->kept || g->state != RESIDENT) return false;
+    touch(p, g);
+    g->pins++;
+    *view = g->view;
+    return true;
+}
+
+void hyp_pager_unpin(hyp_pager *p, uint32_t index) {
+    HYP_CHECK(p->pages[index].pins > 0 && p->pages[index].state == RESIDENT, "a page is unpinned more often than pinned");
+    p->pages[index].pins--;
+}
 
 hyp_status hyp_pager_prefetch(hyp_pager *p, uint32_t index) {
     if (p->pages[index].state == RESIDENT) return HYP_OK;
@@ -221,6 +291,32 @@ hyp_status hyp_pager_prefetch(hyp_pager *p, uint32_t index) {
 }
 
 bool hyp_pager_keeps(const hyp_pager *p, uint32_t index) { return index < p->kept; }
+
+// What is read after this is a defect: where invariants are checked, it is no number.
+static void poison(uint8_t *view, size_t bytes) {
+#ifdef HYP_CHECKED
+    memset(view, 0xFF, bytes);
+#else
+    (void)view, (void)bytes;
+#endif
+}
+
+static void make_absent(hyp_pager *p, page *g) {
+    HYP_CHECK(g->pins == 0 && g->state == RESIDENT, "a page is taken away while it is read");
+    poison(g->view, g->bytes);
+    g->state = ABSENT;
+    g->view = NULL;
+    p->stats.evictions++;
+    p->stats.resident--;
+    p->stats.resident_bytes -= g->bytes;
+}
+
+// Frees a frame, whose memory goes home.
+static void evict(hyp_pager *p, frame *f) {
+    uint32_t index = f->page;
+    make_absent(p, &p->pages[index]);
+    give_place(p, index, f);
+}
 
 // A frame for a new page, and where it is in the range; NULL: each is pinned or being filled.
 static frame *take_frame(hyp_pager *p, uint64_t *at) {
@@ -239,25 +335,22 @@ static frame *take_frame(hyp_pager *p, uint64_t *at) {
             continue;
         }
         *at = place_of(p, f->page);
-        g->state = ABSENT;
-        g->view = NULL;
+        make_absent(p, g);
         g->frame = f->page = NOWHERE;
-        p->stats.evictions++;
-        p->stats.resident--;
-        p->stats.resident_bytes -= g->bytes;
         return f;
     }
     return NULL;
 }
 
 // Where page `index` is to be filled: its place in the block, or a frame.
-static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **memory) {
+static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **memory, bool from_fault) {
+    // A handler takes no memory.
+    if (index >= p->kept && !from_fault && !p->frame_count && get_frames(p, FRAMES_LEAST)) count_places(p);
     uint64_t at, place = place_of(p, index);
     *f = NULL;
     if (index < p->kept) {
-        *memory = p->range ? hyp_port_view_at(p->range, place) : p->block + place;
-        bool there = !p->range || hyp_port_view_commit(p->range, place, hyp_round_up(p->pages[index].bytes, grain(&p->config)), false);
-        return there ? HYP_OK : HYP_E_NOMEM;
+        *memory = p->range ? hyp_port_view_at(p->range, place) : p->pages[index].memory;
+        return !p->range || hyp_port_view_commit(p->range, place, room_of(p, index), false) ? HYP_OK : HYP_E_NOMEM;
     }
     if (!(*f = take_frame(p, &at))) return HYP_E_NOMEM;
     (*f)->page = index;
@@ -269,7 +362,7 @@ static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **
 
 static void give_place(hyp_pager *p, uint32_t index, frame *f) {
     if (!f) {
-        if (p->range) hyp_port_view_hide(p->range, place_of(p, index), hyp_round_up(p->pages[index].bytes, grain(&p->config)));
+        if (p->range) hyp_port_view_hide(p->range, place_of(p, index), room_of(p, index));
         return;
     }
     if (p->range && !hyp_port_view_move(p->range, place_of(p, index), home_of(p, (uint32_t)(f - p->frames)), p->frame_bytes))
@@ -281,7 +374,7 @@ static hyp_status fill(hyp_pager *p, uint32_t index, bool from_fault) {
     page *g = &p->pages[index];
     frame *f;
     uint8_t *memory;
-    hyp_status status = find_place(p, index, &f, &memory);
+    hyp_status status = find_place(p, index, &f, &memory, from_fault);
     if (status) return status;
     g->state = FILLING;
     p->filling++;
@@ -357,70 +450,77 @@ static bool on_fault(void *context, uint64_t offset) {
     return true;
 }
 
-// ---- Shrinking, facts
+// ---- Shrinking and growing, facts
 
-bool hyp_pager_shrink(hyp_pager *p, size_t bytes) {
-    size_t page_bytes = hyp_port_caps()->page_bytes;
+void hyp_pager_set_workers(hyp_pager *p, hyp_team *workers) { p->workers = workers; }
+
+// How many pages would be kept if `bytes` were given back, or as many as can be: *given, less what frames for the rest cost.
+static uint32_t kept_after(const hyp_pager *p, uint64_t bytes, uint64_t *given) {
+    uint64_t cost = p->frame_count ? 0 : FRAMES_LEAST * p->frame_bytes, freed = 0;
     uint32_t kept = p->kept;
-    size_t left = p->block_bytes, goal = left > bytes ? left - bytes : 0;
-    if (!p->frame_count) {                                // the rest needs frames of its own first
-        size_t own = 2 * p->frame_bytes + 2 * page_bytes; // and their table
-        if (goal < own) return false;
-        goal -= own;
-    }
-    while (kept && left > goal) {
-        page *g = &p->pages[kept - 1];
+    while (kept && freed < bytes + cost) {
+        const page *g = &p->pages[kept - 1];
         if (g->pins || g->state == FILLING) break;
-        left = hyp_round_up((size_t)p->places[--kept], page_bytes);
+        freed += room_of(p, --kept);
     }
-    if (left > goal) return false;
-    hyp_budget *budget = p->config.budget;
-    for (uint32_t i = kept; i < p->kept; i++) {
-        page *g = &p->pages[i];
-        if (g->state != RESIDENT) continue;
-        p->stats.resident--;
-        p->stats.resident_bytes -= g->bytes;
-        p->stats.evictions++;
-        g->state = ABSENT;
-        g->view = NULL;
-    }
-    if (p->range) hyp_port_view_hide(p->range, left, p->block_bytes - left);
-    if (p->range) hyp_budget_give(budget, p->block_bytes - left);
-    else hyp_budget_unmap(budget, p->block + left, p->block_bytes - left);
-    p->block_bytes = left;
-    p->kept = p->stats.kept = kept;
-    if (!p->frame_count) {
-        uint32_t count = 2;
-        frame *frames = hyp_slab_alloc(budget->slab, count * sizeof *frames, "pager frames");
-        bool ok = frames;
-        if (ok && p->range) {
-            p->frame_count = count;
-            ok = commit_frames(p);
-            for (uint32_t i = 0; i < count && ok; i++) frames[i] = (frame){NULL, NOWHERE};
-        } else
-            for (uint32_t i = 0; i < count && ok; i++) {
-                frames[i] = (frame){hyp_budget_map(budget, p->frame_bytes), NOWHERE};
-                if (!frames[i].memory) {
-                    while (i--) hyp_budget_unmap(budget, frames[i].memory, p->frame_bytes);
-                    ok = false;
-                }
-            }
-        if (!ok) { // can only be when another took what was given back: the pages are then out of reach, and pin says so
-            if (frames) hyp_slab_free(budget->slab, frames, count * sizeof *frames);
-            p->frame_count = 0;
-            return false;
-        }
-        p->frames = frames;
-        p->frame_count = p->frame_slots = p->stats.frames = count;
-    }
-    p->stats.capacity_bytes = p->places[p->kept] + p->frame_count * p->frame_bytes;
-    return true;
+    *given = freed > cost ? freed - cost : 0;
+    return *given ? kept : p->kept;
+}
+
+size_t hyp_pager_shrink(hyp_pager *p, size_t bytes) {
+    uint64_t given;
+    uint32_t kept = kept_after(p, bytes, &given);
+    if (!given) return 0;
+    hyp_team_settle(p->workers);
+    for (uint32_t i = kept; i < p->kept; i++)
+        if (p->pages[i].state == RESIDENT) make_absent(p, &p->pages[i]);
+    give_places(p, kept);
+    // There is room for them; where the platform has none all the same, whoever needs one asks again.
+    if (!p->frame_count) (void)get_frames(p, FRAMES_LEAST);
+    count_places(p);
+    return (size_t)given;
 }
 
 bool hyp_pagers_reclaim(hyp_pager *pagers, size_t bytes) {
-    for (hyp_pager *p = pagers; p; p = p->next)
-        if (hyp_pager_shrink(p, bytes)) return true;
-    return false;
+    uint64_t possible = 0, given;
+    for (const hyp_pager *p = pagers; p; p = p->next) {
+        kept_after(p, bytes, &given);
+        possible += given;
+    }
+    if (possible < bytes) return false; // then nobody loses anything
+    for (hyp_pager *p = pagers; p && bytes; p = p->next) {
+        size_t had = hyp_pager_shrink(p, bytes);
+        bytes -= had < bytes ? had : bytes;
+    }
+    return bytes == 0;
+}
+
+// Is there room to keep all of the rest, once it needs no frames?
+static bool can_keep_all(const hyp_pager *p) {
+    if (p->kept_most < p->config.pages || p->filling) return false;
+    for (uint32_t i = 0; i < p->frame_count; i++)
+        if (p->frames[i].page != NOWHERE && p->pages[p->frames[i].page].pins) return false;
+    uint64_t left = hyp_budget_left(p->config.budget), frames = p->frame_count * p->frame_bytes;
+    return p->places[p->kept_most] - p->places[p->kept] + PROMOTE_SPARE <= (left < UINT64_MAX - frames ? left + frames : left);
+}
+
+// Pages that lost their places to others get them again, as far as there is room; they are read when they are needed. Not from a fault.
+static void grow(hyp_pager *p) {
+    uint32_t before = p->kept;
+    if (can_keep_all(p)) {
+        for (uint32_t i = 0; i < p->frame_count; i++)
+            if (p->frames[i].page != NOWHERE) evict(p, &p->frames[i]);
+        give_frames(p);
+        while (p->kept < p->kept_most && get_places(p, p->kept + 1)) {
+        }
+    }
+    while (p->kept < p->kept_most && hyp_budget_left(p->config.budget) >= room_of(p, p->kept) + PROMOTE_SPARE) {
+        page *g = &p->pages[p->kept];
+        if (g->pins || g->state == FILLING) break;
+        if (g->state == RESIDENT) evict(p, &p->frames[g->frame]);
+        if (!get_places(p, p->kept + 1)) break;
+    }
+    if (p->kept != before) count_places(p);
 }
 
 hyp_pager_stats hyp_pager_describe(const hyp_pager *p) {

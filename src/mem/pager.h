@@ -9,13 +9,21 @@
 //
 // Guarded (everywhere): pin looks the page up and fills it when absent. Trapping (where the platform can): each page also has an address
 // of its own in a reserved range; touching it when absent is a fault that fills it. Both kinds of access may be mixed.
-// Invariant: what is mapped never exceeds the capacity; a pinned page does not move.
+// A kept page loses its place when the budget needs the memory, the last page first, and gets it back when there is room again.
+//
+// Invariant: what is mapped never exceeds the capacity; a pinned page does not move. Whoever holds a pointer into a page has it pinned, and
+// has no pin while it suspends. Worker threads are the one exception: they may be late, and read a kept page after it was unpinned (what
+// they then say is not listened to); no kept page is taken away before hyp_team_settle.
 #ifndef HYP_MEM_PAGER_H
 #define HYP_MEM_PAGER_H
 
 #include "slab.h"
 
 typedef struct hyp_pager hyp_pager;
+typedef struct hyp_team hyp_team;
+// Waits until no worker thread reads anything that it was given; NULL is allowed. Defined by whoever has the threads, and bound by the linker:
+// a pointer here would make every function that allocates look suspendable.
+void hyp_team_settle(hyp_team *team);
 
 typedef struct hyp_pager_config {
     hyp_budget *budget; // borrowed, with a slab
@@ -42,6 +50,9 @@ void hyp_pager_destroy(hyp_pager *pager); // nobody may be filling
 // pinned may have become invalid. HYP_E_NOMEM: every frame is pinned. HYP_E_CANCELLED; and what `fill` returns.
 HYP_MUST_USE hyp_status hyp_pager_pin(hyp_pager *pager, uint32_t index, const void **view);
 void hyp_pager_unpin(hyp_pager *pager, uint32_t index);
+// The same for a page that is present and has its place for good; false for any other. Never suspends.
+bool hyp_pager_pin_kept(hyp_pager *pager, uint32_t index, const void **view);
+void hyp_pager_set_workers(hyp_pager *pager, hyp_team *workers); // who may be late; NULL: nobody
 
 // Fills page `index` if it is absent and a place for it is free or can be freed; no error when there is none. May suspend.
 HYP_MUST_USE hyp_status hyp_pager_prefetch(hyp_pager *pager, uint32_t index);
@@ -52,11 +63,11 @@ bool hyp_pager_keeps(const hyp_pager *pager, uint32_t index);
 const void *hyp_pager_address(const hyp_pager *pager, uint32_t index);
 hyp_status hyp_pager_trouble(hyp_pager *pager); // the first failure of a fault since the last call
 
-// Gives back at least `bytes` of kept pages, the last first; false when not even all of what may go is enough. Those pages join the rest,
-// where their addresses are others.
-bool hyp_pager_shrink(hyp_pager *pager, size_t bytes);
+// Gives back up to about `bytes` of kept pages, the last first, less what frames for them cost; returns how many, 0 with nothing changed when
+// none can go. Those pages join the rest, where their addresses are others, until there is room again.
+size_t hyp_pager_shrink(hyp_pager *pager, size_t bytes);
 
-// Shrinks the first of a budget's pagers that can. For budget.c.
+// Shrinks a budget's pagers until `bytes` are given back; false, with nothing changed, when all of them together can not. For budget.c.
 bool hyp_pagers_reclaim(hyp_pager *pagers, size_t bytes);
 
 typedef struct hyp_pager_stats {

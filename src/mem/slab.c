@@ -162,7 +162,7 @@ static bool intact(const guard *g) {
 }
 
 void *hyp_slab_alloc(hyp_slab *s, size_t bytes, const char *name) {
-    if (bytes > SIZE_MAX / 4) return NULL;
+    if (bytes > SIZE_MAX / 4 || hyp_budget_fails(s->budget)) return NULL;
     lock(s);
     guard *g = raw_alloc(s, guarded(bytes));
     if (g) {

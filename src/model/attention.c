@@ -4,7 +4,12 @@
 #include "../base/bytes.h"
 #include "../base/fmath.h"
 
-enum { SHARED_MACS = 100000, STAGE_TOKENS = 64, ROWS = 16 };
+#ifdef HYP_CHECKED
+enum { SHARED_MACS = 1000 };
+#else
+enum { SHARED_MACS = 100000 };
+#endif
+enum { STAGE_TOKENS = 64, ROWS = 16 };
 
 // Floats of a row of mixed values: products write whole groups.
 static uint32_t mixed_floats(const hyp_shape *s) { return (uint32_t)hyp_round_up(s->head, HYP_GROUP); }

@@ -92,6 +92,7 @@ hyp_status hyp_gguf_read(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, ui
     hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);
     if (status == HYP_E_IO)
         return hyp_fail(gguf->fault, status, "reading %zu bytes at offset %llu of the model failed", count, (unsigned long long)at);
+    if (status == HYP_E_FORMAT) return hyp_fail(gguf->fault, status, "the model's file has changed since it was opened: open it again");
     return status;
 }
 

@@ -3,8 +3,12 @@
 
 #include "../base/bytes.h"
 
+#ifdef HYP_CHECKED
+enum { SHARED_MACS = 2000 }; // a tiny model is shared, too
+#else
+enum { SHARED_MACS = 200000 }; // multiply-adds that are worth a helper's attention
+#endif
 enum {
-    SHARED_MACS = 200000, // multiply-adds that are worth a helper's attention
     SMALL_TILES = 2,      // for each thread, after its large one
     STAGE_TOKENS = 64,
     TARGETS = 3
@@ -67,9 +71,26 @@ static bool can_share(const hyp_transformer *m, const hyp_target *targets, uint3
     return m->team && macs >= SHARED_MACS;
 }
 
-static hyp_status share(hyp_transformer *m, const hyp_target *targets, uint32_t count, float *y, size_t y_stride, const void *x,
-                        size_t x_stride, uint32_t tokens) {
+static void unpin_all(hyp_transformer *m, const hyp_target *targets, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t page = 0; page < hyp_matrix_pages(targets[i].matrix); page++) hyp_weights_unpin(&m->weights, targets[i].matrix, page);
+}
+
+// Pins all pages of `count` matrices; false, with none pinned, when one is absent or may be taken away.
+static bool pin_all(hyp_transformer *m, const hyp_target *targets, uint32_t count, const uint8_t **pages) {
+    for (uint32_t i = 0; i < count; pages += hyp_matrix_pages(targets[i++].matrix)) {
+        if (hyp_weights_pin_kept(&m->weights, targets[i].matrix, pages)) continue;
+        unpin_all(m, targets, i);
+        return false;
+    }
+    return true;
+}
+
+// Computes the products with the team. False, with nothing done, where not all pages are there. Does not suspend: `m->job` is one for all.
+static bool share(hyp_transformer *m, const hyp_target *targets, uint32_t count, float *y, size_t y_stride, const void *x, size_t x_stride,
+                  uint32_t tokens) {
     job *j = m->job;
+    if (!pin_all(m, targets, count, j->page)) return false;
     uint32_t pages = 0, threads = hyp_team_threads(m->team);
     *j = (job){.x_stride = x_stride, .threads = threads};
     for (uint32_t i = 0; i < count; i++) {
@@ -81,12 +102,7 @@ static hyp_status share(hyp_transformer *m, const hyp_target *targets, uint32_t 
                             .page_groups = w->page_groups,
                             .first_page = pages,
                             .cols = w->cols};
-        for (uint32_t page = 0; page < hyp_matrix_pages(w); page++) {
-            uint32_t groups;
-            hyp_status status = hyp_weights_pin(&m->weights, w, page, &j->page[pages++], &groups);
-            if (status) return status;
-            hyp_weights_unpin(&m->weights, w, page); // a team is only where all pages have their place for good
-        }
+        pages += hyp_matrix_pages(w);
     }
     j->large = j->groups * 3 / 4 / threads;
     j->small = (j->groups - threads * j->large + SMALL_TILES * threads - 1) / (SMALL_TILES * threads);
@@ -107,7 +123,8 @@ static hyp_status share(hyp_transformer *m, const hyp_target *targets, uint32_t 
                                            .y = y + targets[0].at + t * y_stride,
                                            .y_stride = y_stride});
     }
-    return HYP_OK;
+    unpin_all(m, targets, count); // a worker that is late still reads them: see pager.h
+    return true;
 }
 
 void hyp_products_needs(const hyp_transformer *m, hyp_team_config *needs) {
@@ -162,12 +179,14 @@ hyp_status hyp_products(hyp_state *state, const hyp_target *targets, uint32_t co
         quantized = quantized || !floats;
         if (!can_share(m, targets + i, n, tokens)) n = 1;
         hyp_status status;
-        if (can_share(m, targets + i, n, tokens)) {
+        if (can_share(m, targets + i, n, tokens) && share(m, targets + i, n, y, y_stride, in, in_stride, tokens)) {
             uint64_t macs = 0;
             for (uint32_t j = 0; j < n; j++) macs += (uint64_t)targets[i + j].matrix->rows * w->cols * tokens;
-            status = share(m, targets + i, n, y, y_stride, in, in_stride, tokens);
-            if (!status) status = hyp_task_work((uint32_t)(macs / HYP_WORK_UNIT));
-        } else status = alone(m, w, y + targets[i].at, y_stride, in, in_stride, tokens);
+            status = hyp_task_work((uint32_t)(macs / HYP_WORK_UNIT));
+        } else {
+            n = 1;
+            status = alone(m, w, y + targets[i].at, y_stride, in, in_stride, tokens);
+        }
         if (status) return status;
     }
     return HYP_OK;

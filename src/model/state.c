@@ -1,5 +1,6 @@
 // Running a transformer: the operations of a step over a batch of tokens.
 #include "../base/bytes.h"
+#include "../base/check.h"
 #include "../base/fmath.h"
 #include "../port.h"
 #include "steps.h"
@@ -201,22 +202,34 @@ static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) 
 hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
     if (count == 0 || count > state->batch) return HYP_E_ARGUMENT;
     if (count > state->context - state->past) return HYP_E_CONTEXT;
+    HYP_CHECK(!state->computing, "a sequence is computed twice at once");
+    state->computing = true;
     hyp_status status = step(state, tokens, count);
+    state->computing = false;
     if (status) return status;
     state->past += count;
     state->last = count;
     return HYP_OK;
 }
 
-hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *logits) {
+hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *scratch) {
     if (count == 0 || count > lead->batch) return HYP_E_ARGUMENT;
     for (uint32_t t = 0; t < count; t++)
         if (states[t]->past >= states[t]->context) return HYP_E_CONTEXT;
+    for (uint32_t t = 0; t < count; t++) {
+        HYP_CHECK(!states[t]->computing, "a sequence is computed twice at once");
+        states[t]->computing = true;
+    }
     lead->rows = states;
     hyp_status status = step(lead, tokens, count);
     lead->rows = NULL;
-    if (!status) status = hyp_state_logits_of(lead, count, logits);
-    for (uint32_t t = 0; t < count && !status; t++) states[t]->past++;
+    if (!status) status = hyp_state_logits_of(lead, count, scratch);
+    for (uint32_t t = 0; t < count; t++) states[t]->computing = false;
+    for (uint32_t t = 0; t < count && !status; t++) {
+        states[t]->past++;
+        states[t]->last = 0;
+        memcpy(states[t]->logits, scratch + t * ((size_t)lead->model->shape.vocab + HYP_GROUP), lead->model->shape.vocab * sizeof(float));
+    }
     return status;
 }
 

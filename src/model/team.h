@@ -7,15 +7,13 @@
 #ifndef HYP_MODEL_TEAM_H
 #define HYP_MODEL_TEAM_H
 
-#include "../mem/budget.h"
+#include "../mem/pager.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum { HYP_TEAM_HELPERS = 15, HYP_TEAM_TILES = 1024 }; // at most; of a stage
-
-typedef struct hyp_team hyp_team;
 
 // Rows of results, a range of columns of which each tile computes.
 typedef struct hyp_stage {
@@ -49,8 +47,6 @@ hyp_team *hyp_team_create(hyp_budget *budget, const hyp_team_config *config);
 void hyp_team_destroy(hyp_team *team);
 // Computes the stage. What a job points to must stay until hyp_team_settle or hyp_team_destroy: a helper may come back late.
 void hyp_team_run(hyp_team *team, const hyp_stage *stage);
-// Waits until no helper touches anything that earlier stages pointed to. NULL is allowed.
-void hyp_team_settle(hyp_team *team);
 uint32_t hyp_team_threads(const hyp_team *team); // the caller's included
 hyp_team_stats hyp_team_describe(const hyp_team *team);
 

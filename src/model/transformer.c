@@ -5,7 +5,7 @@
 #include "../base/fmath.h"
 #include "../base/text.h"
 
-enum { SPARE_BYTES = 512 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7 };
+enum { SPARE_BYTES = 512 << 10, MAX_LAYERS = 1024, OPS_PER_LAYER = 28, MATRICES_PER_LAYER = 7, BYTES_PER_UNIT = 64 };
 
 typedef struct job { // one tensor to read: either a matrix or a vector of floats
     const hyp_gguf_tensor *tensor;
@@ -62,6 +62,7 @@ hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, co
 }
 
 void hyp_transformer_dismiss(hyp_transformer *model) {
+    if (model->team) hyp_pager_set_workers(model->weights.pager, NULL);
     hyp_team_destroy(model->team);
     model->team = NULL;
 }
@@ -354,7 +355,8 @@ static hyp_status read_matrix(loader *l, const hyp_matrix *m, uint64_t *done, ui
         hyp_status status = hyp_pager_prefetch(w->pager, m->page + i);
         if (status) return status;
         *done += w->page_bytes[m->page + i];
-        if (progress.report && !progress.report(progress.context, *done < total ? *done : total, total))
+        bool goes_on = !progress.report || progress.report(progress.context, *done < total ? *done : total, total);
+        if (!goes_on || hyp_task_work(w->page_bytes[m->page + i] / BYTES_PER_UNIT)) // a host's event loop turns between pages
             return hyp_fail(l->fault, HYP_E_CANCELLED, "loading was stopped");
     }
     return HYP_OK;
@@ -405,4 +407,5 @@ static void gather_team(loader *l, uint32_t context, uint32_t threads) {
     m->team_floats = needs.output_floats;
     m->job = hyp_arena_alloc(l->arena, needs.job_bytes);
     if (m->job) m->team = hyp_team_create(l->arena->budget, &needs);
+    if (m->team) hyp_pager_set_workers(m->weights.pager, m->team);
 }

@@ -94,7 +94,8 @@ typedef struct hyp_state {
     hyp_transformer *model;  // borrowed
     uint32_t context, batch; // tokens the cache holds; tokens per step at most
     uint32_t past;           // tokens in the cache
-    uint32_t last;           // tokens of the last step, whose final hidden rows are in slot H
+    uint32_t last;           // tokens of the last step, whose final hidden rows are in slot H; 0: they are in another state's
+    bool computing;          // a step is under way, of this state or of the one that leads it
     hyp_kv_format kv;
     uint8_t *keys, *values; // (layers, kv_heads, blocks of HYP_KV_BLOCK positions)
     float *slots[HYP_SLOT_COUNT];
@@ -122,9 +123,10 @@ HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, 
 // The same for tokens 0 .. count - 1 of the last step, at logits + t * (vocab + HYP_GROUP).
 HYP_MUST_USE hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits);
 // One token of each of `count` states (1..batch of `lead`) of one model, in one step that uses the buffers of `lead`, which may be among them;
-// and the logits after each, at logits + t * (vocab + HYP_GROUP). Each state gets what hyp_state_step would have given it, to the bit.
-// On failure every `past` is as before; the states must stay until it returns. May suspend.
-HYP_MUST_USE hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *logits);
+// and the logits after each, in the `logits` of its state. Each state gets what hyp_state_step would have given it, to the bit. `scratch`:
+// count rows of vocab + HYP_GROUP, nobody else's until it returns. On failure every `past` is as before; the states must stay until it
+// returns. May suspend.
+HYP_MUST_USE hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *scratch);
 // The final hidden row (dim floats) of token `index` of the last step.
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index);
 // The logits (vocab floats) after token `index` of the last step; valid until the next call. May suspend.

@@ -3,11 +3,16 @@
 #include "../base/bytes.h"
 #include "../port.h"
 
-enum { PAGE_LEAST = 64 << 10, PAGE_MOST = 4 << 20, PAGES_WANTED = 1024, FRAMES_LEAST = 2 };
+#ifdef HYP_CHECKED
+enum { PAGE_LEAST = 4 << 10 }; // a tiny model has many pages, too
+#else
+enum { PAGE_LEAST = 64 << 10 };
+#endif
+enum { PAGE_MOST = 4 << 20, PAGES_WANTED = 1024, FRAMES_LEAST = 2 };
 
 // How many groups make a page of about `target` bytes with the least loss to whole pages of the platform.
 static uint32_t groups_per_page(size_t group_bytes, uint32_t groups, size_t target) {
-    size_t grain = hyp_port_caps()->can_trap ? hyp_port_caps()->page_bytes : 64;
+    size_t grain = hyp_port_caps()->page_bytes;
     uint32_t most = (uint32_t)(target / group_bytes), best = 1;
     if (most >= groups) return groups;
     double least = 1;
@@ -150,6 +155,15 @@ hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, c
     *data = view;
     *groups = hyp_min_u32(m->page_groups, m->groups - page * m->page_groups);
     return HYP_OK;
+}
+
+bool hyp_weights_pin_kept(hyp_weights *w, const hyp_matrix *m, const uint8_t **pages) {
+    uint32_t count = hyp_matrix_pages(m), got = 0;
+    const void *view;
+    while (got < count && hyp_pager_pin_kept(w->pager, m->page + got, &view)) pages[got++] = view;
+    if (got == count) return true;
+    while (got) hyp_weights_unpin(w, m, --got);
+    return false;
 }
 
 // The pager keeps the first pages.

@@ -18,7 +18,7 @@ typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
 } hyp_matrix;
 
 typedef struct hyp_weights {
-    const hyp_gguf *gguf;       // borrowed; its sources too, unless everything is kept
+    const hyp_gguf *gguf;       // borrowed; its sources too, unless everything is kept and the budget has no limit
     const hyp_kernels *kernels; // borrowed
     hyp_matrix *matrices;       // borrowed
     uint32_t matrix_count, pages;
@@ -44,6 +44,9 @@ HYP_MUST_USE hyp_status hyp_weights_pin(hyp_weights *weights, const hyp_matrix *
 static inline void hyp_weights_unpin(hyp_weights *weights, const hyp_matrix *matrix, uint32_t page) {
     hyp_pager_unpin(weights->pager, matrix->page + page);
 }
+// All pages of a matrix at once, for worker threads: pages[i] are their data. False, with none pinned, unless each is present and has a place
+// for good. Never suspends.
+bool hyp_weights_pin_kept(hyp_weights *weights, const hyp_matrix *matrix, const uint8_t **pages);
 bool hyp_weights_whole(const hyp_weights *weights); // every page has a place for good
 // The product, and the bytes of a group, which are 0 where they differ (hyp_group_at).
 static inline hyp_matmul_fn *hyp_matrix_matmul(const hyp_kernels *k, const hyp_matrix *m) {

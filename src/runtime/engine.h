@@ -27,17 +27,18 @@ struct hyp_model {
     hyp_transformer transformer;
     hyp_buffer tokens, text; // results of tokenize, detokenize
     hyp_session *sessions;   // of this model
-    float *gathered;         // logits of a common step: HYP_GATHERED rows of vocab + HYP_GROUP; NULL: there has been none
+    float *batch_logits;     // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: there has been no batch
+    bool batching;           // a leader computes in them
 };
 
-enum { HYP_GATHERED = 8 }; // sessions whose next tokens are computed in one step, at most
+enum { HYP_BATCH_SESSIONS = 8 }; // whose next tokens are computed in one step, at most
 
-// A session that is about to compute its next token, between its arrival there and the token's logits.
+// Whose fiber may change a session's sequence while it computes its next token: see batch.h.
 typedef enum hyp_turn {
-    HYP_TURN_NONE,
-    HYP_TURN_WAITING, // for others to come
-    HYP_TURN_TAKEN,   // another session's fiber computes for it
-    HYP_TURN_DONE
+    HYP_TURN_NONE,    // its own
+    HYP_TURN_WAITING, // its own, which offers it to a leader
+    HYP_TURN_BATCHED, // its leader's
+    HYP_TURN_DONE     // its own again, the token computed or failed
 } hyp_turn;
 
 struct hyp_session {
@@ -45,9 +46,9 @@ struct hyp_session {
     hyp_session *next; // of the model
     hyp_purpose purpose;
     hyp_turn turn;
-    hyp_event turned;       // no longer TAKEN
+    hyp_session *leader;    // while BATCHED
+    hyp_event turned;       // no longer BATCHED
     hyp_status turn_status; // when DONE
-    float *turn_logits;
     uint32_t lookup;    // tokens guessed ahead at most
     uint32_t rows, row; // of a step with guesses, 0: there is none; the next one whose logits are wanted
     hyp_state
@@ -68,6 +69,9 @@ struct hyp_session {
     hyp_call call;
     hyp_result result;
     bool busy;            // a call is under way
+    bool cancelled;       // the call under way
+    bool closing;         // being destroyed
+    int32_t chosen;       // a token that is not said yet because its text found no memory; -1: none
     hyp_arena_mark fresh; // of `answer`, empty
     hyp_buffer held;      // text not yet given out; its first `given` bytes were given out by the last call
     size_t given;

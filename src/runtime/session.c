@@ -1,4 +1,4 @@
-#include "engine.h"
+#include "batch.h"
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"
@@ -32,7 +32,7 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     hyp_session *s = hyp_arena_alloc(&arena, sizeof *s);
     if (!s) return hyp_fail(&model->engine->fault, HYP_E_NOMEM, "not enough memory for a session");
     uint32_t context = config->context ? config->context : hyp_min_u32(model->transformer.shape.context, HYP_USUAL_CONTEXT);
-    *s = (hyp_session){.model = model, .arena = arena, .held.budget = &model->engine->budget};
+    *s = (hyp_session){.model = model, .arena = arena, .held.budget = &model->engine->budget, .chosen = -1};
     hyp_arena_init(&s->answer, &model->engine->budget);
     s->fresh = hyp_arena_now(&s->answer);
     hyp_status status = hyp_state_init(&s->state, &model->transformer, &s->arena, context,
@@ -71,8 +71,6 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     return HYP_OK;
 }
 
-static bool not_taken(void *session) { return ((hyp_session *)session)->turn != HYP_TURN_TAKEN; }
-
 void hyp_session_destroy(hyp_session *s) {
     if (!s) return;
     for (hyp_session **link = &s->model->sessions; *link; link = &(*link)->next)
@@ -80,12 +78,10 @@ void hyp_session_destroy(hyp_session *s) {
             *link = s->next;
             break;
         }
-    // A common step goes on with this session's cache; it waits for nothing but its turn.
-    if (hyp_sched_run_until(s->model->engine->sched, not_taken, s) && s->turn == HYP_TURN_TAKEN)
-        hyp_port_panic("a session was destroyed from within a step that it takes part in");
     if (s->task) {
+        s->closing = true;
         s->call.ended = NULL;
-        hyp_task_cancel(s->task);
+        hyp_batch_cancel(s);
         if (hyp_task_join(s->task)) hyp_port_panic("a session was destroyed from within its own call");
     }
     hyp_team_settle(s->model->transformer.team); // a late helper may read the cache
@@ -94,6 +90,16 @@ void hyp_session_destroy(hyp_session *s) {
     hyp_arena_deinit(&s->answer);
     hyp_arena arena = s->arena; // the session itself lives in it
     hyp_arena_deinit(&arena);
+}
+
+void hyp_session_cancel(hyp_session *s) {
+    if (s->busy) hyp_batch_cancel(s);
+}
+
+void hyp_session_set_purpose(hyp_session *s, hyp_purpose purpose, uint64_t due_ns) {
+    if (s->busy) return;
+    s->purpose = purpose;
+    hyp_task_set_intent(s->task, (hyp_intent)purpose, hyp_port_now_ns() + due_ns);
 }
 
 static hyp_status refuse(const hyp_session *s) {
@@ -147,6 +153,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     s->state.past = shared;
     s->draft.past = hyp_min_u32(s->draft.past, shared);
     s->rows = 0;
+    s->chosen = -1;
     memcpy(s->history, tokens, count * sizeof *tokens);
     s->count = count;
     for (uint32_t i = 0; i < count; i++) hyp_sampler_accept(&s->sampler, tokens[i]);
@@ -157,9 +164,9 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     return HYP_OK;
 }
 
-// A failed read has said why already.
+// What failed in reading or packing the weights has said why already.
 static hyp_status computing_failed(const hyp_session *s, hyp_status status, uint32_t tokens) {
-    if (status == HYP_E_IO) return status;
+    if (status == HYP_E_IO || status == HYP_E_FORMAT) return status;
     return hyp_fail(fault(s), status, "computing %u tokens failed: %s", tokens, hyp_status_message(status));
 }
 
@@ -207,86 +214,6 @@ static void drop_given(hyp_session *s) {
     s->given = 0;
 }
 
-// ---- The next token's logits, in one step for all the sessions that are about to compute one
-
-// Sessions of the same model and purpose whose call is about to compute a token, or to come there.
-static bool decodes(const hyp_session *s, const hyp_session *other) {
-    return other->busy && other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose && other->ready && !other->finish &&
-           other->count - other->state.past <= 1 && other->count < other->state.context;
-}
-
-// How many of them have not arrived yet.
-static uint32_t missing(const hyp_session *s) {
-    uint32_t n = 0;
-    for (const hyp_session *o = s->model->sessions; o; o = o->next) n += o != s && decodes(s, o) && o->turn != HYP_TURN_WAITING;
-    return n;
-}
-
-static uint32_t take_waiting(hyp_session *s, hyp_session **others, uint32_t most) {
-    uint32_t n = 0;
-    for (hyp_session *o = s->model->sessions; o && n < most; o = o->next)
-        if (o != s && o->turn == HYP_TURN_WAITING && o->purpose == s->purpose) others[n++] = o;
-    return n;
-}
-
-static hyp_status alone(hyp_session *s, float **logits) {
-    hyp_status status = hyp_state_step(&s->state, s->history + s->state.past, 1);
-    return status ? status : hyp_state_logits(&s->state, 0, logits);
-}
-
-// One step for this session and those that wait.
-static hyp_status lead(hyp_session *s, float **logits) {
-    hyp_session *others[HYP_GATHERED];
-    hyp_state *states[HYP_GATHERED];
-    int32_t tokens[HYP_GATHERED];
-    size_t stride = s->model->transformer.shape.vocab + HYP_GROUP;
-    uint32_t n = hyp_min_u32(s->state.batch, HYP_GATHERED);
-    n = n > 1 ? take_waiting(s, others + 1, n - 1) + 1 : 1;
-    if (n > 1 && !s->model->gathered) s->model->gathered = hyp_arena_alloc(&s->model->arena, HYP_GATHERED * stride * sizeof(float));
-    if (n == 1 || !s->model->gathered) return alone(s, logits);
-    others[0] = s;
-    for (uint32_t i = 0; i < n; i++) {
-        states[i] = &others[i]->state;
-        tokens[i] = others[i]->history[others[i]->state.past];
-        others[i]->turn = HYP_TURN_TAKEN;
-    }
-    hyp_status status = hyp_state_gather(&s->state, states, tokens, n, s->model->gathered);
-    for (uint32_t i = 0; i < n; i++) {
-        hyp_session *o = others[i];
-        o->turn = status == HYP_E_CANCELLED ? HYP_TURN_WAITING : HYP_TURN_DONE; // cancelled is only this one: the others try again
-        o->turn_status = status;
-        if (!status) o->stats.together++;
-        o->turn_logits = s->model->gathered + i * stride;
-        hyp_event_signal(&o->turned);
-    }
-    *logits = s->model->gathered;
-    return status;
-}
-
-static hyp_status decode(hyp_session *s, float **logits) {
-    hyp_status status = HYP_OK;
-    // What is read for a step must not hold up the others' tokens: with pages that come and go, everyone computes for itself.
-    if (!hyp_weights_whole(&s->model->transformer.weights)) return alone(s, logits);
-    s->turn = HYP_TURN_WAITING;
-    for (uint32_t patience = missing(s); !status; patience--) {
-        while (s->turn == HYP_TURN_TAKEN)
-            if (hyp_event_wait(&s->turned, 0) && s->turn == HYP_TURN_TAKEN)
-                hyp_port_panic("a session was cancelled while another computed for it");
-        if (s->turn == HYP_TURN_DONE) {
-            *logits = s->turn_logits;
-            status = s->turn_status;
-            break;
-        }
-        if (patience == 0 || missing(s) == 0) {
-            status = lead(s, logits);
-            break;
-        }
-        status = hyp_task_yield(); // whoever is ready comes before this one again
-    }
-    s->turn = HYP_TURN_NONE;
-    return status;
-}
-
 // ---- Guesses
 
 enum { SAME_MOST = 3, SAME_LEAST = 2 }; // tokens that must have been said before
@@ -307,6 +234,7 @@ static uint32_t look_up(const hyp_session *s, uint32_t most, int32_t *guess) {
 static hyp_status ask_draft(hyp_session *s, uint32_t most, int32_t *guess, uint32_t *count) {
     hyp_state *d = &s->draft;
     uint32_t vocab = d->model->shape.vocab;
+    if (d->past >= s->count) d->past = s->count - 1; // guesses of a call that failed
     for (*count = 0; *count < most;) {
         hyp_status status = HYP_OK;
         float *logits;
@@ -349,6 +277,31 @@ static void note_latency(hyp_session *s, uint64_t ns) {
     s->latency_us[s->latencies++ % HYP_LATENCIES] = ns / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(ns / 1000);
 }
 
+// Computes what is due and chooses the next token, into s->chosen.
+static hyp_status choose(hyp_session *s) {
+    bool began = s->stats.answer_tokens > 0;
+    // The last token's hidden row is another session's, whose batch computed it: it is computed again where its logits are still wanted.
+    if (s->state.past == s->count && !s->state.last) s->state.past--;
+    while (s->state.past + (began ? 1 : 0) < s->count) {
+        hyp_status status = catch_up(s);
+        if (status) return status;
+    }
+    uint64_t start = hyp_port_now_ns();
+    float *logits;
+    hyp_status status = HYP_OK;
+    if (s->lookup && s->state.past < s->count) status = guess_ahead(s);
+    if (status) return status;
+    if (s->row < s->rows) logits = s->ahead + s->row++ * ((size_t)s->model->transformer.shape.vocab + HYP_GROUP);
+    else if (s->state.past < s->count) status = hyp_batch_decode(s, &logits);
+    else status = hyp_state_logits(&s->state, s->state.last - 1, &logits);
+    if (status) return status;
+    s->chosen = hyp_sampler_choose(&s->sampler, logits);
+    uint64_t spent = hyp_port_now_ns() - start;
+    s->stats.answer_ns += spent;
+    if (began) note_latency(s, spent); // the first token's is the prompt's
+    return HYP_OK;
+}
+
 static hyp_status next(hyp_session *s, hyp_piece *piece) {
     *piece = (hyp_piece){.token = -1, .text = "", .finish = s->finish};
     if (!s->ready) return hyp_fail(fault(s), HYP_E_STATE, "begin an answer before asking for it");
@@ -356,36 +309,23 @@ static hyp_status next(hyp_session *s, hyp_piece *piece) {
     drop_given(s);
     if (s->count == s->state.context) s->finish = HYP_FINISH_CONTEXT;
     else {
-        bool began = s->stats.answer_tokens > 0;
-        while (s->state.past + (began ? 1 : 0) < s->count) {
-            hyp_status status = catch_up(s);
-            if (status) return status;
-        }
-        uint64_t start = hyp_port_now_ns();
-        float *logits;
-        hyp_status status = HYP_OK;
-        if (s->lookup && s->state.past < s->count) status = guess_ahead(s);
+        hyp_status status = s->chosen < 0 ? choose(s) : HYP_OK;
         if (status) return computing_failed(s, status, 1);
-        if (s->row < s->rows) logits = s->ahead + s->row++ * ((size_t)s->model->transformer.shape.vocab + HYP_GROUP);
-        else if (s->state.past < s->count) status = decode(s, &logits);
-        else status = hyp_state_logits(&s->state, s->state.last - 1, &logits);
-        if (status) return computing_failed(s, status, 1);
-        piece->token = hyp_sampler_choose(&s->sampler, logits);
-        uint64_t spent = hyp_port_now_ns() - start;
-        s->stats.answer_ns += spent;
-        if (began) note_latency(s, spent); // the first token's is the prompt's
-        s->stats.answer_tokens++;
-        if (hyp_tokenizer_ends(&s->model->tokenizer, piece->token)) s->finish = HYP_FINISH_END;
+        int32_t token = s->chosen;
+        if (hyp_tokenizer_ends(&s->model->tokenizer, token)) s->finish = HYP_FINISH_END;
         else {
-            hyp_text text = hyp_tokenizer_piece(&s->model->tokenizer, piece->token, false);
+            hyp_text text = hyp_tokenizer_piece(&s->model->tokenizer, token, false);
             if (!hyp_buffer_append(&s->held, text.data, text.bytes))
                 return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the answer's text");
-            hyp_sampler_accept(&s->sampler, piece->token);
-            bool right = s->row < s->rows && s->history[s->count] == piece->token;
-            s->history[s->count++] = piece->token;
+            hyp_sampler_accept(&s->sampler, token);
+            bool right = s->row < s->rows && s->history[s->count] == token;
+            s->history[s->count++] = token;
             if (right) s->state.past++, s->stats.guessed_right++; // it is in the cache already, and its logits are known
             else s->rows = s->row = 0, s->draft.past = hyp_min_u32(s->draft.past, s->count - 1);
         }
+        piece->token = token;
+        s->chosen = -1;
+        s->stats.answer_tokens++;
     }
     bool stop;
     size_t ready = certain(s, &stop);
@@ -497,9 +437,11 @@ static void run_calls(void *session) {
     hyp_session *s = session;
     for (;;) {
         while (!s->busy)
-            if (hyp_event_wait(&s->posted, 0)) return;
-        s->result.status = run_call(s);
+            if (hyp_event_wait(&s->posted, 0) && !s->busy) return;
+        s->result.status = s->cancelled ? hyp_fail(fault(s), HYP_E_CANCELLED, "the call was cancelled before it began") : run_call(s);
         s->busy = false;
+        if (s->cancelled && !s->closing) hyp_task_uncancel(); // the call was, and the next one is another
+        s->cancelled = false;
         s->model->engine->ended = true;
         if (s->call.ended) s->call.ended(s->call.context, s, s->result.status);
         if (hyp_task_cancelled()) return;
