@@ -281,8 +281,9 @@ describe('files', () => {
     await alone.close();
     for (const worker of [false, true]) {
       const model = await open(source, { threads: 3, context: 128, worker });
-      for (let i = 0; i < 200 && (await model.stats()).threads.present < 2; i++) await new Promise(resolve => setTimeout(resolve, 10));
-      for (let i = 0; i < 5; i++) assert.deepEqual(await collect(model.generate([...prompt.slice(i), ...prompt.slice(0, i)], options)).then(p => (i ? want : p)), want);
+      // Helpers come, and take part, when the system lets them: these are many times what that takes.
+      for (let i = 0; i < 6000 && (await model.stats()).threads.present < 2; i++) await new Promise(resolve => setTimeout(resolve, 10));
+      for (let i = 0; i < 5 || (i < 200 && !(await model.stats()).threads.helped); i++) assert.deepEqual(await collect(model.generate([...prompt.slice(i), ...prompt.slice(0, i)], options)).then(p => (i ? want : p)), want);
       const { threads } = await model.stats();
       assert.ok(threads.count === 3 && threads.present === 2 && threads.stages > 0 && threads.helped > 0, JSON.stringify(threads));
       await model.close();
@@ -391,7 +392,8 @@ describe('files', () => {
       return { said, stats };
     };
     const plain = await tell({ context: 128 });
-    for (const options of [{ draft }, { draft, worker: true, lookup: 2 }, { draft, memory: '12MB' }]) {
+    const limited = { draft, memory: '12MB', threads: 2 }; // more threads take more memory
+    for (const options of [{ draft }, { draft, worker: true, lookup: 2 }, limited]) {
       const { said, stats } = await tell({ context: 128, ...options });
       assert.equal(said, plain.said);
       assert.ok(stats.tokensGuessedRight > 30 && stats.tokensGuessedRight <= stats.tokensGuessed, JSON.stringify(options));
