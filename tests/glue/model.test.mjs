@@ -285,8 +285,9 @@ describe('files', () => {
     await alone.close();
     for (const worker of [false, true]) {
       const model = await open(source, { threads: 3, context: 128, worker });
-      for (let i = 0; i < 200 && (await model.stats()).threads.present < 2; i++) await new Promise(resolve => setTimeout(resolve, 10));
-      for (let i = 0; i < 5; i++) assert.deepEqual(await collect(model.generate([...prompt.slice(i), ...prompt.slice(0, i)], options)).then(p => (i ? want : p)), want);
+      // Helpers come, and take part, when the system lets them: these are many times what that takes.
+      for (let i = 0; i < 6000 && (await model.stats()).threads.present < 2; i++) await new Promise(resolve => setTimeout(resolve, 10));
+      for (let i = 0; i < 5 || (i < 200 && !(await model.stats()).threads.helped); i++) assert.deepEqual(await collect(model.generate([...prompt.slice(i), ...prompt.slice(0, i)], options)).then(p => (i ? want : p)), want);
       const { threads } = await model.stats();
       assert.ok(threads.count === 3 && threads.present === 2 && threads.stages > 0 && threads.helped > 0, JSON.stringify(threads));
       await model.close();
@@ -395,7 +396,8 @@ describe('files', () => {
       return { said, stats };
     };
     const plain = await tell({ context: 128 });
-    for (const options of [{ draft }, { draft, worker: true, lookup: 2 }, { draft, memory: '12MB' }]) {
+    const limited = { draft, memory: '12MB', threads: 2 }; // more threads take more memory
+    for (const options of [{ draft }, { draft, worker: true, lookup: 2 }, limited]) {
       const { said, stats } = await tell({ context: 128, ...options });
       assert.equal(said, plain.said);
       assert.ok(stats.tokensGuessedRight > 30 && stats.tokensGuessedRight <= stats.tokensGuessed, JSON.stringify(options));
@@ -485,14 +487,16 @@ describe('the package', () => {
     }
   });
 
-  test('module and glue stay within 200 KB gzipped', async () => {
+  test('module and glue stay within 188 KB gzipped, what the first chat loads within 32 KB', async () => {
     const { gzipSync } = await import('node:zlib');
     const size = file => gzipSync(readFileSync(join(root, file)), { level: 9 }).length;
-    const glue = ['index', 'model', 'core', 'sources', 'detect', 'errors', 'remote', 'worker', 'channel', 'lane', 'chat', 'thread'].reduce((sum, f) => sum + size(`glue/${f}.js`), 0) + size('node_modules/@huggingface/jinja/dist/index.js');
+    const chat = size('glue/chat.js') + size('node_modules/@huggingface/jinja/dist/index.js');
+    assert.ok(chat <= 32 * 1024, `chat templates: ${chat} bytes`);
+    const glue = ['index', 'model', 'core', 'sources', 'detect', 'errors', 'remote', 'worker', 'channel', 'lane', 'thread'].reduce((sum, f) => sum + size(`glue/${f}.js`), 0);
     for (const artefact of ['hyperion', 'hyperion-relaxed', 'hyperion-mt', 'hyperion-mt-simd']) {
       const total = size(`dist/${artefact}.wasm`) + glue;
-      assert.ok(total <= 200 * 1024, `${artefact}: ${total} bytes`);
-      if (process.env.HYP_VERBOSE) console.log(artefact, size(`dist/${artefact}.wasm`), 'glue with Jinja', glue, 'total', total);
+      assert.ok(total <= 188 * 1024, `${artefact}: ${total} bytes`);
+      if (process.env.HYP_VERBOSE) console.log(artefact, size(`dist/${artefact}.wasm`), 'glue', glue, 'chat', chat, 'total', total);
     }
   });
 });
