@@ -120,9 +120,6 @@ export class Core {
   /** @type {{error: unknown} | null} by `onWrite` in a call that never waits */
   #thrown = null;
   #running = false;
-  #inside = false; // the engine is on the stack: a callback of it runs
-  /** @type {(() => void)[]} wanted as soon as it is not */
-  #outside = [];
   #ended = false; // a call, since the engine last ran
   #breath = 0; // when the host's other tasks last ran
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -276,14 +273,6 @@ export class Core {
   }
 
   /**
-   * Waits until no callback of the engine is on the stack: what such a one calls must not run the engine it is called from.
-   * @returns {Promise<void> | undefined} undefined: none is
-   */
-  outside() {
-    return this.#inside ? new Promise(resolve => this.#outside.push(resolve)) : undefined;
-  }
-
-  /**
    * Waits for the call that `begin` begins for `session` (0: the job), until its end or the signal's.
    * @param {number} session @param {() => void} begin @param {AbortSignal} [signal] @param {Call['visit']} [visit]
    * @returns {Promise<number>}
@@ -368,7 +357,7 @@ export class Core {
           this.#breath = performance.now();
         }
         this.#ended = false;
-        if (!this.#exports || this.#enter('engine_run', this.#engine, left > 0 ? left : BREATH_MS) !== READY) break;
+        if (!this.#exports || this.call('engine_run', this.#engine, left > 0 ? left : BREATH_MS) !== READY) break;
         await null;
       }
     } catch {
@@ -379,26 +368,6 @@ export class Core {
     const next = this.#exports ? this.call('engine_next_ms', this.#engine) : -1;
     clearTimeout(this.#timer);
     if (next >= 0) this.#timer = setTimeout(() => this.#pump(), next);
-  }
-
-  /** A call that runs fibers, and so may call back. @param {string} name @param {...number} args */
-  #enter(name, ...args) {
-    this.#inside = true;
-    try {
-      return this.call(name, ...args);
-    } finally {
-      this.#inside = false;
-      for (const go of this.#outside.splice(0)) go();
-    }
-  }
-
-  /** Destroys a session, which has no call under way. @param {number} session */
-  destroySession(session) {
-    const destroy = () => {
-      if (this.#exports) this.#enter('session_destroy', session);
-    };
-    if (this.#inside) this.#outside.push(destroy);
-    else destroy();
   }
 
   /** Nothing runs any more, and every call is refused for this reason. @param {unknown} error @returns {HyperionError} */

@@ -230,10 +230,9 @@ export class Model {
     return this.#core;
   }
 
-  /** As `#open`, for what computes or changes what others compute with: not from within a callback of the engine. */
+  /** As `#open`, and not within a callback of the engine, whose memory must not move, and which can not be entered again. */
   async #ready() {
-    const outside = this.#open().outside();
-    if (outside) await outside;
+    await null;
     return this.#open();
   }
 
@@ -290,7 +289,7 @@ export class Model {
     const doomed = idle.slice(keep);
     this.#sessions = this.#sessions.filter(s => !doomed.includes(s));
     if (doomed.some(s => s.pointer === this.#last)) this.#last = this.#sessions.at(-1)?.pointer ?? 0;
-    for (const session of doomed) this.#core.destroySession(session.pointer);
+    for (const session of doomed) this.#core.call('session_destroy', session.pointer);
     return doomed.length;
   }
 
@@ -381,6 +380,7 @@ export class Model {
         throwIfAborted(signal);
       }
     } finally {
+      await null; // a visitor may have broken off: not within it
       this.#giveBack(session);
     }
   }

@@ -162,6 +162,7 @@ export class RemoteModel {
     try {
       for (;;) {
         while (pieces.length) {
+          if (this.#closing) throw this.#ending;
           yield /** @type {Piece} */ (pieces.shift());
           throwIfAborted(signal);
         }

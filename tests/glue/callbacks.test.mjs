@@ -52,8 +52,9 @@ threads.Worker = class extends RealWorker {
   constructor(url, options) {
     if (broken === 'constructor') throw new Error('no more threads');
     super(broken === 'module' ? new URL('missing.js', pathToFileURL(dir + '/')) : url, options);
-    const one = { worker: this, ended: false };
+    const one = { worker: this, heard: false, ended: false };
     started.push(one);
+    this.on('message', () => (one.heard = true));
     this.on('exit', () => (one.ended = true));
   }
 };
@@ -176,15 +177,33 @@ describe('sources', () => {
     await rejects(open({ size: bytes.length, read: () => null }, { worker: true }), 'HYP_E_ARGUMENT', /worker: false/);
   });
 
-  test('one promise for two reads fills each of them', async () => {
-    const cache = new Map();
+  test('one promise for two reads fills the one that is still wanted', async () => {
+    const want = await alone();
+    let release = null; // while it is set, reads wait for it
+    let gate = null;
+    const promises = new Map();
     const read = (offset, count) => {
+      if (!gate) return bytes.subarray(offset, offset + count);
       const key = `${offset} ${count}`;
-      if (!cache.has(key)) cache.set(key, turn().then(() => bytes.subarray(offset, offset + count)));
-      return cache.get(key);
+      if (!promises.has(key)) promises.set(key, gate.then(() => bytes.subarray(offset, offset + count)));
+      return promises.get(key);
     };
     const model = await within(open({ size: bytes.length, read }, { ...TIGHT, memory: '4MB' }));
-    assert.deepEqual(await Promise.all(PROMPTS.map(prompt => tell(model, prompt))), await alone());
+    for (let round = 0; round < 6; round++) {
+      promises.clear();
+      gate = new Promise(resolve => (release = resolve));
+      const stop = new AbortController();
+      const first = tell(model, PROMPTS[0], { signal: stop.signal });
+      const ended = rejects(first, 'HYP_E_CANCELLED');
+      await until(() => promises.size, 'no read');
+      stop.abort();
+      await ended;
+      const second = Promise.all([tell(model, PROMPTS[1]), tell(model, PROMPTS[2])]);
+      for (let i = 0; i < round * 4; i++) await turn();
+      gate = null;
+      release();
+      assert.deepEqual(await second, want.slice(1));
+    }
     await model.close();
   });
 });
@@ -528,8 +547,35 @@ describe('the end of an engine', () => {
   });
 });
 
+test('a helper that dies while it computes ends the engine', async () => {
+  const before = started.length;
+  const model = await open(STORY, { context: 64, threads: 2 });
+  await until(() => started.length > before && started.at(-1).heard, 'no helper');
+  const under = rejects(collect(model.generate(PROMPTS[0], { maxTokens: 50 })), 'HYP_E_HOST', /helper thread.*out of luck/);
+  started.at(-1).worker.emit('error', new Error('out of luck'));
+  await under;
+  await rejects(model.embed('hello'), 'HYP_E_HOST', /out of luck/);
+  await within(model.close());
+});
+
+test('a visitor may break off answers, where idle sessions make room', async () => {
+  const model = await open(STORY, { memory: '4MB', context: 64, batch: 8, threads: 1 });
+  const begun = PROMPTS.slice(1).map(prompt => model.generate(prompt));
+  await Promise.all(begun.map(answer => answer.next()));
+  const positions = [];
+  const visit = position => {
+    positions.push(position);
+    begun.forEach(answer => answer.return());
+  };
+  await within(model.score([1, 5, 6], visit));
+  assert.deepEqual(positions, [0, 1, 2]);
+  assert.equal(await tell(model, PROMPTS[0]), (await alone())[0]);
+  assert.equal((await model.stats()).fibers.count, 1);
+  await model.close();
+});
+
 test('a visitor may use the model, and close it', async () => {
-  const model = await open(STORY, { context: 64 });
+  const model = await open(STORY, { context: 64, threads: 1 }); // whose memory moves when it grows
   const inner = [];
   let intact = true;
   await within(
