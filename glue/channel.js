@@ -70,13 +70,13 @@ export class Receiver {
   #open = true;
   #take;
 
-  /** @param {(message: any) => void} take */
-  constructor(take) {
+  /** @param {(message: any) => void} take throws nothing @param {(error: unknown) => void} fail nothing more will come */
+  constructor(take, fail) {
     this.#take = take;
     if (!canShare()) return;
     this.lane = /** @type {SharedArrayBuffer} */ (createLane({ capacity: LANE_BYTES, slots: 1024 }));
     this.#consumer = new LaneConsumer(this.lane, PAGE);
-    this.#drain(this.#consumer);
+    this.#drain(this.#consumer).catch(fail);
   }
 
   /** @param {LaneConsumer} consumer */

@@ -4,7 +4,7 @@ import { readFileSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
 import { calibrate, HyperionError, inspect, open, quantize } from './index.js';
-import { readArguments, UsageError } from './options.js';
+import { readArguments, UsageError } from './arguments.js';
 import { blocking, endOnInterrupt, say, writeOut } from './output.js';
 
 const HELP = `hyperion: run quantized language models

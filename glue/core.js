@@ -3,6 +3,7 @@
 // Knows no struct of the core: scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
 import { HyperionError } from './errors.js';
 import { artefactFile, bestArtefact, threadsHere } from './detect.js';
+import { cancelled, checkThreads, checkTokens, textOf, throwIfAborted } from './options.js';
 
 /** @typedef {import('./sources.js').ByteSource} ByteSource */
 /** @typedef {import('./detect.js').Artefact} Artefact */
@@ -14,6 +15,15 @@ import { artefactFile, bestArtefact, threadsHere } from './detect.js';
  * @property {'auto' | Artefact} [artefact] which build; `auto` is the best that the host compiles
  * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each processor
  * @property {WasmSource} [wasm] the module itself, where the host can not fetch or compile it
+ * @property {AbortSignal} [signal] stops the fetching of the module
+ */
+
+/**
+ * @typedef {object} Call a call under way, of a session or the job
+ * @property {(status: number) => void} end
+ * @property {(error: unknown) => void} fail
+ * @property {((position: number, logProbabilities: Float32Array) => void) | undefined} visit of a score
+ * @property {{error: unknown} | null} thrown by a callback of the call: the call ends with it
  */
 
 const STATUS = { IO: -2, CANCELLED: -7 };
@@ -38,8 +48,8 @@ function locate(artefact, threads) {
   return { artefact: best, url: new URL(`../dist/${artefactFile(best, threads)}`, import.meta.url) };
 }
 
-/** @param {WasmSource} source @returns {Promise<WebAssembly.Module>} */
-async function compile(source) {
+/** @param {WasmSource} source @param {AbortSignal} [signal] @returns {Promise<WebAssembly.Module>} */
+async function compile(source, signal) {
   if (source instanceof WebAssembly.Module) return source;
   if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer) return WebAssembly.compile(/** @type {BufferSource} */ (source));
   if (typeof Response === 'function' && source instanceof Response) return WebAssembly.compile(await source.arrayBuffer());
@@ -48,7 +58,7 @@ async function compile(source) {
     const fs = await import('node:fs/promises');
     return WebAssembly.compile(await fs.readFile(url));
   }
-  const response = await fetch(url);
+  const response = await fetch(url, { signal });
   if (!response.ok) throw new HyperionError('HYP_E_HOST', `the engine's module could not be fetched: ${url} answered ${response.status}`);
   const typed = response.headers.get('content-type')?.startsWith('application/wasm');
   return typed && WebAssembly.compileStreaming ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
@@ -56,24 +66,46 @@ async function compile(source) {
 
 const SHARED_PAGES = { initial: 32, maximum: 65536 }; // of 64 KiB; as CMakeLists.txt links them
 
-/** Runs the module's thread_main over the same memory in a worker; returns how to end it. @param {object} order */
-async function startThread(order) {
+/**
+ * Runs the module's thread_main over the same memory in a worker; returns how to end it.
+ * @param {object} order @param {(error: Error) => void} fail the helper came to compute, and has died of it
+ * @returns {Promise<() => unknown>}
+ */
+async function startThread(order, fail) {
   const url = new URL('./thread.js', import.meta.url);
+  let came = false;
+  const died = (/** @type {any} */ error) => {
+    if (came) fail(error instanceof Error ? error : new Error(error?.message || 'it has stopped'));
+  };
   if (typeof Worker === 'function') {
     const worker = new Worker(url, { type: 'module', name: 'hyperion helper' });
+    worker.onmessage = () => (came = true);
+    worker.onerror = died;
     worker.postMessage(order);
     return () => worker.terminate();
   }
   const threads = await import('node:worker_threads');
   const worker = new threads.Worker(url);
+  worker.on('message', () => (came = true)).on('error', died);
   worker.unref();
   worker.postMessage(order);
-  return () => void worker.terminate();
+  return () => worker.terminate();
 }
 
+/** What a source gave in place of bytes. @param {unknown} data */
+function described(data) {
+  if (ArrayBuffer.isView(data)) return data.byteLength ? `a ${data.constructor.name} of ${data.byteLength} bytes` : 'an empty or detached array';
+  return data === null || typeof data !== 'object' ? String(data) : Object.prototype.toString.call(data);
+}
+
+/** Also of another realm. @param {unknown} data @returns {data is Uint8Array} */
+const isBytes = data => ArrayBuffer.isView(data) && Object.prototype.toString.call(data) === '[object Uint8Array]';
+
 export class Core {
-  /** @type {any} the instance's exports */
+  /** @type {any} the instance's exports; null: closed, or stopped by a failure */
   #exports;
+  /** @type {HyperionError | null} why every call is refused */
+  #ending = null;
   #engine = 0;
   #decoder = new TextDecoder();
   #encoder = new TextEncoder();
@@ -81,10 +113,12 @@ export class Core {
   #sources = [];
   /** @type {Map<number, object>} reads that the core waits for, by ticket; a forgotten read's ticket may come again for another */
   #reads = new Map();
-  /** @type {Map<number, {resolve: (status: number) => void, reject: (error: unknown) => void}>} calls under way, by session; 0: the job */
+  /** @type {Map<number, Call>} calls under way, by session; 0: the job */
   #calls = new Map();
-  /** @type {unknown} what a host function threw */
+  /** @type {unknown} why the last read failed */
   #cause = undefined;
+  /** @type {{error: unknown} | null} by `onWrite` in a call that never waits */
+  #thrown = null;
   #running = false;
   #ended = false; // a call, since the engine last ran
   #breath = 0; // when the host's other tasks last ran
@@ -94,14 +128,12 @@ export class Core {
   onProgress = null;
   /** @type {((bytes: Uint8Array) => boolean) | null} takes the output of quantize */
   onWrite = null;
-  /** @type {((position: number, logProbabilities: Float32Array) => void) | null} one score at a time */
-  onScored = null;
   vocab = 0;
   /** @type {WebAssembly.Module | null} */
   #module = null;
   /** @type {WebAssembly.Memory | null} shared with the helpers */
   #memory = null;
-  /** @type {(() => void)[]} how to end them */
+  /** @type {Promise<() => unknown>[]} how to end them */
   #threads = [];
 
   /** @param {Artefact | 'custom'} artefact */
@@ -110,73 +142,78 @@ export class Core {
   }
 
   /** @param {CoreOptions} [options] @returns {Promise<Core>} */
-  static async create({ memoryBytes = 0, artefact = 'auto', threads = 'auto', wasm } = {}) {
-    if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= 16)) throw new HyperionError('HYP_E_ARGUMENT', `threads must be 'auto' or a number from 1 to 16, not ${threads}`);
+  static async create({ memoryBytes = 0, artefact = 'auto', threads = 'auto', wasm, signal } = {}) {
+    checkThreads(threads);
     const here = await threadsHere();
     const wanted = threads === 'auto' ? Math.max(here, 1) : here ? threads : 1;
     const place = wasm === undefined ? locate(artefact, wanted > 1) : { artefact: artefact === 'auto' ? /** @type {const} */ ('custom') : artefact, url: wasm };
     const core = new Core(place.artefact);
-    core.#module = await compile(place.url);
+    core.#module = await compile(place.url, signal);
     if (WebAssembly.Module.imports(core.#module).some(i => i.kind === 'memory')) core.#memory = new WebAssembly.Memory({ ...SHARED_PAGES, shared: true });
     const instance = await WebAssembly.instantiate(core.#module, core.#imports());
     core.#exports = instance.exports;
+    core.#memory ??= core.#exports.memory;
     core.#exports._initialize?.();
-    core.#engine = core.#exports.engine_create(memoryBytes, 0, wanted);
+    core.#engine = core.call('engine_create', memoryBytes, 0, wanted);
     if (!core.#engine) throw new HyperionError('HYP_E_NOMEM', 'not enough memory for the engine: raise the memory limit');
     return core;
   }
 
   #imports() {
-    /** @param {() => number} act @param {number} failed */
-    const guarded = (act, failed) => {
+    /** A callback that throws ends its call. @param {() => number} act */
+    const called = act => {
       try {
         return act();
-      } catch (cause) {
-        this.#cause = cause;
-        return failed;
+      } catch (error) {
+        const job = this.#calls.get(0);
+        if (job) job.thrown = { error };
+        else this.#thrown = { error };
+        return 0;
       }
     };
     return {
       hyp: {
         now: () => performance.now(),
         /** @param {number} handle @param {number} offset @param {number} pointer @param {number} bytes @param {number} ticket */
-        read: (handle, offset, pointer, bytes, ticket) =>
-          guarded(() => {
-            const data = this.#sources[handle].read(offset, bytes);
-            if (data instanceof Uint8Array) return this.#deliver(data, pointer, bytes);
-            this.#reads.set(ticket, data);
-            const done = (/** @type {() => number} */ status) => {
-              if (this.#reads.get(ticket) !== data || !this.#exports) return; // forgotten, or closed meanwhile
-              this.#reads.delete(ticket);
-              this.#exports.read_done(ticket, status());
-              this.#pump();
-            };
-            data.then(
+        read: (handle, offset, pointer, bytes, ticket) => {
+          const failed = (/** @type {unknown} */ cause) => {
+            this.#cause = cause;
+            return /** @type {any} */ (cause)?.name === 'AbortError' ? STATUS.CANCELLED : STATUS.IO;
+          };
+          const self = {};
+          const done = (/** @type {() => number} */ status) => {
+            if (this.#reads.get(ticket) !== self || !this.#exports) return; // forgotten, or closed meanwhile
+            this.#reads.delete(ticket);
+            this.call('read_done', ticket, status());
+            this.#pump();
+          };
+          try {
+            const data = /** @type {any} */ (this.#sources[handle].read(offset, bytes));
+            if (typeof data?.then !== 'function') return this.#deliver(data, pointer, bytes);
+            Promise.resolve(data).then(
               arrived => done(() => this.#deliver(arrived, pointer, bytes)),
-              cause => done(() => ((this.#cause = cause), /** @type {any} */ (cause)?.name === 'AbortError' ? STATUS.CANCELLED : STATUS.IO)),
+              cause => done(() => failed(cause)),
             );
-            return PENDING;
-          }, STATUS.IO),
+          } catch (cause) {
+            return failed(cause);
+          }
+          this.#reads.set(ticket, self);
+          return PENDING;
+        },
         /** @param {number} ticket */
         forget: ticket => void this.#reads.delete(ticket),
         /** @param {number} session @param {number} status */
         ended: (session, status) => {
-          const call = this.#calls.get(session);
-          this.#calls.delete(session);
           this.#ended = true;
-          try {
-            call?.resolve(this.#check(status)); // an error's text is the engine's until the next one
-          } catch (error) {
-            call?.reject(error);
-          }
+          this.#calls.get(session)?.end(status);
         },
         /** @param {number} run @param {number} context @param {number} stack */
         thread: (run, context, stack) => {
           // It may come late, or never: the engine computes alone until it does.
-          startThread({ module: this.#module, memory: this.#memory, run, context, stack }).then(
-            end => (this.#exports ? this.#threads.push(end) : end()),
-            () => {},
-          );
+          const order = { module: this.#module, memory: this.#memory, run, context, stack };
+          const started = startThread(order, cause => this.#stop(new HyperionError('HYP_E_HOST', `the engine has stopped, because a helper thread of it has: ${cause.message}`, { cause })));
+          started.catch(() => {});
+          this.#threads.push(started);
           return 1;
         },
         /** @param {number} message */
@@ -184,11 +221,20 @@ export class Core {
           throw new HyperionError('HYP_E_HOST', `the engine has stopped, because an invariant of it is broken: ${this.#text(message)}`);
         },
         /** @param {number} done @param {number} total */
-        progress: (done, total) => guarded(() => (this.onProgress && this.onProgress(done, total) === false ? 0 : 1), 0),
+        progress: (done, total) => called(() => (this.onProgress && this.onProgress(done, total) === false ? 0 : 1)),
         /** @param {number} pointer @param {number} bytes */
-        write: (pointer, bytes) => guarded(() => (this.onWrite && this.onWrite(new Uint8Array(this.#buffer, pointer, bytes).slice()) === false ? 0 : 1), 0),
-        /** @param {number} position @param {number} pointer */
-        scored: (position, pointer) => this.onScored?.(position, new Float32Array(this.#buffer, pointer, this.vocab)),
+        write: (pointer, bytes) => called(() => (this.onWrite && this.onWrite(new Uint8Array(this.#buffer, pointer, bytes).slice()) === false ? 0 : 1)),
+        /** @param {number} session @param {number} position @param {number} pointer */
+        scored: (session, position, pointer) => {
+          const call = this.#calls.get(session);
+          if (!call || call.thrown) return; // closed, or about to end
+          try {
+            call.visit?.(position, new Float32Array(this.#buffer, pointer, this.vocab));
+          } catch (error) {
+            call.thrown = { error };
+            this.#exports?.session_cancel(session);
+          }
+        },
       },
       // The Emscripten build's own wishes; nothing in the core calls them.
       env: { emscripten_notify_memory_growth: () => {}, ...(this.#memory && { memory: this.#memory }) },
@@ -196,57 +242,106 @@ export class Core {
     };
   }
 
-  /** @param {Uint8Array} data @param {number} pointer @param {number} bytes @returns {number} */
+  /** @param {unknown} data @param {number} pointer @param {number} bytes @returns {number} */
   #deliver(data, pointer, bytes) {
-    if (data.length !== bytes) {
-      this.#cause = new Error(`the source gave ${data.length} of ${bytes} bytes`);
-      return STATUS.IO;
+    if (isBytes(data) && data.length === bytes) {
+      new Uint8Array(this.#buffer, pointer, bytes).set(data);
+      return 0;
     }
-    new Uint8Array(this.#buffer, pointer, bytes).set(data);
-    return 0;
+    this.#cause = new Error(isBytes(data) && data.length > 0 ? `the source gave ${data.length} of ${bytes} bytes` : `the source gave ${described(data)} where a Uint8Array of ${bytes} bytes is wanted`);
+    return STATUS.IO;
   }
 
   get #buffer() {
-    return (this.#memory ?? this.#exports.memory).buffer;
+    return /** @type {WebAssembly.Memory} */ (this.#memory).buffer;
   }
 
   /** A call that never waits. @param {string} name @param {...number} args @returns {number} */
   call(name, ...args) {
-    if (!this.#exports) throw new HyperionError('HYP_E_STATE', 'the model is closed');
-    return this.#exports[name](...args);
+    if (!this.#exports) throw this.#ending ?? new HyperionError('HYP_E_STATE', 'the model is closed');
+    try {
+      return this.#exports[name](...args);
+    } catch (error) {
+      throw this.#stop(error); // a trap or a panic: nothing in there is sure any more
+    }
   }
 
   /** As `call`, with a negative status thrown. @param {string} name @param {...number} args */
   run(name, ...args) {
+    this.#thrown = null;
     return this.#check(this.call(name, ...args));
   }
 
-  /** Waits for the call that `begin` begins for `session` (0: the job). @param {number} session @param {() => void} begin @returns {Promise<number>} */
-  #until(session, begin) {
+  /**
+   * Waits for the call that `begin` begins for `session` (0: the job), until its end or the signal's.
+   * @param {number} session @param {() => void} begin @param {AbortSignal} [signal] @param {Call['visit']} [visit]
+   * @returns {Promise<number>}
+   */
+  #until(session, begin, signal, visit) {
     return new Promise((resolve, reject) => {
+      throwIfAborted(signal);
       begin();
-      this.#calls.set(session, { resolve, reject });
+      const cancel = () => {
+        if (!this.#exports) return;
+        if (session) this.call('session_cancel', session);
+        else this.call('job_cancel');
+        this.#pump();
+      };
+      const over = () => {
+        this.#calls.delete(session);
+        signal?.removeEventListener('abort', cancel);
+      };
+      /** @type {Call} */
+      const call = {
+        visit,
+        thrown: null,
+        end: status => {
+          over();
+          try {
+            const result = this.#check(status); // an error's text is the engine's until the next one
+            if (call.thrown) reject(call.thrown.error);
+            else if (signal?.aborted) reject(cancelled(signal));
+            else resolve(result);
+          } catch (error) {
+            reject(call.thrown ? call.thrown.error : signal?.aborted ? cancelled(signal) : error);
+          }
+        },
+        fail: error => {
+          over();
+          reject(error);
+        },
+      };
+      this.#calls.set(session, call);
+      signal?.addEventListener('abort', cancel);
       this.#pump();
     });
   }
 
   /**
    * Begins a job (model_open, inspect, quantize), which reads `sources` and may wait for them. One at a time.
-   * @param {string} name @param {ByteSource[]} sources @param {...number} args
+   * @param {string} name @param {ByteSource[]} sources @param {AbortSignal | undefined} signal @param {...number} args
    * @returns {Promise<number>}
    */
-  runJob(name, sources, ...args) {
-    return this.#until(0, () => {
-      this.call('sources_clear');
-      for (const source of sources) this.run('sources_add', this.#sources.push(source) - 1, source.size);
-      this.#cause = undefined;
-      this.run(name, this.#engine, ...args);
-    });
+  runJob(name, sources, signal, ...args) {
+    return this.#until(
+      0,
+      () => {
+        this.call('sources_clear');
+        for (const source of sources) this.run('sources_add', this.#sources.push(source) - 1, source.size);
+        this.#cause = undefined;
+        this.run(name, this.#engine, ...args);
+      },
+      signal,
+    );
   }
 
-  /** Runs a call of a session (see hyp_call_kind) beside whatever else is under way. @param {number} session @param {number} kind @param {number} [count] @param {number} [pooling] */
-  runCall(session, kind, count = 0, pooling = 0) {
-    return this.#until(session, () => this.run('session_post', session, kind, count, pooling));
+  /**
+   * Runs a call of a session (see hyp_call_kind) beside whatever else is under way.
+   * @param {number} session @param {number} kind
+   * @param {{count?: number, pooling?: number, signal?: AbortSignal, visit?: Call['visit']}} [more]
+   */
+  runCall(session, kind, { count = 0, pooling = 0, signal, visit } = {}) {
+    return this.#until(session, () => this.run('session_post', session, kind, count, pooling), signal, visit);
   }
 
   /** Runs the fibers until all wait or have ended, with pauses for the host's other tasks. */
@@ -262,30 +357,43 @@ export class Core {
           this.#breath = performance.now();
         }
         this.#ended = false;
-        if (this.#exports?.engine_run(this.#engine, left > 0 ? left : BREATH_MS) !== READY) break;
+        if (!this.#exports || this.call('engine_run', this.#engine, left > 0 ? left : BREATH_MS) !== READY) break;
         await null;
       }
-    } catch (error) {
-      for (const call of this.#calls.values()) call.reject(error);
-      this.#calls.clear();
-      this.#exports = null;
-      return;
+    } catch {
+      return; // the engine has stopped, and every call knows
     } finally {
       this.#running = false;
     }
-    const next = this.#exports ? this.#exports.engine_next_ms(this.#engine) : -1;
+    const next = this.#exports ? this.call('engine_next_ms', this.#engine) : -1;
     clearTimeout(this.#timer);
     if (next >= 0) this.#timer = setTimeout(() => this.#pump(), next);
+  }
+
+  /** Nothing runs any more, and every call is refused for this reason. @param {unknown} error @returns {HyperionError} */
+  #stop(error) {
+    if (this.#ending) return this.#ending;
+    const why = error instanceof HyperionError ? error : new HyperionError('HYP_E_HOST', `the engine has stopped: ${/** @type {Error} */ (error)?.message ?? error}`, { cause: error });
+    this.#ending = why;
+    this.#exports = null;
+    clearTimeout(this.#timer);
+    this.#reads.clear();
+    for (const call of [...this.#calls.values()]) call.fail(why);
+    return why;
   }
 
   /** @param {number} status */
   #check(status) {
     if (status >= 0) return status;
-    const cause = this.#cause;
-    this.#cause = undefined;
-    const why = this.#text(this.#exports.engine_error(this.#engine)) || this.#text(this.#exports.status_message(status));
-    const detail = cause instanceof Error && cause.name !== 'AbortError' ? ` (${cause.message})` : '';
-    throw new HyperionError(this.#text(this.#exports.status_name(status)), why + detail, { cause });
+    const thrown = this.#thrown;
+    this.#thrown = null;
+    if (thrown) throw thrown.error;
+    const cause = status === STATUS.IO || status === STATUS.CANCELLED ? this.#cause : undefined;
+    if (cause !== undefined) this.#cause = undefined;
+    if (!this.#exports) throw this.#ending;
+    const why = this.#text(this.call('engine_error', this.#engine)) || this.#text(this.call('status_message', status));
+    const detail = status === STATUS.IO && cause instanceof Error ? ` (${cause.message})` : '';
+    throw new HyperionError(this.#text(this.call('status_name', status)), why + detail, { cause });
   }
 
   /** A terminated text of the core. @param {number} pointer */
@@ -296,6 +404,11 @@ export class Core {
 
   get engine() {
     return this.#engine;
+  }
+
+  /** Closed, or stopped by a failure. */
+  get ended() {
+    return !this.#exports;
   }
 
   /** The address that the last call gave as its result. */
@@ -336,7 +449,7 @@ export class Core {
 
   /** @param {string} text */
   inputText(text) {
-    return this.input(this.#encoder.encode(text));
+    return this.input(this.#encoder.encode(textOf(text)));
   }
 
   /**
@@ -344,6 +457,7 @@ export class Core {
    * @param {ArrayLike<number>} tokens @param {string[]} [texts]
    */
   inputTokens(tokens, texts = []) {
+    checkTokens(tokens);
     const encoded = texts.map(text => this.#encoder.encode(text));
     const numbers = [...Array.from(tokens), ...encoded.map(text => text.length)];
     const head = new Uint8Array(Int32Array.from(numbers).buffer);
@@ -364,13 +478,11 @@ export class Core {
     return this.resultJson();
   }
 
-  /** Lets go of the instance and all its memory. */
-  close() {
-    clearTimeout(this.#timer);
-    this.#exports = null;
-    for (const end of this.#threads.splice(0)) end();
-    const closed = new HyperionError('HYP_E_STATE', 'the model is closed');
-    for (const call of this.#calls.values()) call.reject(closed);
-    this.#calls.clear();
+  /** Lets go of the instance and all its memory; resolves when its helper threads have ended. @returns {Promise<void>} */
+  async close() {
+    this.#stop(new HyperionError('HYP_E_STATE', 'the model is closed'));
+    await Promise.allSettled(this.#threads.splice(0).map(async started => (await started)()));
+    this.#memory = this.#module = null;
+    this.#sources = [];
   }
 }

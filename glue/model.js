@@ -1,6 +1,7 @@
 // A model in this thread: the C core's handles as objects. The worker and the page's proxy speak the same interface.
 import { Core } from './core.js';
 import { HyperionError } from './errors.js';
+import { checkGenerate, checkOpen, checkTokens, memoryBytes, poolingOf, purposeOf, throwIfAborted } from './options.js';
 import { openSource, shardsOf } from './sources.js';
 
 /** @typedef {import('./sources.js').Source} Source */
@@ -9,9 +10,9 @@ import { openSource, shardsOf } from './sources.js';
 /**
  * @typedef {object} OpenOptions
  * @property {number | string} [memory] limit for weights, caches and buffers: bytes, or as '96MB'
- * @property {number} [context] tokens of prompt and answer together; the model's own, at most 2048, when left out
+ * @property {number} [context] tokens of prompt and answer together, 2^24 at most; the model's own, at most 2048, when left out
  * @property {'f16' | 'q8_0'} [cache] format of the KV cache
- * @property {number} [batch] prompt tokens computed at once
+ * @property {number} [batch] prompt tokens computed at once, 4096 at most
  * @property {boolean} [profile] time each operation
  * @property {number} [lookup] tokens guessed ahead from the text itself and checked in one step, 7 at most: the same answer, sooner where it repeats; none when left out
  * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
@@ -61,55 +62,49 @@ const EDGES = 1;
 const SPECIALS = 2;
 /** @type {Finish[]} */
 const FINISH = ['', 'end', 'stop', 'context'];
-const POOLING = { mean: 0, cls: 1, last: 2 };
 const CALL = { prefill: 0, next: 1, embed: 2, score: 3 }; // hyp_call_kind
-const PURPOSE = { interactive: 0, batch: 2, background: 3 }; // hyp_purpose
-
-/** @param {number | string | undefined} memory */
-function memoryBytes(memory) {
-  if (memory === undefined || memory === 0) return 0;
-  if (typeof memory === 'number' && memory > 0) return memory;
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmg]?)i?b?\s*$/i.exec(String(memory));
-  if (!match) throw new HyperionError('HYP_E_ARGUMENT', `'${memory}' is no amount of memory: write 96MB or 2GB`);
-  return Math.floor(Number(match[1]) * { '': 1, k: 1e3, m: 1e6, g: 1e9 }[/** @type {'' | 'k' | 'm' | 'g'} */ (match[2].toLowerCase())]);
-}
-
-/** @param {AbortSignal | undefined} signal */
-const throwIfAborted = signal => {
-  if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
-};
 
 /**
  * Reads a model's files with a core of their own: under the options' memory limit, with progress, ended by the signal.
  * @template T
  * @param {Source | Source[]} source @param {OpenOptions} options
- * @param {(core: Core, sources: import('./sources.js').ByteSource[], release: () => Promise<void>) => Promise<T>} act a model takes the sources over, and releases them
+ * @param {(core: Core, sources: import('./sources.js').ByteSource[], release: () => Promise<void>) => Promise<T>} act a model takes core and sources over, and releases them
  * @returns {Promise<T>}
  */
-async function reading(source, { memory, artefact, threads, wasm, policy, onProgress, signal }, act) {
+async function reading(source, options, act) {
+  checkOpen(options);
+  const { artefact, threads, wasm, policy, onProgress, signal } = options;
   throwIfAborted(signal);
-  const core = await Core.create({ memoryBytes: memoryBytes(memory), artefact, threads, wasm });
-  if (policy) {
-    core.inputText(policy);
-    core.run('engine_set_policy', core.engine);
-  }
-  core.onProgress = (loaded, total) => (onProgress?.({ loaded, total }), !signal?.aborted);
+  /** @type {Core | null} */
+  let core = null;
   /** @type {import('./sources.js').ByteSource[]} */
   const sources = [];
   const release = async () => {
-    for (const one of sources.splice(0)) await one.close?.();
+    await Promise.all(sources.splice(0).map(async one => one.close?.()));
   };
+  /** @type {T | null} */
+  let result = null;
   try {
+    core = await Core.create({ memoryBytes: memoryBytes(options.memory), artefact, threads, wasm, signal });
+    if (policy) {
+      core.inputText(policy);
+      core.run('engine_set_policy', core.engine);
+    }
+    core.onProgress = (loaded, total) => (onProgress?.({ loaded, total }), !signal?.aborted);
     for (const one of shardsOf(source)) sources.push(await openSource(one, signal));
-    const result = await act(core, sources, release);
-    if (!(result instanceof Model)) await release();
-    return result;
+    const made = await act(core, sources, release);
+    throwIfAborted(signal);
+    return (result = made);
   } catch (error) {
-    await release();
     throwIfAborted(signal);
     throw error;
   } finally {
-    core.onProgress = null;
+    if (result instanceof Model) /** @type {Core} */ (core).onProgress = null;
+    else {
+      const closed = release(); // not waited for: a source's own `close` may never end
+      closed.catch(() => {});
+      await core?.close();
+    }
   }
 }
 
@@ -119,20 +114,21 @@ async function reading(source, { memory, artefact, threads, wasm, policy, onProg
  * @param {OpenOptions} [options]
  */
 export function openModel(source, options = {}) {
-  const { draft, context = 0 } = options;
+  const { draft, context = 0, signal } = options;
   return reading(source, options, async (core, sources, release) => {
-    await core.runJob('model_open', sources, context);
+    await core.runJob('model_open', sources, signal, context);
     const pointer = core.resultPointer;
     let guesses = 0;
     if (draft) {
       const own = sources.length;
-      for (const one of shardsOf(draft)) sources.push(await openSource(one, options.signal));
-      await core.runJob('model_open', sources.slice(own), context);
+      for (const one of shardsOf(draft)) sources.push(await openSource(one, signal));
+      await core.runJob('model_open', sources.slice(own), signal, context);
       guesses = core.resultPointer;
       core.call('model_dismiss', guesses); // its helpers: it is small
     }
     const model = new Model(core, pointer, guesses, options, release);
-    if (model.keeps()) await release(); // nothing will be read again
+    // Without a limit pages never leave, and nothing will be read again.
+    if (memoryBytes(options.memory) === 0 && model.keeps()) await release();
     return model;
   });
 }
@@ -143,7 +139,7 @@ export function openModel(source, options = {}) {
  */
 export function inspect(source, options = {}) {
   return reading(source, { ...options, threads: 1 }, async (core, sources) => {
-    await core.runJob('inspect', sources);
+    await core.runJob('inspect', sources, options.signal);
     return core.resultJson();
   });
 }
@@ -160,7 +156,7 @@ export function quantize(source, format, write, { importance, density = 0, ...op
   return reading(importance ? [...parts, importance] : source, { ...options, threads: 1 }, async (core, sources) => {
     core.onWrite = bytes => (write(bytes), true);
     core.inputText(format);
-    await core.runJob('quantize', sources, density, importance ? 1 : 0);
+    await core.runJob('quantize', sources, options.signal, density, importance ? 1 : 0);
   });
 }
 
@@ -176,10 +172,7 @@ export async function calibrate(source, texts, write, options = {}) {
     const { context = Math.min(model.facts.context, 2048) } = options;
     for (const text of texts) {
       const tokens = await model.tokenize(text);
-      for (let at = 0; at < tokens.length; at += context) {
-        throwIfAborted(options.signal);
-        await model.observe(tokens.slice(at, at + context));
-      }
+      for (let at = 0; at < tokens.length; at += context) await model.observe(tokens.slice(at, at + context), options);
     }
     model.writeImportance(write);
   } finally {
@@ -187,19 +180,36 @@ export async function calibrate(source, texts, write, options = {}) {
   }
 }
 
+/**
+ * @typedef {object} Session of the engine
+ * @property {number} pointer
+ * @property {boolean} busy lent
+ * @property {number} purpose
+ * @property {number} used when it was given back last, in the order of such events
+ * @property {ArrayLike<number>} prompt that it remembers, with
+ * @property {number[]} answer behind it
+ */
+
+/** How many tokens of `tokens` a session need not compute again. @param {Session} session @param {ArrayLike<number>} tokens */
+function sharedTokens({ prompt, answer }, tokens) {
+  let n = 0;
+  while (n < tokens.length && n < prompt.length + answer.length && tokens[n] === (n < prompt.length ? prompt[n] : answer[n - prompt.length])) n++;
+  return n;
+}
+
 export class Model {
   #core;
   #model;
   #options;
-  /** @type {{pointer: number, busy: boolean, purpose: number}[]} */
+  /** @type {Session[]} */
   #sessions = [];
+  #uses = 0; // of sessions, ever
   #last = 0; // the session that stats speak of
   #draft;
-  #closed = false;
+  /** @type {Promise<void> | null} */
+  #closing = null;
   #observer = 0; // the session that keeps statistics
   #release;
-  /** @type {Promise<unknown>} the scores, one after the other */
-  #scores = Promise.resolve();
   /** @type {Facts} */
   facts;
 
@@ -216,34 +226,98 @@ export class Model {
   }
 
   #open() {
-    if (this.#closed) throw new HyperionError('HYP_E_STATE', 'the model is closed');
+    if (this.#closing) throw new HyperionError('HYP_E_STATE', 'the model is closed');
     return this.#core;
   }
 
-  /** A session that nobody uses; concurrent answers get one each. */
-  #session(/** @type {keyof typeof PURPOSE} */ purpose = 'interactive') {
+  /** As `#open`, and not within a callback of the engine, whose memory must not move, and which can not be entered again. */
+  async #ready() {
+    await null;
+    return this.#open();
+  }
+
+  /**
+   * A session that nobody uses, lent until `#giveBack`; answers side by side have one each.
+   * @param {number} purpose @param {ArrayLike<number>} [tokens] that it is to continue: the one that knows the most of them is best
+   */
+  #session(purpose, tokens = []) {
     const core = this.#open();
-    if (!(purpose in PURPOSE)) throw new HyperionError('HYP_E_ARGUMENT', `'${purpose}' is no purpose: interactive, batch or background`);
-    let session = this.#sessions.find(s => !s.busy && s.purpose === PURPOSE[purpose]);
-    if (!session) {
-      const { context = 0, batch = 0, cache = 'f16', profile = false, lookup = 0 } = this.#options;
-      if (!(Number.isInteger(lookup) && lookup >= 0 && lookup <= 7)) throw new HyperionError('HYP_E_ARGUMENT', `lookup must be a number from 0 to 7, not ${lookup}`);
-      if (cache !== 'f16' && cache !== 'q8_0') throw new HyperionError('HYP_E_ARGUMENT', `'${cache}' is no cache format: f16 or q8_0`);
-      core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, PURPOSE[purpose], lookup, this.#draft, 0);
-      session = { pointer: core.resultPointer, busy: false, purpose: PURPOSE[purpose] };
-      this.#sessions.push(session);
+    /** @type {Session | undefined} */
+    let best;
+    let most = [-1, 0, 0, 0];
+    for (const session of this.#sessions) {
+      if (session.busy) continue;
+      // Next best is one that has nothing to forget.
+      const worth = [sharedTokens(session, tokens), Number(!session.prompt.length), Number(session.purpose === purpose), session.used];
+      const at = worth.findIndex((n, i) => n !== most[i]);
+      if (worth[at] > most[at]) [best, most] = [session, worth];
     }
-    session.busy = true;
-    this.#last = session.pointer;
-    return session;
+    if (!best) {
+      best = { pointer: this.#create(purpose), busy: false, purpose, used: 0, prompt: [], answer: [] };
+      this.#sessions.push(best);
+    } else if (best.purpose !== purpose) {
+      core.call('session_set_purpose', best.pointer, purpose);
+      best.purpose = purpose;
+    }
+    best.busy = true;
+    best.prompt = tokens;
+    best.answer = [];
+    this.#last = best.pointer;
+    return best;
+  }
+
+  /** @param {number} purpose @param {boolean} [calibrate] @returns {number} a new session's address */
+  #create(purpose, calibrate = false) {
+    const core = this.#open();
+    const { context = 0, batch = 0, cache, profile, lookup = 0 } = this.#options;
+    const create = () => {
+      if (calibrate) core.run('session_create', this.#model, context, 0, 0, 0, purpose, 0, 0, 1);
+      else core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, purpose, lookup, this.#draft, 0);
+      return core.resultPointer;
+    };
+    try {
+      return create();
+    } catch (error) {
+      if (/** @type {HyperionError} */ (error).code !== 'HYP_E_NOMEM' || !this.#destroyIdle(0)) throw error;
+      return create();
+    }
+  }
+
+  /** Frees the sessions that nobody uses but the `keep` latest; returns how many those were. @param {number} keep */
+  #destroyIdle(keep) {
+    const idle = this.#sessions.filter(s => !s.busy).sort((a, b) => b.used - a.used);
+    const doomed = idle.slice(keep);
+    this.#sessions = this.#sessions.filter(s => !doomed.includes(s));
+    if (doomed.some(s => s.pointer === this.#last)) this.#last = this.#sessions.at(-1)?.pointer ?? 0;
+    for (const session of doomed) this.#core.call('session_destroy', session.pointer);
+    return doomed.length;
+  }
+
+  /** @param {Session} session */
+  #giveBack(session) {
+    session.busy = false;
+    session.used = ++this.#uses;
+    if (!this.#closing && !this.#core.ended && this.#crowded()) this.#destroyIdle(1);
+  }
+
+  /** Have weights had to make room? Then sessions that only remember make room for weights. */
+  #crowded() {
+    if (!memoryBytes(this.#options.memory)) return false;
+    try {
+      return !this.keeps();
+    } catch {
+      return true; // not even the answer to that has found memory
+    }
   }
 
   /**
    * @param {string} text
-   * @param {{edges?: boolean, specials?: boolean}} [options] edges (default true): with the tokens the model expects around a text
+   * @param {{edges?: boolean, specials?: boolean, signal?: AbortSignal}} [options] edges (default true): with the tokens the model expects around a text
    * @returns {Promise<number[]>}
    */
-  async tokenize(text, options) {
+  async tokenize(text, options = {}) {
+    throwIfAborted(options.signal);
+    await this.#ready();
     return this.#tokenize(text, options);
   }
 
@@ -254,8 +328,10 @@ export class Model {
     return core.resultTokens();
   }
 
-  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean}} [options] @returns {Promise<string>} */
-  async detokenize(tokens, options) {
+  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
+  async detokenize(tokens, options = {}) {
+    throwIfAborted(options.signal);
+    await this.#ready();
     return this.#detokenize(tokens, options);
   }
 
@@ -273,11 +349,12 @@ export class Model {
    * @returns {AsyncGenerator<Piece, void, void>}
    */
   async *generate(prompt, options = {}) {
+    checkGenerate(options);
     const { maxTokens = 256, signal, stop = [] } = options;
     throwIfAborted(signal);
-    const core = this.#open();
-    const tokens = typeof prompt === 'string' ? this.#tokenize(prompt, { specials: options.specials }) : prompt;
-    const session = this.#session(options.purpose);
+    const core = await this.#ready();
+    const tokens = typeof prompt === 'string' ? this.#tokenize(prompt, { specials: options.specials }) : Int32Array.from(checkTokens(prompt));
+    const session = this.#session(purposeOf(options.purpose), tokens);
     const { pointer } = session;
     try {
       const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
@@ -285,12 +362,10 @@ export class Model {
         options.presencePenalty ?? 0, options.penaltyLast ?? 0, options.mirostat ?? 0, options.mirostatEta ?? 0, seed);
       for (const [token, bias] of Object.entries(options.logitBias ?? {})) core.run('sampling_bias', Number(token), bias);
       core.run('session_begin', pointer, core.inputTokens(tokens, stop), stop.length);
-      do {
-        await core.runCall(pointer, CALL.prefill);
-        throwIfAborted(signal);
-      } while (core.call('session_left', pointer) > 0);
+      do await core.runCall(pointer, CALL.prefill, { signal });
+      while (core.call('session_left', pointer) > 0);
       for (let made = 0; made < maxTokens; made++) {
-        await core.runCall(pointer, CALL.next);
+        await core.runCall(pointer, CALL.next, { signal });
         core.run('session_text', pointer);
         const piece = { text: core.resultText(), token: core.call('session_token', pointer), finish: FINISH[core.call('session_finish', pointer)] };
         if (!piece.finish && made + 1 === maxTokens) {
@@ -298,13 +373,15 @@ export class Model {
           piece.text += core.resultText();
           piece.finish = 'length';
         }
+        if (piece.token >= 0) session.answer.push(piece.token);
         this.#last = pointer;
         yield piece;
         if (piece.finish) return;
         throwIfAborted(signal);
       }
     } finally {
-      session.busy = false;
+      await null; // a visitor may have broken off: not within it
+      this.#giveBack(session);
     }
   }
 
@@ -325,55 +402,47 @@ export class Model {
 
   /**
    * The pooled final hidden state of a text, of length 1.
-   * @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last'}} [options]
+   * @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options]
    * @returns {Promise<Float32Array>}
    */
-  async embed(text, { pooling = 'mean' } = {}) {
-    if (!(pooling in POOLING)) throw new HyperionError('HYP_E_ARGUMENT', `'${pooling}' is no pooling: mean, cls or last`);
-    const core = this.#open();
+  async embed(text, { pooling = 'mean', signal } = {}) {
+    const kind = poolingOf(pooling);
+    throwIfAborted(signal);
+    const core = await this.#ready();
     const tokens = this.#tokenize(text);
-    const session = this.#session();
+    const session = this.#session(purposeOf());
     try {
-      await core.runCall(session.pointer, CALL.embed, core.inputTokens(tokens), POOLING[pooling]);
+      await core.runCall(session.pointer, CALL.embed, { count: core.inputTokens(tokens), pooling: kind, signal });
       core.run('session_vector', session.pointer);
       return core.resultFloats();
     } finally {
-      session.busy = false;
+      this.#giveBack(session);
     }
   }
 
   /**
-   * Log-probabilities of a text: `visit` gets, after each token, those of every next one (a view, valid during the call).
-   * @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit
+   * Log-probabilities of a text: `visit` gets, after each token, those of every next one (a view, valid during the call). What it throws
+   * ends the call.
+   * @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<void>}
    */
-  score(tokens, visit) {
-    const turn = this.#scores.then(() => this.#score(tokens, visit));
-    this.#scores = turn.catch(() => {});
-    return turn;
-  }
-
-  /** @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit */
-  async #score(tokens, visit) {
-    const core = this.#open();
-    const session = this.#session();
-    core.onScored = visit;
+  async score(tokens, visit, { signal } = {}) {
+    throwIfAborted(signal);
+    const core = await this.#ready();
+    const session = this.#session(purposeOf());
     try {
-      await core.runCall(session.pointer, CALL.score, core.inputTokens(tokens));
+      await core.runCall(session.pointer, CALL.score, { count: core.inputTokens(tokens), signal, visit });
     } finally {
-      core.onScored = null;
-      session.busy = false;
+      this.#giveBack(session);
     }
   }
 
-  /** For `calibrate`: computes a text, and notes what goes into each product. @param {ArrayLike<number>} tokens */
-  async observe(tokens) {
-    const core = this.#open();
-    if (!this.#observer) {
-      core.run('session_create', this.#model, this.#options.context ?? 0, 0, 0, 0, PURPOSE.batch, 0, 0, 1);
-      this.#observer = core.resultPointer;
-    }
-    await core.runCall(this.#observer, CALL.score, core.inputTokens(tokens));
+  /** For `calibrate`: computes a text, and notes what goes into each product. @param {ArrayLike<number>} tokens @param {{signal?: AbortSignal}} [options] */
+  async observe(tokens, { signal } = {}) {
+    throwIfAborted(signal);
+    const core = await this.#ready();
+    this.#observer ||= this.#create(purposeOf('batch'), true);
+    await core.runCall(this.#observer, CALL.score, { count: core.inputTokens(tokens), signal });
   }
 
   /** For `calibrate`: what has been noted, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
@@ -402,14 +471,14 @@ export class Model {
 
   /** A number for each page of the weights: 0 absent, else 1 to 255 by how often it is used; 64 is once a pass. @returns {Promise<Uint8Array>} */
   async heat() {
-    const core = this.#open();
+    const core = await this.#ready();
     core.run('model_heat', this.#model);
     return core.resultBytes();
   }
 
   /** Speed of the last answer, memory, fibers, residency of the weights. @returns {Promise<Stats>} */
   async stats() {
-    const core = this.#open();
+    const core = await this.#ready();
     const { kernels, memory, fibers } = core.stats();
     /** @type {any} */
     let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, tokensTogether: 0, tokensGuessed: 0, tokensGuessedRight: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, latencyMs: { p50: 0, p90: 0, p95: 0, p99: 0 }, operations: [] };
@@ -426,21 +495,29 @@ export class Model {
 
   /** What this machine reads from memory and multiplies at most, one thread; measured for a moment. @returns {Promise<Peaks>} */
   async measure() {
-    const core = this.#open();
+    const core = await this.#ready();
     core.run('engine_measure', core.engine);
     return core.resultJson();
   }
 
   /** Operations and latencies of `stats` begin anew. @returns {Promise<void>} */
   async forget() {
-    if (this.#last) this.#open().call('session_forget', this.#last);
+    const core = await this.#ready();
+    if (this.#last) core.call('session_forget', this.#last);
   }
 
   /** Gives all memory back. Answers under way end with an error. @returns {Promise<void>} */
-  async close() {
-    if (!this.#closed) this.#core.call('model_dismiss', this.#model);
-    this.#closed = true;
-    this.#core.close();
+  close() {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close() {
+    try {
+      if (!this.#core.ended) this.#core.call('model_dismiss', this.#model);
+    } catch {
+      // the engine has failed, and will not be asked again
+    }
+    await this.#core.close();
     await this.#release();
   }
 }

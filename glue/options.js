@@ -1,138 +1,147 @@
-// The command line's options: what is accepted, and what is made of it. The same texts as in
-// native/cli.c and native/values.c.
-import { parseArgs } from 'node:util';
+// What options may be, in one place: each is refused by its name and its range before the engine hears of it.
+import { HyperionError } from './errors.js';
 
-export class UsageError extends Error {}
+/** @typedef {{least: number, most: number, whole?: boolean}} Range */
 
-const UINT32_MAX = 2 ** 32 - 1;
+const BYTES_MOST = 2 ** 32 - 1; // a limit at or above what 32 bits address never binds
+const BIASES_MOST = 256;
 const STOPS_MOST = 16;
-/** @type {Record<string, number>} */
-const UNITS = { '': 1, k: 1e3, m: 1e6, g: 1e9 };
+const STOP_BYTES_MOST = 256;
 
-/** @typedef {(text: string) => unknown} Reader undefined where the text is no possible value */
-
-/** Digits and nothing else. @param {number} least @param {number} most @returns {Reader} */
-const whole = (least, most) => text => {
-  const value = /^\d+$/.test(text) ? Number(text) : NaN;
-  return value >= least && value <= most ? value : undefined;
+/** @type {Record<string, Range>} */
+const OPEN = {
+  context: { least: 1, most: 2 ** 24, whole: true },
+  batch: { least: 1, most: 4096, whole: true },
+  lookup: { least: 0, most: 7, whole: true },
 };
-/** A decimal number that single precision holds. @type {Reader} */
-function real(text) {
-  const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN;
-  return Number.isFinite(Math.fround(value)) ? value : undefined;
-}
-/** @type {Reader} */
-function density(text) {
-  const part = Math.fround(Number(real(text)));
-  return part > 0 && part <= 1 ? part : undefined;
-}
-/** @type {Reader} */
-function size(text) {
-  const match = /^(\d+\.?\d*|\.\d+) ?(?:([kmg])i?)?b?$/i.exec(text);
-  const unit = UNITS[match?.[2]?.toLowerCase() ?? ''];
-  const bytes = match ? Number(match[1]) * unit : NaN;
-  return bytes < 1e15 ? Math.floor(bytes) : undefined;
-}
-/** @param {...string} names @returns {Reader} */
-const oneOf =
-  (...names) =>
-  text =>
-    names.includes(text) ? text : undefined;
-/** @type {Reader} */
-const any = text => text;
-
-/**
- * Those that take a value.
- * @type {Record<string, {short?: string, read: Reader, multiple?: boolean}>}
- */
-const VALUES = {
-  'max-tokens': { short: 'n', read: whole(0, UINT32_MAX) },
-  temperature: { short: 't', read: real },
-  'top-k': { short: 'k', read: whole(0, UINT32_MAX) },
-  'top-p': { short: 'p', read: real },
-  'min-p': { read: real },
-  'typical-p': { read: real },
-  'repeat-penalty': { read: real },
-  'frequency-penalty': { read: real },
-  'presence-penalty': { read: real },
-  mirostat: { read: real },
-  seed: { short: 's', read: whole(0, Number.MAX_SAFE_INTEGER) },
-  stop: { read: any, multiple: true },
-  context: { short: 'c', read: whole(0, UINT32_MAX) },
-  threads: { read: whole(1, 16) },
-  lookup: { read: whole(0, 7) },
-  draft: { read: any },
-  memory: { read: size },
-  cache: { read: oneOf('f16', 'q8_0') },
-  artefact: { read: any },
-  system: { read: any },
-  against: { read: any },
-  importance: { read: any },
-  density: { read: density },
-  trace: { read: any },
+/** @type {Record<string, Range>} */
+const GENERATE = {
+  maxTokens: { least: 0, most: Number.MAX_SAFE_INTEGER, whole: true },
+  seed: { least: 0, most: Number.MAX_SAFE_INTEGER, whole: true },
+  temperature: { least: 0, most: 100 },
+  topK: { least: 0, most: 2 ** 31 - 1, whole: true },
+  topP: { least: 0, most: 1 },
+  minP: { least: 0, most: 1 },
+  typicalP: { least: 0, most: 1 },
+  repeatPenalty: { least: 0, most: 10 },
+  frequencyPenalty: { least: -10, most: 10 },
+  presencePenalty: { least: -10, most: 10 },
+  penaltyLast: { least: 0, most: 65536, whole: true },
+  mirostat: { least: 0, most: 100 },
+  mirostatEta: { least: 0, most: 1 },
 };
-/** @type {Record<string, {short?: string}>} */
-const FLAGS = {
-  profile: {},
-  lines: {},
-  specials: {},
-  json: {},
-  quiet: { short: 'q' },
-  help: { short: 'h' },
-  version: {},
-};
+const CACHES = ['f16', 'q8_0'];
+const POLICIES = ['intent', 'round-robin'];
+export const PURPOSES = { interactive: 0, batch: 2, background: 3 }; // hyp_purpose
+export const POOLINGS = { mean: 0, cls: 1, last: 2 }; // hyp_pooling
 
-const SHORTS = Object.fromEntries(Object.entries(VALUES).map(([name, { short }]) => [short, name]));
-
-/**
- * As getopt reads arguments, where a value may begin with '-': each value is joined to its option's
- * long name.
- * @param {string[]} args
- */
-function spelledOut(args) {
-  const out = [];
-  for (let i = 0; i < args.length; i++) {
-    const arg = args[i];
-    if (arg === '--') return [...out, ...args.slice(i)];
-    if (arg.startsWith('--') && Object.hasOwn(VALUES, arg.slice(2)) && i + 1 < args.length)
-      out.push(`${arg}=${args[++i]}`);
-    else if (arg.startsWith('--') || !arg.startsWith('-') || arg === '-') out.push(arg);
-    else
-      for (let at = 1; at < arg.length; at++) {
-        const name = SHORTS[arg[at]];
-        const rest = arg.slice(at + 1);
-        if (!name) {
-          out.push(`-${arg[at]}`);
-          continue;
-        }
-        if (rest || i + 1 < args.length) out.push(`--${name}=${rest || args[++i]}`);
-        else out.push(`--${name}`); // which lacks its value
-        break;
-      }
-  }
-  return out;
+/** @param {string} message @returns {never} */
+function refuse(message) {
+  throw new HyperionError('HYP_E_ARGUMENT', message);
 }
 
-/** @param {string[]} args @returns {{values: any, positionals: string[]}} */
-export function readArguments(args) {
-  /** @type {any} */
-  const options = {};
-  for (const [name, { multiple }] of Object.entries(VALUES))
-    options[name] = { type: 'string', ...(multiple && { multiple }) };
-  for (const [name, flag] of Object.entries(FLAGS)) options[name] = { type: 'boolean', ...flag };
-  let parsed;
-  try {
-    parsed = parseArgs({ args: spelledOut(args), options, allowPositionals: true });
-  } catch (error) {
-    throw new UsageError(/** @type {Error} */ (error).message);
+/** How a value reads in a message. @param {unknown} value */
+const shown = value => (typeof value === 'string' ? `'${value}'` : typeof value === 'object' ? Object.prototype.toString.call(value) : String(value));
+
+/** @param {any} options @param {Record<string, Range>} ranges */
+function checkRanges(options, ranges) {
+  for (const [name, { least, most, whole }] of Object.entries(ranges)) {
+    const value = options[name] ?? undefined;
+    if (value === undefined) continue;
+    if (typeof value === 'number' && value >= least && value <= most && (!whole || Number.isInteger(value))) continue;
+    refuse(`${name} must be a ${whole ? 'whole ' : ''}number from ${least} to ${most}, not ${shown(value)}`);
   }
-  /** @type {any} */
-  const values = {};
-  for (const [name, given] of Object.entries(parsed.values)) {
-    const read = VALUES[name]?.read ?? (x => x);
-    values[name] = Array.isArray(given) ? given : read(/** @type {any} */ (given));
-    if (values[name] === undefined) throw new UsageError(`not a possible value: ${given}`);
+}
+
+/** @param {string} name @param {unknown} value @param {string[]} among */
+function checkChoice(name, value, among) {
+  if (value !== undefined && value !== null && !among.includes(/** @type {string} */ (value))) refuse(`${shown(value)} is no ${name}: ${among.slice(0, -1).join(', ')} or ${among.at(-1)}`);
+}
+
+/** @param {unknown} signal */
+export function checkSignal(signal) {
+  const it = /** @type {any} */ (signal);
+  if (it && (typeof it !== 'object' || typeof it.aborted !== 'boolean' || typeof it.addEventListener !== 'function')) refuse(`signal must be an AbortSignal, not ${shown(signal)}`);
+}
+
+/** @param {AbortSignal | undefined} signal */
+export const cancelled = signal => new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal?.reason });
+
+/** @param {AbortSignal | undefined} signal */
+export function throwIfAborted(signal) {
+  checkSignal(signal);
+  if (signal?.aborted) throw cancelled(signal);
+}
+
+/** @param {unknown} memory @returns {number} 0: no limit */
+export function memoryBytes(memory) {
+  if (memory === undefined || memory === null || memory === 0) return 0;
+  if (typeof memory === 'number' && memory >= 1 && Number.isFinite(memory)) return Math.min(Math.floor(memory), BYTES_MOST);
+  const match = typeof memory === 'string' && /^\s*(\d+(?:\.\d+)?)\s*([kmg]?)i?b?\s*$/i.exec(memory);
+  if (!match) return refuse(`${shown(memory)} is no amount of memory: write 96MB or 2GB, or leave it out for no limit`);
+  const unit = { '': 1, k: 1e3, m: 1e6, g: 1e9 }[/** @type {'' | 'k' | 'm' | 'g'} */ (match[2].toLowerCase())];
+  return Math.min(Math.floor(Number(match[1]) * unit), BYTES_MOST);
+}
+
+/** @param {unknown} threads */
+export function checkThreads(threads = 'auto') {
+  const count = /** @type {number} */ (threads);
+  if (threads !== 'auto' && !(Number.isInteger(count) && count >= 1 && count <= 16)) refuse(`threads must be 'auto' or a number from 1 to 16, not ${shown(threads)}`);
+}
+
+/** @param {import('./model.js').OpenOptions} options */
+export function checkOpen(options) {
+  checkRanges(options, OPEN);
+  checkChoice('cache format', options.cache, CACHES);
+  checkChoice('policy', options.policy, POLICIES);
+  memoryBytes(options.memory);
+  const { onProgress } = options;
+  checkThreads(options.threads);
+  if (onProgress && typeof onProgress !== 'function') refuse(`onProgress must be a function, not ${shown(onProgress)}`);
+  checkSignal(options.signal);
+}
+
+/** @param {unknown} purpose @returns {number} as the engine counts them */
+export function purposeOf(purpose = 'interactive') {
+  if (typeof purpose !== 'string' || !Object.hasOwn(PURPOSES, purpose)) refuse(`${shown(purpose)} is no purpose: interactive, batch or background`);
+  return PURPOSES[/** @type {keyof typeof PURPOSES} */ (purpose)];
+}
+
+/** @param {unknown} pooling @returns {number} as the engine counts them */
+export function poolingOf(pooling = 'mean') {
+  if (typeof pooling !== 'string' || !Object.hasOwn(POOLINGS, pooling)) refuse(`${shown(pooling)} is no pooling: mean, cls or last`);
+  return POOLINGS[/** @type {keyof typeof POOLINGS} */ (pooling)];
+}
+
+/** @param {import('./model.js').GenerateOptions} options */
+export function checkGenerate(options) {
+  checkRanges(options, GENERATE);
+  purposeOf(options.purpose);
+  const { stop = [], logitBias = {} } = options;
+  if (!Array.isArray(stop)) refuse(`stop must be an array of texts, not ${shown(stop)}`);
+  if (stop.length > STOPS_MOST) refuse(`${stop.length} stop texts given; at most ${STOPS_MOST} are possible`);
+  for (const text of stop) {
+    if (typeof text !== 'string') refuse(`a stop text must be a text, not ${shown(text)}`);
+    const bytes = new TextEncoder().encode(text).length;
+    if (bytes < 1 || bytes > STOP_BYTES_MOST) refuse(`a stop text must have 1 to ${STOP_BYTES_MOST} bytes, not ${bytes}`);
   }
-  if (values.stop?.length > STOPS_MOST) throw new UsageError('too many --stop');
-  return { values, positionals: parsed.positionals };
+  const biases = Object.entries(logitBias);
+  if (biases.length > BIASES_MOST) refuse(`logitBias for ${biases.length} tokens given; at most ${BIASES_MOST} are possible`);
+  for (const [token, bias] of biases) {
+    checkTokens([Number(token)]);
+    if (!(typeof bias === 'number' && Math.abs(bias) <= 1e9)) refuse(`logitBias must be numbers from -1e9 to 1e9, not ${shown(bias)}`);
+  }
+  checkSignal(options.signal);
+}
+
+/** @param {unknown} text @returns {string} */
+export const textOf = text => (typeof text === 'string' ? text : refuse(`a text is wanted, not ${shown(text)}`));
+
+/** Whole numbers; whether they are in the vocabulary is for the engine to say. @param {unknown} tokens @returns {ArrayLike<number>} */
+export function checkTokens(tokens) {
+  const all = /** @type {ArrayLike<number>} */ (tokens);
+  if (typeof all !== 'object' || !all || !Number.isSafeInteger(all.length)) refuse(`tokens must be an array of numbers, not ${shown(tokens)}`);
+  for (let i = 0; i < all.length; i++)
+    if (typeof all[i] !== 'number' || all[i] !== (all[i] | 0)) refuse(`${shown(all[i])} is no token: tokens are whole numbers within the vocabulary`);
+  return all;
 }

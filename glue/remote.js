@@ -2,6 +2,7 @@
 // lane where memory can be shared.
 import { Receiver } from './channel.js';
 import { HyperionError } from './errors.js';
+import { cancelled, checkOpen, throwIfAborted } from './options.js';
 
 /** @typedef {import('./sources.js').Source} Source */
 /** @typedef {import('./model.js').OpenOptions} OpenOptions */
@@ -22,7 +23,8 @@ async function startWorker() {
       post: message => worker.postMessage(message),
       listen: (take, fail) => {
         worker.onmessage = event => take(event.data);
-        worker.onerror = event => fail(new Error(event.message || 'the worker could not be started'));
+        worker.onerror = event => fail(new Error(event.message || 'it could not be started'));
+        worker.onmessageerror = () => fail(new Error('what it said could not be read'));
       },
       end: () => worker.terminate(),
     };
@@ -31,8 +33,13 @@ async function startWorker() {
   const worker = new threads.Worker(url);
   return {
     post: message => worker.postMessage(message),
-    listen: (take, fail) => void worker.on('message', take).on('error', fail),
-    end: () => void worker.terminate(),
+    listen: (take, fail) =>
+      void worker
+        .on('message', take)
+        .on('error', fail)
+        .on('messageerror', fail)
+        .on('exit', code => fail(new Error(`it has ended, with code ${code}`))),
+    end: () => worker.terminate(),
   };
 }
 
@@ -41,8 +48,11 @@ export class RemoteModel {
   #port;
   #receiver;
   #next = 1;
-  #closed = false;
-  /** @type {Map<number, {take: (message: any) => void, fail: (error: Error) => void}>} */
+  /** @type {HyperionError | null} why every call is refused */
+  #ending = null;
+  /** @type {Promise<void> | null} */
+  #closing = null;
+  /** @type {Map<number, {take: (message: any) => void, fail: (error: unknown) => void}>} */
   #calls = new Map();
   /** @type {import('./model.js').Facts} */
   facts = /** @type {any} */ (null);
@@ -50,70 +60,99 @@ export class RemoteModel {
   /** @param {Port} port */
   constructor(port) {
     this.#port = port;
-    this.#receiver = new Receiver(message => this.#calls.get(message.id)?.take(message));
-    port.listen(
-      message => this.#receiver.posted(message),
-      error => {
-        const failure = new HyperionError('HYP_E_HOST', `the engine's worker failed: ${error.message}`, { cause: error });
-        for (const call of this.#calls.values()) call.fail(failure);
-        this.#calls.clear();
-      },
-    );
+    const fail = (/** @type {unknown} */ cause) => this.#stop(new HyperionError('HYP_E_HOST', `the engine's worker failed: ${/** @type {Error} */ (cause)?.message ?? cause}`, { cause }));
+    this.#receiver = new Receiver(message => this.#calls.get(message.id)?.take(message), fail);
+    port.listen(message => this.#receiver.posted(message), fail);
+  }
+
+  /** Every call is refused from now on, those under way too. @param {HyperionError} why */
+  #stop(why) {
+    if (this.#ending) return;
+    this.#ending = why;
+    this.#receiver.close();
+    for (const call of [...this.#calls.values()]) call.fail(why);
   }
 
   /** @param {Source | Source[]} source @param {OpenOptions} options @returns {Promise<RemoteModel>} */
   static async open(source, { onProgress, signal, worker, ...options }) {
-    if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
-    const model = new RemoteModel(await startWorker());
+    checkOpen({ onProgress, signal, ...options });
+    throwIfAborted(signal);
+    const port = await startWorker().catch(cause => {
+      throw new HyperionError('HYP_E_HOST', `the engine's worker could not be started: ${cause.message}`, { cause });
+    });
+    const model = new RemoteModel(port);
     const base = typeof location === 'object' ? location.href : undefined;
     const absolute = (/** @type {any} */ one) => (one instanceof URL ? one.href : typeof one === 'string' && base ? new URL(one, base).href : one);
+    /** @type {(value?: unknown) => void} */
+    let abort = () => {};
     try {
       const places = (/** @type {any} */ from) => (Array.isArray(from) ? from.map(absolute) : absolute(from));
-      model.facts = await model.#call('open', [places(source), { ...options, draft: places(options.draft), wasm: absolute(options.wasm) }], signal, progress => onProgress?.(progress));
-      // The worker may have been done before it heard of the abort; the caller was not.
-      if (signal?.aborted) throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
+      const args = [places(source), { ...options, draft: places(options.draft), wasm: absolute(options.wasm) }];
+      const opened = model.#call('open', args, undefined, progress => onProgress?.(progress));
+      // An abort ends the worker, and so needs no answer from it.
+      const aborted = new Promise((_, reject) => (abort = () => reject(cancelled(signal))));
+      signal?.addEventListener('abort', abort);
+      if (signal?.aborted) abort();
+      model.facts = await Promise.race([opened, aborted]);
+      throwIfAborted(signal);
       return model;
     } catch (error) {
-      model.#receiver.close();
-      model.#port.end();
+      await model.close();
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
     }
   }
 
   /**
-   * @param {string} method @param {unknown[]} args @param {AbortSignal} [signal] @param {(value: any) => void} [onEvent]
+   * @param {string} method @param {unknown[]} args @param {AbortSignal} [signal]
+   * @param {(value: any) => void} [onEvent] what it throws ends the call
    * @returns {Promise<any>}
    */
-  #call(method, args, signal, onEvent) {
-    if (this.#closed) return Promise.reject(new HyperionError('HYP_E_STATE', 'the model is closed'));
+  async #call(method, args, signal, onEvent) {
+    throwIfAborted(signal);
+    if (this.#ending) throw this.#ending;
     const id = this.#next++;
-    const abort = () => this.#port.post({ id, cancel: true });
-    return new Promise((resolve, reject) => {
-      const done = () => {
-        this.#calls.delete(id);
-        signal?.removeEventListener('abort', abort);
-      };
-      this.#calls.set(id, {
-        take: message => {
-          if ('event' in message) return onEvent?.(message.event);
-          done();
-          if (message.error) reject(new HyperionError(message.error.code, message.error.message, { cause: signal?.aborted ? signal.reason : undefined }));
-          else resolve(message.value);
-        },
-        fail: error => (done(), reject(error)),
+    const cancel = () => {
+      if (!this.#ending) this.#port.post({ id, cancel: true });
+    };
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#calls.set(id, {
+          take: message => {
+            if ('event' in message) {
+              try {
+                onEvent?.(message.event);
+              } catch (error) {
+                this.#calls.delete(id); // what the worker says of it from now on is of no interest
+                cancel();
+                reject(error);
+              }
+            } else if (signal?.aborted) reject(cancelled(signal));
+            else if (message.error) reject(new HyperionError(message.error.code, message.error.message));
+            else resolve(message.value);
+          },
+          fail: reject,
+        });
+        signal?.addEventListener('abort', cancel);
+        try {
+          this.#port.post({ id, method, args, ...(id === 1 && { lane: this.#receiver.lane }) });
+        } catch (cause) {
+          reject(new HyperionError('HYP_E_ARGUMENT', `this can not be handed to the engine's worker: ${/** @type {Error} */ (cause).message}; open the model with worker: false`, { cause }));
+        }
       });
-      signal?.addEventListener('abort', abort);
-      this.#port.post({ id, method, args, ...(id === 1 && { lane: this.#receiver.lane }) });
-      if (signal?.aborted) abort();
-    });
+    } finally {
+      this.#calls.delete(id);
+      signal?.removeEventListener('abort', cancel);
+    }
   }
 
   /** @param {string} method @param {unknown} first @param {GenerateOptions} options @returns {AsyncGenerator<Piece, void, void>} */
   async *#stream(method, first, { signal, ...options }) {
+    throwIfAborted(signal);
     const stop = new AbortController();
     const abort = () => stop.abort(signal?.reason);
     signal?.addEventListener('abort', abort);
-    if (signal?.aborted) abort();
     /** @type {Piece[]} */
     const pieces = [];
     let wake = () => {};
@@ -122,30 +161,36 @@ export class RemoteModel {
     call.catch(() => {}); // awaited below, after the pieces that came before the failure
     try {
       for (;;) {
-        while (pieces.length) yield /** @type {Piece} */ (pieces.shift());
+        while (pieces.length) {
+          if (this.#closing) throw this.#ending;
+          yield /** @type {Piece} */ (pieces.shift());
+          throwIfAborted(signal);
+        }
         if (ended) break;
         await new Promise(resolve => (wake = () => resolve(undefined)));
       }
       await call;
     } finally {
       signal?.removeEventListener('abort', abort);
-      if (!ended) stop.abort(); // the caller broke off
+      // The caller broke off. The next call finds the session free.
+      stop.abort();
+      await call.catch(() => {});
     }
   }
 
-  /** @param {string} text @param {{edges?: boolean, specials?: boolean}} [options] @returns {Promise<number[]>} */
-  tokenize(text, options) {
-    return this.#call('tokenize', [text, options]);
+  /** @param {string} text @param {{edges?: boolean, specials?: boolean, signal?: AbortSignal}} [options] @returns {Promise<number[]>} */
+  tokenize(text, { signal, ...options } = {}) {
+    return this.#call('tokenize', [text, options], signal);
   }
 
-  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean}} [options] @returns {Promise<string>} */
-  detokenize(tokens, options) {
-    return this.#call('detokenize', [Array.from(tokens), options]);
+  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
+  detokenize(tokens, { signal, ...options } = {}) {
+    return this.#call('detokenize', [tokens, options], signal);
   }
 
   /** @param {string | ArrayLike<number>} prompt @param {GenerateOptions} [options] @returns {AsyncGenerator<Piece, void, void>} */
   generate(prompt, options = {}) {
-    return this.#stream('generate', typeof prompt === 'string' ? prompt : Array.from(prompt), options);
+    return this.#stream('generate', prompt, options);
   }
 
   /** @param {import('./chat.js').Message[]} messages @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] @returns {AsyncGenerator<Piece, void, void>} */
@@ -153,14 +198,17 @@ export class RemoteModel {
     return this.#stream('chat', messages, options);
   }
 
-  /** @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last'}} [options] @returns {Promise<Float32Array>} */
-  embed(text, options) {
-    return this.#call('embed', [text, options]);
+  /** @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options] @returns {Promise<Float32Array>} */
+  embed(text, { signal, ...options } = {}) {
+    return this.#call('embed', [text, options], signal);
   }
 
-  /** @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit @returns {Promise<void>} */
-  score(tokens, visit) {
-    return this.#call('score', [Array.from(tokens)], undefined, ({ position, values }) => visit(position, values));
+  /**
+   * @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit @param {{signal?: AbortSignal}} [options]
+   * @returns {Promise<void>}
+   */
+  score(tokens, visit, { signal } = {}) {
+    return this.#call('score', [tokens], signal, ({ position, values }) => visit(position, values));
   }
 
   /** @returns {Promise<import('./model.js').Stats>} */
@@ -184,12 +232,13 @@ export class RemoteModel {
   }
 
   /** Ends the worker. @returns {Promise<void>} */
-  async close() {
-    this.#closed = true;
-    this.#receiver.close();
-    this.#port.end();
-    const failure = new HyperionError('HYP_E_STATE', 'the model is closed');
-    for (const call of this.#calls.values()) call.fail(failure);
-    this.#calls.clear();
+  close() {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close() {
+    this.#stop(new HyperionError('HYP_E_STATE', 'the model is closed'));
+    this.#ending = new HyperionError('HYP_E_STATE', 'the model is closed');
+    await this.#port.end();
   }
 }

@@ -1,5 +1,6 @@
 // Byte sources: what `open` accepts, made into exact ranges of bytes.
 import { HyperionError } from './errors.js';
+import { cancelled, throwIfAborted } from './options.js';
 
 /**
  * @typedef {object} ByteSource
@@ -21,6 +22,39 @@ function ofBlob(blob) {
   return { size: blob.size, read: async (offset, count) => new Uint8Array(await blob.slice(offset, offset + count).arrayBuffer()) };
 }
 
+/** @param {ReadableStream<Uint8Array>} stream */
+function readerOf(stream) {
+  if (stream.locked) throw new HyperionError('HYP_E_ARGUMENT', 'this stream is being read already: a stream can be given once');
+  return stream.getReader();
+}
+
+/**
+ * The whole of a stream, or as much as there is when the signal comes.
+ * @param {ReadableStream<Uint8Array>} stream @param {AbortSignal} [signal] @returns {Promise<ByteSource>}
+ */
+async function ofWholeStream(stream, signal) {
+  const reader = readerOf(stream);
+  const stop = () => void reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener('abort', stop);
+  if (signal?.aborted) stop();
+  try {
+    /** @type {any[]} */
+    const parts = [];
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (signal?.aborted) throw cancelled(signal);
+      if (done) break;
+      parts.push(value);
+    }
+    return ofMemory(await new Blob(parts).arrayBuffer());
+  } catch (cause) {
+    if (signal?.aborted) throw cancelled(signal);
+    throw new HyperionError('HYP_E_IO', `the stream could not be read: ${/** @type {Error} */ (cause)?.message ?? cause}`, { cause });
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
 /**
  * A stream that is read once from front to back. What the reader may still come back for is kept: its last 4 MiB. What lies before is asked
  * for `again`, where that is possible.
@@ -28,7 +62,7 @@ function ofBlob(blob) {
  */
 function ofStream(stream, size, again) {
   const KEPT = 4 << 20;
-  const reader = stream.getReader();
+  const reader = readerOf(stream);
   /** @type {Uint8Array[]} */
   let chunks = [];
   let start = 0; // offset of the first chunk
@@ -55,7 +89,7 @@ function ofStream(stream, size, again) {
       }
       return out;
     },
-    close: () => reader.cancel().catch(() => {}),
+    close: () => void reader.cancel().catch(() => {}), // nobody waits for a stream that may never answer
   };
 }
 
@@ -66,33 +100,37 @@ async function fetchRange(url, offset, count) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** @param {Response} response @param {string} name @param {(offset: number, count: number) => Promise<Uint8Array>} [again] */
-async function ofResponse(response, name, again) {
+/**
+ * @param {Response} response @param {string} name @param {AbortSignal} [signal]
+ * @param {(offset: number, count: number) => Promise<Uint8Array>} [again]
+ */
+async function ofResponse(response, name, signal, again) {
   if (!response.ok) throw new HyperionError('HYP_E_IO', `${name} answered ${response.status} ${response.statusText}`.trim());
   const encoded = response.headers.get('content-encoding');
   const length = Number(response.headers.get('content-length'));
   // Without a size, or with one of the encoded bytes, the whole has to arrive first.
-  if (!length || (encoded && encoded !== 'identity') || !response.body) return ofMemory(await response.arrayBuffer());
+  if (!response.body) return ofMemory(await response.arrayBuffer());
+  if (!length || (encoded && encoded !== 'identity')) return ofWholeStream(response.body, signal);
   return ofStream(response.body, length, again);
 }
 
 /** @param {URL} url @returns {Promise<ByteSource>} */
 async function ofFile(url) {
   const fs = await import('node:fs');
+  const name = decodeURIComponent(url.pathname);
   let file;
   try {
-    // A pipe without a writer is to be refused, not waited for.
-    file = fs.openSync(url, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0));
+    // What is no file, a pipe that nobody writes to, must not block.
+    file = fs.openSync(url, (fs.constants.O_RDONLY ?? 0) | (fs.constants.O_NONBLOCK ?? 0));
   } catch (cause) {
-    throw new HyperionError('HYP_E_IO', `can not open ${decodeURIComponent(url.pathname)}: ${/** @type {Error} */ (cause).message}`, { cause });
+    throw new HyperionError('HYP_E_IO', `can not open ${name}: ${/** @type {Error} */ (cause).message}`, { cause });
   }
-  const info = fs.fstatSync(file);
-  if (!info.isFile()) {
+  const first = fs.fstatSync(file, { bigint: true });
+  if (!first.isFile()) {
     fs.closeSync(file);
-    const path = decodeURIComponent(url.pathname);
-    throw new HyperionError('HYP_E_IO', `can not open ${path}: not a regular file`);
+    throw new HyperionError('HYP_E_IO', `can not open ${name}: not a regular file`);
   }
-  const { size } = info;
+  const size = Number(first.size);
   return {
     size,
     read(offset, count) {
@@ -100,12 +138,36 @@ async function ofFile(url) {
       let got = 0;
       while (got < count) {
         const n = fs.readSync(file, out, got, count - got, offset + got);
-        if (n === 0) throw new Error(`the file ended after ${offset + got} bytes`);
+        if (n === 0) break;
         got += n;
       }
+      // After the bytes, so that they are of before. Another file under the same name is not this one, which stays as it was.
+      const now = fs.fstatSync(file, { bigint: true });
+      if (now.size !== first.size || now.mtimeNs !== first.mtimeNs) throw new Error(`${name} has changed since it was opened: open the model anew`);
+      if (got < count) throw new Error(`the file ended after ${offset + got} bytes`);
       return out;
     },
     close: () => fs.closeSync(file),
+  };
+}
+
+/**
+ * A source that is closed once, and asked for nothing after that: what its descriptor names by then may be another's file.
+ * @param {ByteSource} source @returns {ByteSource}
+ */
+function closing(source) {
+  let open = true;
+  return {
+    size: source.size,
+    read(offset, count) {
+      if (!open) throw new Error('the source has been closed: open the model anew');
+      return source.read(offset, count);
+    },
+    close() {
+      if (!open) return;
+      open = false;
+      return source.close?.();
+    },
   };
 }
 
@@ -125,6 +187,12 @@ async function resolve(place) {
  * @returns {Promise<ByteSource>}
  */
 export async function openSource(source, signal) {
+  throwIfAborted(signal);
+  return closing(await rangesOf(source, signal));
+}
+
+/** @param {Source} source @param {AbortSignal} [signal] @returns {Promise<ByteSource>} */
+async function rangesOf(source, signal) {
   if (typeof source === 'string' || source instanceof URL) {
     const url = await resolve(source);
     if (url.protocol === 'file:') return ofFile(url);
@@ -132,17 +200,17 @@ export async function openSource(source, signal) {
     try {
       response = await fetch(url, { signal });
     } catch (cause) {
-      if (/** @type {Error} */ (cause).name === 'AbortError') throw cause;
+      if (signal?.aborted) throw cancelled(signal);
       throw new HyperionError('HYP_E_IO', `${url} could not be fetched: ${/** @type {Error} */ (cause).message}`, { cause });
     }
-    return ofResponse(response, String(url), (offset, count) => fetchRange(url, offset, count));
+    return ofResponse(response, String(url), signal, (offset, count) => fetchRange(url, offset, count));
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return ofMemory(source);
   if (typeof Blob === 'function' && source instanceof Blob) return ofBlob(source);
-  if (typeof Response === 'function' && source instanceof Response) return ofResponse(source, source.url || 'the response');
-  if (typeof ReadableStream === 'function' && source instanceof ReadableStream) return ofMemory(await new Response(source).arrayBuffer());
+  if (typeof Response === 'function' && source instanceof Response) return ofResponse(source, source.url || 'the response', signal);
+  if (typeof ReadableStream === 'function' && source instanceof ReadableStream) return ofWholeStream(source, signal);
   const own = /** @type {ByteSource} */ (source);
-  if (own && typeof own.read === 'function' && Number.isSafeInteger(own.size)) return own;
+  if (own && typeof own.read === 'function' && Number.isSafeInteger(own.size) && own.size >= 0) return own;
   throw new HyperionError('HYP_E_ARGUMENT', 'a model is a URL, a path, a Blob, an ArrayBuffer, a ReadableStream, a Response or {size, read}');
 }
 

@@ -8,9 +8,19 @@ async function help({ module, memory, run, context, stack }) {
   const imports = { env: { memory }, hyp: /** @type {any} */ ({ now: () => performance.now() }) };
   for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) if (from === 'hyp' && kind === 'function') imports.hyp[name] ??= refuse;
   const instance = await WebAssembly.instantiate(module, imports);
+  tell('here'); // what fails from now on leaves the engine's memory in an unknown state
   /** @type {any} */ (instance.exports).thread_main(run, context, stack);
 }
 
 const scope = /** @type {any} */ (globalThis);
-if (typeof scope.self === 'object' && typeof scope.self.postMessage === 'function') scope.self.onmessage = (/** @type {MessageEvent} */ event) => help(event.data);
-else (await import('node:worker_threads')).parentPort?.once('message', help);
+const inPage = typeof scope.self === 'object' && typeof scope.self.postMessage === 'function';
+const port = inPage ? null : (await import('node:worker_threads')).parentPort;
+const tell = (/** @type {string} */ word) => (port ?? scope.self).postMessage(word);
+const obey = (/** @type {any} */ order) =>
+  help(order).catch(error => {
+    setTimeout(() => {
+      throw error; // where the host tells it to whoever started this worker
+    });
+  });
+if (inPage) scope.self.onmessage = (/** @type {MessageEvent} */ event) => obey(event.data);
+else port?.once('message', obey);

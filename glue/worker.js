@@ -1,6 +1,7 @@
 // The worker's side of remote.js: one model, calls by name, pieces as events. Calls come by postMessage (a File can come no other way),
 // everything back goes over the channel.
 import { sender } from './channel.js';
+import { HyperionError } from './errors.js';
 import { openModel } from './model.js';
 
 /** @type {import('./model.js').Model | null} */
@@ -25,10 +26,10 @@ const methods = {
   async chat(id, signal, messages, options) {
     for await (const event of opened().chat(messages, { ...options, signal })) send({ id, event });
   },
-  score: (id, _, tokens) => opened().score(tokens, (position, values) => send({ id, event: { position, values: values.slice() } })),
+  score: (id, signal, tokens) => opened().score(tokens, (position, values) => send({ id, event: { position, values: values.slice() } }), { signal }),
   tokenize: (_, __, text, options) => opened().tokenize(text, options),
   detokenize: (_, __, tokens, options) => opened().detokenize(tokens, options),
-  embed: (_, __, text, options) => opened().embed(text, options),
+  embed: (_, signal, text, options) => opened().embed(text, { ...options, signal }),
   heat: () => opened().heat(),
   stats: () => opened().stats(),
   measure: () => opened().measure(),
@@ -49,8 +50,8 @@ async function take({ id, cancel, method, args, lane }) {
   try {
     send({ id, value: await methods[method](id, controller.signal, ...args) });
   } catch (error) {
-    const { code = 'HYP_E_HOST', message } = /** @type {any} */ (error);
-    send({ id, error: { code, message } });
+    const { message = String(error) } = /** @type {any} */ (error);
+    send({ id, error: { code: error instanceof HyperionError ? error.code : 'HYP_E_HOST', message } });
   } finally {
     running.delete(id);
   }

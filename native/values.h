@@ -1,4 +1,4 @@
-// Values as texts: the numbers of the command line's options, and JSON. glue/options.js accepts the
+// Values as texts: the numbers of the command line's options, and JSON. glue/arguments.js accepts the
 // same ones.
 #ifndef HYP_NATIVE_VALUES_H
 #define HYP_NATIVE_VALUES_H

@@ -15,7 +15,8 @@
 
 __attribute__((import_module("hyp"), import_name("progress"))) int32_t host_progress(double done, double total);
 __attribute__((import_module("hyp"), import_name("write"))) int32_t host_write(const void *data, size_t bytes);
-__attribute__((import_module("hyp"), import_name("scored"))) void host_scored(uint32_t position, const float *log_probabilities);
+__attribute__((import_module("hyp"), import_name("scored"))) void host_scored(const void *session, uint32_t position,
+                                                                                const float *log_probabilities);
 __attribute__((import_module("hyp"), import_name("ended"))) void host_ended(const void *session, int32_t status);
 
 enum { JOB_STACK_BYTES = 128 << 10 };
@@ -103,9 +104,10 @@ EXPORT(sources_add) hyp_status sources_add(uint32_t handle, double bytes) {
     return HYP_OK;
 }
 
+// The host's event loop turns, and hears of an abort, as often as a job tells of its progress.
 static bool progress(void *context, uint64_t done, uint64_t total) {
     (void)context;
-    return host_progress((double)done, (double)total);
+    return host_progress((double)done, (double)total) && !hyp_task_yield();
 }
 static bool sink_write(void *context, const void *data, size_t bytes) {
     (void)context;
@@ -139,6 +141,11 @@ static hyp_status begin_job(hyp_engine *engine, hyp_status (*run)(void)) {
         hyp_sched_spawn(engine->sched, run_job, NULL, &(hyp_task_config){.name = "job", .stack_bytes = JOB_STACK_BYTES}, &job.task);
     if (!status) hyp_task_detach(job.task);
     return status;
+}
+
+// It ends soon, with HYP_E_CANCELLED, also where it waits for a source. No effect when none is under way.
+EXPORT(job_cancel) void job_cancel(void) {
+    if (job.task) hyp_task_cancel(job.task);
 }
 
 static hyp_status open_job(void) {
@@ -283,6 +290,10 @@ hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, ui
     return give(status, session, 0);
 }
 EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
+EXPORT(session_set_purpose) void session_set_purpose(hyp_session *session, uint32_t purpose) {
+    hyp_session_set_purpose(session, (hyp_purpose)purpose, 0);
+}
+EXPORT(session_cancel) void session_cancel(hyp_session *session) { hyp_session_cancel(session); }
 
 // To the host's `write`.
 EXPORT(session_importance) hyp_status session_importance(const hyp_session *session) {
@@ -335,9 +346,8 @@ static void ended(void *context, hyp_session *session, hyp_status status) {
     (void)context;
     host_ended(session, status);
 }
-static void scored(void *context, uint32_t position, const float *log_probabilities) {
-    (void)context;
-    host_scored(position, log_probabilities);
+static void scored(void *session, uint32_t position, const float *log_probabilities) {
+    host_scored(session, position, log_probabilities);
 }
 // `kind` as in hyp_call_kind. Embed and score take `count` tokens from the input.
 EXPORT(session_post) hyp_status session_post(hyp_session *session, uint32_t kind, uint32_t count, uint32_t pooling) {
@@ -346,7 +356,8 @@ EXPORT(session_post) hyp_status session_post(hyp_session *session, uint32_t kind
                                                  .count = count,
                                                  .pooling = (hyp_pooling)pooling,
                                                  .visit = scored,
-                                                 .ended = ended});
+                                                 .ended = ended,
+                                                 .context = session});
 }
 // Of the call that has ended: the piece's text, or the vector.
 EXPORT(session_text) hyp_status session_text(const hyp_session *session) {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { inspect, quantize } from 'hyperion-runtime';
-import { readArguments, UsageError } from '../../glue/options.js';
+import { readArguments, UsageError } from '../../glue/arguments.js';
 import { makeOracleModels } from '../tools/models.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
