@@ -405,7 +405,7 @@ static void sizes_out_of_range(void) {
     close_all(&f);
     if (sizeof(size_t) > 4) return; // what follows fits
     CHECK(open_with(&f, NULL, NULL) == HYP_OK); // no limit but that of the address space
-    for (uint32_t context = 1 << 19; context <= HYP_CONTEXT_MOST; context *= 2)
+    for (uint32_t context = 1 << 20; context <= HYP_CONTEXT_MOST; context *= 2)
         CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = context, .batch = HYP_BATCH_MOST}, &session) == HYP_E_NOMEM);
     close_all(&f);
 }
