@@ -70,7 +70,9 @@ void hyp_sampler_accept(hyp_sampler *s, int32_t token) {
     if (s->recent_count < s->config.penalty_last) s->recent_count++;
 }
 
-static bool known(const hyp_sampler *s, int32_t token) { return token >= 0 && (uint32_t)token < s->vocab; }
+static bool known(const hyp_sampler *s, int32_t token) {
+    return token >= 0 && (uint32_t)token < s->vocab;
+}
 
 // Repetition penalty [Keskar et al. 2019], frequency and presence penalties as OpenAI's API defines them.
 static void penalize(const hyp_sampler *s, float *logits) {
