@@ -81,11 +81,18 @@ async function ofFile(url) {
   const fs = await import('node:fs');
   let file;
   try {
-    file = fs.openSync(url, 'r');
+    // A pipe without a writer is to be refused, not waited for.
+    file = fs.openSync(url, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0));
   } catch (cause) {
     throw new HyperionError('HYP_E_IO', `can not open ${decodeURIComponent(url.pathname)}: ${/** @type {Error} */ (cause).message}`, { cause });
   }
-  const { size } = fs.fstatSync(file);
+  const info = fs.fstatSync(file);
+  if (!info.isFile()) {
+    fs.closeSync(file);
+    const path = decodeURIComponent(url.pathname);
+    throw new HyperionError('HYP_E_IO', `can not open ${path}: not a regular file`);
+  }
+  const { size } = info;
   return {
     size,
     read(offset, count) {
