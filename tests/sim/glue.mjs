@@ -473,9 +473,13 @@ export async function simulate(seed, { verbose = false } = {}) {
   const before = descriptors();
   const host = new Host(seed, say);
   let watchdog;
+  /** @type {(error: unknown) => void} */
+  let lost = () => {}; // an error that reached nobody
   const late = new Promise((_, reject) => {
+    lost = error => reject(new Broken(`lost: ${/** @type {Error} */ (error)?.stack ?? error}`));
     watchdog = setTimeout(() => reject(new Broken(`it hangs in ${[...host.underway].map(e => e.what).join('; ') || 'nothing'}`)), SEED_MS);
   });
+  process.on('unhandledRejection', lost).on('uncaughtException', lost);
   try {
     await Promise.race([host.run(), late]);
     // Node opens /dev/null for itself when it first compiles a module.
@@ -487,6 +491,7 @@ export async function simulate(seed, { verbose = false } = {}) {
     throw new Error(`seed ${seed}: ${error instanceof Broken ? error.message : error?.stack}\n${trail.slice(-60).map(line => `  ${line}`).join('\n')}\nagain: node tests/sim/glue.mjs --seeds ${seed}..${seed} --verbose`);
   } finally {
     clearTimeout(watchdog);
+    process.off('unhandledRejection', lost).off('uncaughtException', lost);
   }
 }
 
