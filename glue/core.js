@@ -86,10 +86,18 @@ async function startThread(order, fail) {
   }
   const threads = await import('node:worker_threads');
   const worker = new threads.Worker(url);
-  worker.on('message', () => (came = true)).on('error', died);
+  worker.on('error', died);
+  const arrived = new Promise(resolve => {
+    worker.on('message', () => resolve((came = true)));
+    worker.on('exit', resolve);
+  });
   worker.unref();
   worker.postMessage(order);
-  return () => worker.terminate();
+  return async () => {
+    worker.ref();
+    await arrived; // one that is ended while it loads leaves files open
+    await worker.terminate();
+  };
 }
 
 /** What a source gave in place of bytes. @param {unknown} data */

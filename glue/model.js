@@ -380,7 +380,6 @@ export class Model {
         throwIfAborted(signal);
       }
     } finally {
-      await null; // a visitor may have broken off: not within it
       this.#giveBack(session);
     }
   }

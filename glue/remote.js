@@ -14,6 +14,8 @@ export const workerByDefault = () => typeof window === 'object' && typeof docume
 
 /** @typedef {{post: (message: unknown) => void, listen: (take: (message: any) => void, fail: (error: Error) => void) => void, end: () => void}} Port */
 
+const LEAVE_MS = 2000; // how long a worker may take to leave
+
 /** @returns {Promise<Port>} */
 async function startWorker() {
   const url = new URL('./worker.js', import.meta.url);
@@ -31,6 +33,8 @@ async function startWorker() {
   }
   const threads = await import('node:worker_threads');
   const worker = new threads.Worker(url);
+  const gone = new Promise(resolve => worker.on('exit', resolve));
+  const ready = new Promise(resolve => worker.once('message', resolve));
   return {
     post: message => worker.postMessage(message),
     listen: (take, fail) =>
@@ -39,7 +43,14 @@ async function startWorker() {
         .on('error', fail)
         .on('messageerror', fail)
         .on('exit', code => fail(new Error(`it has ended, with code ${code}`))),
-    end: () => worker.terminate(),
+    end: async () => {
+      // It is asked to go, because a thread that is ended while it loads, or starts others, leaves files open.
+      await Promise.race([ready, gone]);
+      worker.postMessage({ end: true });
+      const patience = setTimeout(() => worker.terminate(), LEAVE_MS);
+      await gone;
+      clearTimeout(patience);
+    },
   };
 }
 

@@ -41,8 +41,17 @@ function opened() {
   return model;
 }
 
-/** @param {{id: number, cancel?: boolean, method: string, args: unknown[], lane?: SharedArrayBuffer}} message */
-async function take({ id, cancel, method, args, lane }) {
+/** Ends what is under way, and this worker. */
+async function leave() {
+  for (const controller of running.values()) controller.abort();
+  while (running.size) await new Promise(resolve => setTimeout(resolve));
+  await model?.close();
+  process.exit();
+}
+
+/** @param {{id: number, cancel?: boolean, end?: boolean, method: string, args: unknown[], lane?: SharedArrayBuffer}} message */
+async function take({ id, cancel, end, method, args, lane }) {
+  if (end) return leave();
   if (lane) send = sender(lane, message => port.postMessage(message));
   if (cancel) return running.get(id)?.abort();
   const controller = new AbortController();
@@ -57,5 +66,6 @@ async function take({ id, cancel, method, args, lane }) {
   }
 }
 
+port.postMessage({ bell: true }); // loaded
 if (threads) port.on('message', take);
 else port.onmessage = (/** @type {MessageEvent} */ event) => take(event.data);

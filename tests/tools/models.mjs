@@ -109,7 +109,8 @@ const FINAL = 0.12;
 
 const ENCODED = ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_1'];
 
-function oracleData(tensor, seed) {
+/** @param {number} [final] size of the last norm, and so of the logits */
+function oracleData(tensor, seed, final = FINAL) {
   const count = tensor.shape.reduce((a, b) => a * b, 1);
   let hash = seed;
   for (const c of tensor.name) hash = (Math.imul(hash, 31) + c.charCodeAt(0)) | 0;
@@ -119,7 +120,7 @@ function oracleData(tensor, seed) {
   if (!ENCODED.includes(tensor.type)) return randomBlocks(count, tensor.type, scale, next);
   const floats = Float32Array.from({ length: count }, (_, i) => {
     if (tensor.kind === 'factor') return tensor.of(i);
-    if (tensor.kind === 'norm') return (1 + 0.2 * deviate(next)) * (tensor.name.includes('post_') ? BRANCH : tensor.name === 'output_norm.weight' ? FINAL : 1);
+    if (tensor.kind === 'norm') return (1 + 0.2 * deviate(next)) * (tensor.name.includes('post_') ? BRANCH : tensor.name === 'output_norm.weight' ? final : 1);
     return (tensor.kind === 'bias' ? 0.3 : scale) * deviate(next);
   });
   return encode(floats, tensor.type);
@@ -147,6 +148,22 @@ export function tinyModel(path, more = []) {
   const { metadata, tensors } = transformer({ ...shape, ffn: 32, vocab: 512, context: 64, tied: true }, 'q4_0');
   writeGguf(path, [...metadata, ...more], tensors, t => oracleData(t, 3));
   return path;
+}
+
+/** Models of some twenty small pages, and a smaller one that can draft for them: for the simulation. Their logits spread, so that a wrong one shows. */
+export function makeSimModels(dir) {
+  mkdirSync(dir, { recursive: true });
+  const shape = { arch: 'llama', name: 'sim', layers: 5, dim: 64, heads: 2, kvHeads: 1, head: 32, ffn: 512, vocab: 320, context: 128, tied: false };
+  const made = [['sim-q8_0', shape, 'q8_0', 11], ['sim-q4_0', shape, 'q4_0', 12], ['sim-f16', { ...shape, layers: 3 }, 'f16', 13], ['sim-draft', { ...shape, layers: 1 }, 'q8_0', 11]];
+  return made.map(([name, form, type, seed]) => {
+    const path = join(dir, `${name}.gguf`);
+    if (!existsSync(path)) {
+      const { metadata, tensors } = transformer(form, type);
+      writeGguf(`${path}.partial`, metadata, tensors, t => oracleData(t, seed, 2));
+      renameSync(`${path}.partial`, path);
+    }
+    return path;
+  });
 }
 
 /** Writes the oracle's models that are not there yet. */

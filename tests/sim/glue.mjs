@@ -1,0 +1,527 @@
+// A simulation of schedules through the glue: from one seed a host with models in this thread and in workers, memory limits, threads,
+// policies, drafts, look-ups, cache formats, slow and failing sources and such that never answer, and callers who do several things at once,
+// throw from their callbacks, break off, abort and close in the middle.
+// Oracle: each answer, vector and score equals that of the same call alone in a fresh engine, to the bit; every refusal is one that can be,
+// with a message; nothing hangs; when all is closed no descriptor, worker or source is left.
+// usage: glue.mjs [--seeds A..B | N] [--seconds S] [--verbose]
+import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import threads from 'node:worker_threads';
+import { HyperionError, open } from 'hyperion-runtime';
+import { makeSimModels } from '../tools/models.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const SEED_MS = 60000; // a seed takes a tenth of a second: one that takes longer hangs
+const STUCK_TURNS = 40; // of the event loop, between the aborts that end what waits for a source that never answers
+
+// ---- A seed's own numbers
+
+class Random {
+  #state;
+  /** @param {number} seed */
+  constructor(seed) {
+    this.#state = seed >>> 0;
+  }
+  draw() { // mulberry32
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return (t ^ (t >>> 14)) >>> 0;
+  }
+  below(n) {
+    return Math.floor((this.draw() / 2 ** 32) * n);
+  }
+  chance(percent) {
+    return this.below(100) < percent;
+  }
+  of(values) {
+    return values[this.below(values.length)];
+  }
+  fork() {
+    return new Random(this.draw());
+  }
+}
+
+const turn = () => new Promise(resolve => setImmediate(resolve));
+const turns = async n => {
+  for (let i = 0; i < n; i++) await turn();
+};
+
+/** Workers that live. */
+const workers = new Set();
+const RealWorker = threads.Worker;
+threads.Worker = class extends RealWorker {
+  constructor(url, options) {
+    super(url, options);
+    workers.add(this);
+    this.on('exit', () => workers.delete(this));
+  }
+};
+syncBuiltinESMExports();
+/** What is open, by number. */
+const descriptors = () =>
+  new Map(
+    readdirSync('/proc/self/fd').flatMap(fd => {
+      try {
+        return [[fd, readlinkSync(`/proc/self/fd/${fd}`)]];
+      } catch {
+        return []; // the one that lists them
+      }
+    }),
+  );
+
+// ---- What there is to ask, and what it gives alone
+
+const MODELS = makeSimModels(join(root, 'build/models'));
+const STORY = join(root, 'models/story.gguf');
+const DRAFT = MODELS.at(-1);
+const bytesOf = new Map();
+const load = path => bytesOf.get(path) ?? bytesOf.set(path, readFileSync(path)).get(path);
+const modules = new Map();
+/** One compiled module for all engines. @param {boolean} shared */
+const moduleOf = async shared => {
+  const file = shared ? 'hyperion-mt-simd.wasm' : 'hyperion.wasm';
+  if (!modules.has(file)) modules.set(file, await WebAssembly.compile(readFileSync(join(root, 'dist', file))));
+  return modules.get(file);
+};
+
+const PROMPTS = [[1, 5, 6, 7, 5, 6, 7, 5, 6], [1, 5, 6, 7, 5, 6, 9], [1, 40], [1, 300, 17, 90, 33, 12, 250, 8, 61, 77, 5, 4], [1], 'one fox and an owl', 'a'];
+const SAMPLINGS = [{ temperature: 0 }, { temperature: 1, seed: 1 }, { temperature: 1, seed: 2, topK: 20, topP: 0.9 }, { temperature: 0, repeatPenalty: 1.3 }, { temperature: 0.7, mirostat: 3, seed: 3 }];
+const STOPS = [[], [], ['a', 'zz'], ['e']];
+const LENGTHS = [0, 3, 11, 24];
+const SCORED = [[1, 5, 6, 7, 8], [1, 300, 17, 90, 33, 12, 250, 8, 61, 77, 5, 4], [9]];
+const TEXTS = ['one fox and an owl', 'a', 'the rain'];
+
+/** @type {Map<string, Promise<any>>} */
+const oracles = new Map();
+/** The same call in a fresh engine: one thread, no limit, nothing guessed. */
+function alone(path, { context, cache }, kind, what) {
+  const key = JSON.stringify([path, context, cache, kind, what]);
+  if (!oracles.has(key)) {
+    const ask = async () => {
+      const model = await open(path, { wasm: await moduleOf(false), threads: 1, context, cache, worker: false });
+      const result = await perform(model, kind, what, {});
+      await model.close();
+      return result;
+    };
+    oracles.set(key, ask());
+  }
+  return oracles.get(key);
+}
+
+/** Does what is asked; `each` is called in every callback, and after every piece. */
+async function perform(model, kind, what, { signal, purpose, each = () => {} }) {
+  switch (kind) {
+    case 'generate': {
+      const told = [];
+      for await (const piece of model.generate(what.prompt, { ...what.sampling, stop: what.stop, maxTokens: what.maxTokens, purpose, signal })) {
+        told.push(piece);
+        if (each(told) === 'break') return { told, broken: true };
+      }
+      return { told };
+    }
+    case 'score': {
+      const rows = [];
+      await model.score(
+        what.tokens,
+        (position, values) => {
+          if (position !== rows.length) throw new Error(`position ${position} after ${rows.length - 1}`);
+          rows.push(Buffer.from(values.slice().buffer).toString('base64'));
+          each(rows);
+        },
+        { signal },
+      );
+      return { rows };
+    }
+    case 'embed':
+      return { vector: Array.from(await model.embed(what.text, { pooling: what.pooling, signal })) };
+    default:
+      return { tokens: await model.tokenize(what.text, { signal }) };
+  }
+}
+
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+// ---- A seed
+
+class Broken extends Error {}
+
+class Host {
+  /** @param {number} seed @param {(line: string) => void} say */
+  constructor(seed, say) {
+    this.random = new Random(seed * 2654435761);
+    this.say = say;
+    /** @type {Set<{what: string, stop: AbortController | null}>} */
+    this.underway = new Set();
+    this.stuck = 0; // reads that never answer
+    this.over = false;
+  }
+
+  fail(message) {
+    throw new Broken(message);
+  }
+
+  /** A source for `path`, and what may come of it. */
+  source(path, guest, inWorker) {
+    const random = this.random.fork();
+    const kind = random.of(inWorker ? ['path', 'bytes', 'blob'] : ['path', 'bytes', 'blob', 'own', 'own', 'slow', 'slow', 'slow', 'failing', 'stuck']);
+    guest.kinds.push(kind);
+    const data = load(path);
+    if (kind === 'path') return path;
+    if (kind === 'bytes') return new Uint8Array(data);
+    if (kind === 'blob') return new Blob([data]);
+    if (kind === 'failing') guest.fails = true;
+    const first = kind === 'failing' || kind === 'stuck' ? 1 + random.below(random.of([6, 60, 400])) : Infinity;
+    const last = first + random.of([1, 3]);
+    const wrong = random.of(['throw', 'reject', 'undefined', 'short', 'late']);
+    const state = { reads: 0, closed: 0 };
+    guest.sources.push(state);
+    return {
+      size: data.length,
+      read: (offset, count) => {
+        if (state.closed) this.problem ??= new Broken('a source is read after it was closed');
+        const out = data.subarray(offset, offset + count);
+        const reads = ++state.reads;
+        if (!guest.calm && reads >= first && reads < last) {
+          if (kind === 'stuck') return this.stuck++, new Promise(() => {});
+          if (wrong === 'throw') throw new Error('the disk is gone');
+          if (wrong === 'reject') return Promise.reject(new Error('the disk is gone'));
+          if (wrong === 'undefined') return Promise.resolve(undefined);
+          if (wrong === 'short') return Promise.resolve(out.subarray(1));
+          return turns(3).then(() => Promise.reject(new Error('the disk is gone')));
+        }
+        if (kind === 'own' || guest.calm) return out;
+        const wait = random.below(5);
+        return wait ? turns(wait).then(() => out) : Promise.resolve(out);
+      },
+      close: () => {
+        state.closed++;
+      },
+    };
+  }
+
+  async options(random, path, inWorker) {
+    const count = random.chance(25) ? 2 : 1;
+    const limit = path === STORY ? 4.2e6 + random.below(3e6) : 1.6e6 + random.below(random.of([1.2e6, 2.4e6]));
+    return {
+      wasm: await moduleOf(count > 1),
+      threads: count,
+      context: random.of([24, 64]),
+      batch: random.of([1, 5, 8, 16]),
+      cache: random.of(['f16', 'f16', 'q8_0']),
+      policy: random.of(['intent', 'round-robin']),
+      lookup: random.chance(30) ? 1 + random.below(7) : undefined,
+      memory: random.chance(60) ? limit : undefined,
+      profile: random.chance(10),
+      worker: inWorker,
+    };
+  }
+
+  /** May it have failed like that? */
+  judge(error, { what, guest, stop, own, wrong }) {
+    if (error instanceof Broken) throw error;
+    const reason = own && error === own.thrown ? 'its own error' : this.refusal(error, guest, stop, wrong);
+    if (!reason) this.fail(`${what}: ${error?.stack ?? error}`);
+    this.say(`${what}: ${reason}`);
+  }
+
+  refusal(error, guest, stop, wrong) {
+    if (!(error instanceof HyperionError) || error.message.length < 6) return '';
+    const can =
+      (error.code === 'HYP_E_CANCELLED' && stop?.signal.aborted && error.cause === stop.signal.reason) ||
+      (error.code === 'HYP_E_STATE' && guest.closing && /closed/.test(error.message)) ||
+      (error.code === 'HYP_E_NOMEM' && guest.options.memory) ||
+      (error.code === 'HYP_E_IO' && guest.fails && !guest.calm && /the disk is gone|undefined where|gave \d+ of/.test(error.message)) ||
+      (error.code === 'HYP_E_ARGUMENT' && wrong);
+    return can ? error.code : '';
+  }
+
+  /** Waits for what may be aborted when it hangs on a stuck source. */
+  async under(what, stop, act) {
+    const entry = { what, stop };
+    this.underway.add(entry);
+    try {
+      return await act();
+    } finally {
+      this.underway.delete(entry);
+    }
+  }
+
+  async guest(index) {
+    const random = this.random.fork();
+    const inWorker = random.chance(12);
+    const path = random.chance(4) ? STORY : random.of(MODELS.slice(0, -1));
+    const guest = { index, path, kinds: [], sources: [], fails: false, closing: false, calm: false, options: /** @type {any} */ ({}), model: null, most: 0, running: 0 };
+    guest.options = await this.options(random, path, inWorker);
+    const source = this.source(path, guest, inWorker);
+    const draft = path !== STORY && random.chance(20) ? this.source(random.chance(70) ? DRAFT : path, guest, inWorker) : undefined;
+    if (draft && guest.options.memory) guest.options.memory += 0.4e6;
+    guest.draft = draft;
+    const { wasm, ...told } = guest.options;
+    const what = `model ${index} (${path.split('/').at(-1)} from ${guest.kinds.join(' and ')})`;
+    this.say(`${what} ${JSON.stringify(told)}`);
+    const stop = random.chance(12) || guest.kinds.includes('stuck') ? new AbortController() : null;
+    const own = random.chance(6) ? { thrown: null } : null;
+    let calls = random.below(20);
+    const onProgress = () => {
+      if (own && calls-- === 0) throw (own.thrown = new Error('no display'));
+    };
+    if (stop && !guest.kinds.includes('stuck')) this.later(random.below(12), () => stop.abort('no more'));
+    try {
+      guest.model = await this.under(what, stop, () => open(source, { ...guest.options, draft, onProgress, signal: stop?.signal }));
+      if (own?.thrown) this.fail(`${what}: opened, although onProgress has thrown`);
+      if (stop?.signal.aborted && !inWorker) this.say(`${what}: open, just before the abort`);
+    } catch (error) {
+      this.judge(error, { what: `opening ${what}`, guest, stop, own });
+    }
+    if (!guest.model) this.checkClosed(guest, what);
+    return guest;
+  }
+
+  later(n, act) {
+    turns(n).then(() => {
+      if (!this.over) act();
+    });
+  }
+
+  request(random) {
+    const kind = random.of(['generate', 'generate', 'generate', 'generate', 'score', 'embed', 'tokenize']);
+    const what = {
+      generate: () => ({ prompt: random.of(PROMPTS), sampling: random.of(SAMPLINGS), stop: random.of(STOPS), maxTokens: random.of(LENGTHS) }),
+      score: () => ({ tokens: random.of(SCORED) }),
+      embed: () => ({ text: random.of(TEXTS), pooling: random.of(['mean', 'cls', 'last']) }),
+      tokenize: () => ({ text: random.of(TEXTS) }),
+    }[kind]();
+    return { kind, what };
+  }
+
+  /** Asks for one thing, perhaps breaking it off, and checks what came. */
+  async ask(guest, random) {
+    const { kind, what } = this.request(random);
+    const about = `model ${guest.index}: ${kind} ${JSON.stringify(what)}`;
+    const stuck = guest.kinds.includes('stuck') && !guest.calm;
+    const wrong = !guest.calm && random.chance(3);
+    const request = wrong ? { ...what, sampling: { temperature: -1 }, pooling: 'max', text: 7, tokens: [1.5] } : what;
+    const stop = stuck || (!guest.calm && random.chance(20)) ? new AbortController() : null;
+    const own = !guest.calm && kind === 'score' && random.chance(25) ? { thrown: null } : null;
+    const breaks = !guest.calm && kind === 'generate' && random.chance(15) ? 1 + random.below(6) : 0;
+    const after = random.below(10);
+    const byTurns = stop && !stuck && random.chance(50);
+    if (byTurns) this.later(random.below(30), () => stop.abort(about));
+    const seen = [];
+    const each = all => {
+      if (kind === 'generate') seen.push(all.at(-1).token);
+      if (own && all.length > after % what.tokens.length) throw (own.thrown = new Error('I have seen enough'));
+      if (stop && !stuck && !byTurns && all.length > after) stop.abort(about);
+      return breaks && all.length >= breaks ? 'break' : '';
+    };
+    const purpose = random.of(['interactive', 'interactive', 'batch', 'background']);
+    guest.running++;
+    guest.most = Math.max(guest.most, guest.running);
+    let result;
+    try {
+      result = await this.under(about, stop, () => perform(guest.model, kind, request, { signal: stop?.signal, purpose, each }));
+    } catch (error) {
+      if (guest.calm && error.code === 'HYP_E_NOMEM') return { about, kind, what, refused: error };
+      this.judge(error, { what: about, guest, stop, own, wrong });
+    } finally {
+      guest.running--;
+    }
+    if (wrong) {
+      if (result) this.fail(`${about}: wrong options were taken`);
+      return {};
+    }
+    if (own?.thrown && result) this.fail(`${about}: done, although its visitor has thrown`);
+    const want = await alone(guest.path, guest.options, kind, what);
+    if (result && !result.broken && !same(result, want)) this.fail(`${about}, purpose ${purpose}:\n  ${JSON.stringify(result).slice(0, 600)}\n  alone:\n  ${JSON.stringify(want).slice(0, 600)}`);
+    if (kind === 'generate' && !same(seen, want.told.slice(0, seen.length).map(p => p.token))) this.fail(`${about}: its beginning is ${seen}, alone ${want.told.map(p => p.token)}`);
+    if (result) this.say(`${about}: right`);
+    return {};
+  }
+
+  async look(guest) {
+    try {
+      const { memory, weights, fibers } = await guest.model.stats();
+      const { limitBytes, usedBytes, peakBytes } = memory;
+      if (limitBytes && (usedBytes > limitBytes || peakBytes > limitBytes)) this.fail(`${usedBytes} bytes, at most ${peakBytes}, under a limit of ${limitBytes}`);
+      if (weights.kept > weights.pages || weights.resident > weights.pages) this.fail(`weights: ${JSON.stringify(weights)}`);
+      if (fibers.count > guest.most) this.fail(`${fibers.count} sessions, and never more than ${guest.most} calls at once`);
+      const heat = await guest.model.heat();
+      if (heat.length !== weights.pages) this.fail(`heat of ${heat.length} pages, of ${weights.pages}`);
+    } catch (error) {
+      this.judge(error, { what: `model ${guest.index}: stats`, guest });
+    }
+  }
+
+  /** What was read was closed, once. */
+  checkClosed(guest, what) {
+    const wrong = guest.sources.find(s => s.closed > 1 || (s.reads > 0 && s.closed === 0));
+    if (wrong) this.fail(`${what}: a source was read ${wrong.reads} times, and closed ${wrong.closed} times`);
+  }
+
+  async close(guest) {
+    guest.closing = true;
+    await guest.model.close();
+    this.checkClosed(guest, `model ${guest.index}`);
+  }
+
+  async caller(guest, random) {
+    for (let left = 1 + random.below(3); left > 0; left--) {
+      await turns(random.below(8));
+      if (random.chance(15)) await this.look(guest);
+      else if (random.chance(2)) await this.close(guest);
+      else await this.ask(guest, random);
+    }
+  }
+
+  /** Aborts, one after the other, what may hang on sources that never answer. */
+  async janitor() {
+    for (let quiet = 0; !this.over; quiet++) {
+      await turn();
+      if (this.stuck && quiet >= STUCK_TURNS) {
+        quiet = 0;
+        for (const entry of this.underway)
+          if (entry.stop && !entry.stop.signal.aborted) {
+            this.say(`aborted: ${entry.what}`);
+            entry.stop.abort('it takes too long');
+            break;
+          }
+      }
+    }
+  }
+
+  async run() {
+    const { random } = this;
+    const janitor = this.janitor();
+    const decoys = [];
+    try {
+      const count = random.of([1, 1, 1, 2, 3]);
+      /** @type {Promise<void>[]} */
+      const all = [];
+      for (let i = 0; i < count; i++) {
+        const callers = Array.from({ length: 1 + random.below(random.of([3, 6])) }, () => random.fork());
+        all.push(
+          this.guest(i).then(async guest => {
+            // What was given back is soon another file's.
+            for (let k = 0; k < 2; k++) decoys.push(openSync(DRAFT));
+            if (!guest.model) return;
+            await Promise.all(callers.map(caller => this.caller(guest, caller)));
+            await this.end(guest);
+          }),
+        );
+        all[i].catch(() => {}); // looked at below
+        if (random.chance(50)) await turns(random.below(20));
+      }
+      const results = await Promise.allSettled(all);
+      for (const { reason } of /** @type {any[]} */ (results)) if (reason) throw reason;
+      if (this.problem) throw this.problem;
+    } finally {
+      this.over = true;
+      await janitor;
+      decoys.forEach(fd => closeSync(fd));
+    }
+  }
+
+  /** With nothing under way and nothing going wrong any more, everything is as it was at first. */
+  async end(guest) {
+    const random = this.random.fork();
+    if (!guest.closing) {
+      guest.calm = true; // nothing goes wrong any more
+      for (let i = 0; i < 2; i++) {
+        const { refused, kind, what, about } = await this.ask(guest, random);
+        if (refused) await this.checkRefused(guest, refused, kind, what, about);
+      }
+      await this.look(guest);
+    }
+    await this.close(guest);
+    await guest.model.close();
+    try {
+      await guest.model.embed('a');
+      this.fail(`model ${guest.index} answers after it was closed`);
+    } catch (error) {
+      this.judge(error, { what: `model ${guest.index}: after its end`, guest });
+    }
+  }
+
+  /** Memory is refused with nothing under way: then a fresh engine refuses it as well. */
+  async checkRefused(guest, refused, kind, what, about) {
+    const fresh = await open(guest.path, { ...guest.options, worker: false, draft: guest.draft && DRAFT });
+    try {
+      await perform(fresh, kind, what, {});
+    } catch (error) {
+      if (error.code === 'HYP_E_NOMEM') return this.say(`${about}: no memory, nor alone`);
+      throw error;
+    } finally {
+      await fresh.close();
+    }
+    this.fail(`${about}: refused with nothing under way, and granted in a fresh engine: ${refused.message}`);
+  }
+}
+
+/**
+ * One seed from beginning to end; throws what it finds, with the seed and the plan.
+ * @param {number} seed @param {{verbose?: boolean}} [options]
+ */
+export async function simulate(seed, { verbose = false } = {}) {
+  const trail = [];
+  const say = line => {
+    trail.push(line);
+    if (verbose) console.log(`  ${line}`);
+  };
+  const before = descriptors();
+  const host = new Host(seed, say);
+  let watchdog;
+  /** @type {(error: unknown) => void} */
+  let lost = () => {}; // an error that reached nobody
+  const late = new Promise((_, reject) => {
+    lost = error => reject(new Broken(`lost: ${/** @type {Error} */ (error)?.stack ?? error}`));
+    watchdog = setTimeout(() => reject(new Broken(`it hangs in ${[...host.underway].map(e => e.what).join('; ') || 'nothing'}`)), SEED_MS);
+  });
+  process.on('unhandledRejection', lost).on('uncaughtException', lost);
+  try {
+    await Promise.race([host.run(), late]);
+    // Node opens /dev/null for itself when it first compiles a module.
+    const more = () => [...descriptors()].filter(([fd, name]) => !before.has(fd) && name !== '/dev/null').map(([, name]) => name);
+    for (let i = 0; i < 10000 && (workers.size || more().length); i++) await turn();
+    if (workers.size) throw new Broken(`${workers.size} workers live on`);
+    if (more().length) throw new Broken(`descriptors of ${more()} are open`);
+  } catch (error) {
+    throw new Error(`seed ${seed}: ${error instanceof Broken ? error.message : error?.stack}\n${trail.slice(-60).map(line => `  ${line}`).join('\n')}\nagain: node tests/sim/glue.mjs --seeds ${seed}..${seed} --verbose`);
+  } finally {
+    clearTimeout(watchdog);
+    process.off('unhandledRejection', lost).off('uncaughtException', lost);
+  }
+}
+
+/** @param {number} first @param {number} last @param {{seconds?: number, verbose?: boolean}} [options] @returns {Promise<number>} how many seeds ran */
+export async function simulateAll(first, last, { seconds = Infinity, verbose = false } = {}) {
+  const start = performance.now();
+  let seed = first;
+  for (; seed <= last && performance.now() - start < seconds * 1000; seed++) {
+    await simulate(seed, { verbose });
+    if (oracles.size > 5000) oracles.clear();
+  }
+  return seed - first;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { parseArgs } = await import('node:util');
+  const { values, positionals } = parseArgs({ options: { seeds: { type: 'string' }, seconds: { type: 'string' }, verbose: { type: 'boolean' } }, allowPositionals: true });
+  const [from, to] = (values.seeds ?? positionals[0] ?? '150').split('..').map(Number);
+  const [first, last] = to === undefined ? (values.seeds ? [from, from] : [1, from]) : [from, to];
+  if (!(first >= 0 && last >= first)) {
+    console.error('usage: glue.mjs [N | --seeds A..B] [--seconds S] [--verbose]');
+    process.exit(2);
+  }
+  const start = performance.now();
+  try {
+    const count = await simulateAll(first, last, { seconds: Number(values.seconds ?? Infinity), verbose: values.verbose });
+    console.log(`${count} seeds, all right, ${Math.round((count * 60000) / (performance.now() - start))} a minute`);
+    process.exit(0);
+  } catch (error) {
+    console.error(error.message);
+    process.exit(1);
+  }
+}
