@@ -54,7 +54,13 @@ const SUITES = {
   },
   'glue, as of 1 processor': { run: node(...THREADED_GLUE), processors: 1 },
   'benchmarks, quick': { run: node('tests/bench/quick.test.mjs') },
-  'schedules, 2,000 seeds': { run: sim('native', 2000), quick: true },
+  'schedules, 1,000 seeds': { run: sim('native', 1000), quick: true },
+  'schedules, 1,000 more, without traps': {
+    run: sim('native', '1001..2000'), quick: true, env: { HYP_NO_TRAP: '1' },
+  },
+  'schedules: every allocation and read fails once': {
+    run: sim('native', '--walk'), env: { HYP_NO_TRAP: '1' },
+  },
   'schedules, 300 seeds under ASan and UBSan': { run: sim('native-asan', 300) },
   'schedules, 150 seeds under TSan': { run: sim('native-tsan', 150) },
   'schedules, 300 seeds, as of 16 processors, all busy': {
@@ -80,6 +86,9 @@ const SUITES = {
   'schedules, 100,000 seeds': { run: sim('native', 100000), long: true },
   'schedules, 10,000 seeds under ASan and UBSan': { run: sim('native-asan', 10000), long: true },
   'schedules, 5,000 seeds under TSan': { run: sim('native-tsan', 5000), long: true },
+  'schedules: faults set on purpose are found': {
+    run: [process.execPath, [join(root, 'tests/sim/mutants.mjs')]], long: true,
+  },
   'schedules through the glue, many': {
     run: node(...GLUE_SIM), long: true, env: { HYP_LONG: '1' }, skip: !GLUE_SIM.length,
   },
