@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 // hyperion: the command line over the WebAssembly core. The same verbs and options as the native one in native/cli.c.
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
-import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { calibrate, HyperionError, inspect, open, quantize } from './index.js';
+import { readArguments, UsageError } from './arguments.js';
+import { blocking, endOnInterrupt, say, writeOut } from './output.js';
 
 const HELP = `hyperion: run quantized language models
 
@@ -53,22 +54,12 @@ engine:
       --json                one JSON object instead of text for people
   -q, --quiet               no progress and no figures
 
-exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted
+OUT, and FILE of --trace, take the place of what was there when they are whole, also of IN;
+a device or a pipe is written to directly.
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; after another signal 128 + its
+number (SIGTERM 143, SIGHUP 129)
 `;
-
-/** @type {any} */
-const OPTIONS = {
-  'max-tokens': { type: 'string', short: 'n' }, temperature: { type: 'string', short: 't' }, 'top-k': { type: 'string', short: 'k' }, 'top-p': { type: 'string', short: 'p' }, 'min-p': { type: 'string' },
-  'typical-p': { type: 'string' }, 'repeat-penalty': { type: 'string' }, 'frequency-penalty': { type: 'string' }, 'presence-penalty': { type: 'string' }, mirostat: { type: 'string' }, seed: { type: 'string', short: 's' },
-  stop: { type: 'string', multiple: true }, context: { type: 'string', short: 'c' }, threads: { type: 'string' }, lookup: { type: 'string' }, draft: { type: 'string' }, memory: { type: 'string' }, cache: { type: 'string' }, artefact: { type: 'string' }, system: { type: 'string' }, against: { type: 'string' }, importance: { type: 'string' }, density: { type: 'string' }, trace: { type: 'string' }, profile: { type: 'boolean' },
-  lines: { type: 'boolean' }, specials: { type: 'boolean' }, json: { type: 'boolean' }, quiet: { type: 'boolean', short: 'q' }, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' },
-};
-
-class UsageError extends Error {}
-
-const interrupt = new AbortController();
-process.once('SIGINT', () => interrupt.abort());
-process.stdout.on('error', error => process.exit(/** @type {any} */ (error).code === 'EPIPE' ? 0 : 1));
 
 let lastShown = 0;
 function progressBar(/** @type {string} */ what, /** @type {number} */ done, /** @type {number} */ total) {
@@ -79,21 +70,25 @@ function progressBar(/** @type {string} */ what, /** @type {number} */ done, /**
   writeSync(2, `\r${what} [${'#'.repeat(Math.floor(share * 32)).padEnd(32)}] ${String(Math.floor(share * 100)).padStart(3)}%${done === total ? '\r\x1b[K' : ''}`);
 }
 
-const dim = (/** @type {string} */ text) => (process.stderr.isTTY && !process.env.NO_COLOR ? `\x1b[2m${text}\x1b[0m` : text);
+/** @param {string} text */
+const line = text => say(`${text}\n`);
 
-/** @param {any} o @param {string} name @param {boolean} [whole] */
-function number(o, name, whole) {
-  if (o[name] === undefined) return undefined;
-  const v = Number(o[name]);
-  if (!(whole ? Number.isSafeInteger(v) && v >= 0 : Number.isFinite(v)) || String(o[name]).trim() === '') throw new UsageError(`not a possible value for --${name}: ${o[name]}`);
-  return v;
-}
+const dim = (/** @type {string} */ text) => (process.stderr.isTTY && !process.env.NO_COLOR ? `\x1b[2m${text}\x1b[0m` : text);
 
 /** @param {any} o */
 const sampling = o => ({
-  maxTokens: number(o, 'max-tokens', true) ?? 256, temperature: number(o, 'temperature') ?? 0.7, topK: number(o, 'top-k', true), topP: number(o, 'top-p'), minP: number(o, 'min-p'), typicalP: number(o, 'typical-p'),
-  repeatPenalty: number(o, 'repeat-penalty'), frequencyPenalty: number(o, 'frequency-penalty'), presencePenalty: number(o, 'presence-penalty'), mirostat: number(o, 'mirostat'), seed: number(o, 'seed', true) ?? 0,
-  stop: o.stop ?? [], signal: interrupt.signal,
+  maxTokens: o['max-tokens'] ?? 256,
+  temperature: o.temperature ?? 0.7,
+  topK: o['top-k'],
+  topP: o['top-p'],
+  minP: o['min-p'],
+  typicalP: o['typical-p'],
+  repeatPenalty: o['repeat-penalty'],
+  frequencyPenalty: o['frequency-penalty'],
+  presencePenalty: o['presence-penalty'],
+  mirostat: o.mirostat,
+  seed: o.seed ?? 0,
+  stop: o.stop ?? [],
 });
 
 /** @param {string} model */
@@ -101,14 +96,27 @@ const place = model => (model === 'story' ? new URL('../models/story.gguf', impo
 
 /** @param {any} o @param {string} what */
 const engine = (o, what) => ({
-  memory: o.memory, context: number(o, 'context', true), cache: o.cache, threads: number(o, 'threads', true), lookup: number(o, 'lookup', true), draft: o.draft === undefined ? undefined : place(o.draft), artefact: o.artefact, signal: interrupt.signal,
+  memory: o.memory,
+  context: o.context || undefined,
+  cache: o.cache,
+  threads: o.threads,
+  lookup: o.lookup,
+  draft: o.draft === undefined ? undefined : place(o.draft),
+  artefact: o.artefact,
   onProgress: o.quiet ? undefined : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
 });
 
+/** All of standard input. @returns {Promise<string>} */
+async function readInput() {
+  const parts = [];
+  for await (const part of process.stdin) parts.push(part);
+  return Buffer.concat(parts).toString();
+}
+
 /** The argument itself, or standard input for '-' and where nothing is given and something is piped in. @param {string | undefined} argument */
-function textArgument(argument) {
+async function textArgument(argument) {
   if (argument !== undefined && argument !== '-') return argument;
-  return argument === '-' || !process.stdin.isTTY ? readFileSync(0, 'utf8') : '';
+  return argument === '-' || !process.stdin.isTTY ? readInput() : '';
 }
 
 /** Opens a model for `act`, and closes it whatever happens: a worker would keep the process. @param {string} name @param {import('./model.js').OpenOptions} options @param {(model: any) => Promise<unknown>} act */
@@ -132,20 +140,20 @@ function runtimeLine({ fibers, threads, weights, memory, lanes }) {
 
 /** @param {any} model @param {any} o @param {AsyncGenerator<any>} pieces @param {string} [prompt] */
 async function answer(model, o, pieces, prompt) {
-  if (!o.json && prompt) process.stdout.write(prompt);
+  if (!o.json && prompt) say(prompt);
   let text = '';
-  let finish = '';
+  let finish = 'length'; // where no token was asked for
   for await (const piece of pieces) {
     text += piece.text;
     finish = piece.finish;
-    if (!o.json) process.stdout.write(piece.text);
+    if (!o.json) say(piece.text);
   }
   const s = await model.stats();
   if (o.json) {
-    console.log(JSON.stringify({ text, finish, promptTokens: s.promptTokens, answerTokens: s.answerTokens, promptTokensPerSecond: s.promptTokensPerSecond, answerTokensPerSecond: s.answerTokensPerSecond,
+    line(JSON.stringify({ text, finish, promptTokens: s.promptTokens, answerTokens: s.answerTokens, promptTokensPerSecond: s.promptTokensPerSecond, answerTokensPerSecond: s.answerTokensPerSecond,
       memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact }));
   } else {
-    process.stdout.write('\n');
+    say('\n');
     if (!o.quiet) console.error(dim(`${s.promptTokens} prompt tokens at ${s.promptTokensPerSecond.toFixed(1)}/s, ${s.answerTokens} tokens at ${s.answerTokensPerSecond.toFixed(1)}/s, ${(s.memory.linearMemoryBytes / 1e6).toFixed(1)} MB of linear memory, ${s.kernels} kernels, artefact ${s.artefact}`));
     if (!o.quiet) console.error(dim(runtimeLine(s)));
   }
@@ -177,13 +185,13 @@ const perToken = ({ names, layers }, tokens) => ({
 
 /** @param {string} title @param {ReturnType<typeof perToken>} profile @param {import('./model.js').Peaks} peaks */
 function printPhase(title, { operations, layersUsPerToken }, peaks) {
-  console.log(`\n${title}, for each token\n  operation           us       %     GB/s  of peak   GMAC/s  of peak`);
+  line(`\n${title}, for each token\n  operation           us       %     GB/s  of peak   GMAC/s  of peak`);
   const total = Object.values(operations).reduce((sum, x) => sum + x.usPerToken, 0);
   for (const [name, x] of Object.entries(operations)) {
     const rates = x.gmacPerSecond ? ` ${x.gbPerSecond.toFixed(1).padStart(8)} ${((x.gbPerSecond * 100) / peaks.gbPerSecond).toFixed(0).padStart(7)}% ${x.gmacPerSecond.toFixed(1).padStart(8)} ${((x.gmacPerSecond * 100) / peaks.gmacPerSecond).toFixed(0).padStart(7)}%` : '';
-    console.log(`  ${name.padEnd(12)} ${x.usPerToken.toFixed(1).padStart(9)} ${((x.usPerToken * 100) / total).toFixed(1).padStart(6)}%${rates}`);
+    line(`  ${name.padEnd(12)} ${x.usPerToken.toFixed(1).padStart(9)} ${((x.usPerToken * 100) / total).toFixed(1).padStart(6)}%${rates}`);
   }
-  console.log(`  layers, us:${layersUsPerToken.map((us, i) => `${i % 10 ? ' ' : '\n   '}${us.toFixed(1).padStart(6)}`).join('')}`);
+  line(`  layers, us:${layersUsPerToken.map((us, i) => `${i % 10 ? ' ' : '\n   '}${us.toFixed(1).padStart(6)}`).join('')}`);
 }
 
 const WINDOW_FLOATS = 2 ** 26; // of a reference's log-probabilities
@@ -201,33 +209,26 @@ function compare(sums, p, q) {
 }
 
 /** The texts of a file: one, or its lines. @param {any} o @param {string} path */
-function textsOf(o, path) {
-  const text = readFileSync(path === '-' ? 0 : path, 'utf8');
+async function textsOf(o, path) {
+  const text = path === '-' ? await readInput() : await blocking(() => readFileSync(path, 'utf8'));
   return o.lines ? text.split('\n').filter(Boolean) : [text];
 }
 
-/** Writes a file; its name appears only when it is whole. @param {any} o @param {string} path @param {(write: (data: Uint8Array) => void) => Promise<void>} act */
+/**
+ * Writes a file, and says so.
+ * @param {any} o @param {string} path @param {(write: (data: Uint8Array) => void) => Promise<void>} act
+ */
 async function writeFile(o, path, act) {
-  const partial = `${path}.partial`;
-  const file = openSync(partial, 'w');
-  let bytes = 0;
-  try {
-    await act(data => (bytes += writeSync(file, data)));
-    closeSync(file);
-    renameSync(partial, path);
-  } catch (error) {
-    rmSync(partial, { force: true });
-    throw error;
-  }
-  if (o.json) console.log(JSON.stringify({ bytes }));
-  else if (!o.quiet) console.log(`${path}: ${(bytes / 1e6).toFixed(2)} MB`);
+  const bytes = await writeOut(path, act);
+  if (o.json) line(JSON.stringify({ bytes }));
+  else if (!o.quiet) line(`${path}: ${(bytes / 1e6).toFixed(2)} MB`);
 }
 
 /** @type {Record<string, (o: any, args: string[]) => Promise<void>>} */
 const verbs = {
   async run(o, args) {
     if (args.length > 2) throw new UsageError('run takes a model and a prompt');
-    const prompt = textArgument(args[1] ?? (args.length === 0 ? 'Once upon a time' : undefined));
+    const prompt = await textArgument(args[1] ?? (args.length === 0 ? 'Once upon a time' : undefined));
     const how = sampling(o);
     await withModel(args[0] ?? 'story', { ...engine(o, 'loading'), worker: true }, model => answer(model, o, model.generate(prompt, how), prompt));
   },
@@ -255,24 +256,24 @@ const verbs = {
   async tokenize(o, args) {
     if (args.length < 1 || args.length > 2) throw new UsageError('tokenize takes a model and a text');
     const model = await open(place(args[0]), engine(o, 'loading'));
-    const tokens = await model.tokenize(textArgument(args[1]), { specials: o.specials });
-    if (o.json) console.log(JSON.stringify({ tokens }));
-    else for (const token of tokens) console.log(`${String(token).padStart(8)}  ${JSON.stringify(await model.detokenize([token], { specials: true }))}`);
+    const tokens = await model.tokenize(await textArgument(args[1]), { specials: o.specials });
+    if (o.json) line(JSON.stringify({ tokens }));
+    else for (const token of tokens) line(`${String(token).padStart(8)}  ${JSON.stringify(await model.detokenize([token], { specials: true }))}`);
     await model.close();
   },
 
   async info(o, args) {
     if (args.length !== 1) throw new UsageError('info takes a model');
     const info = await inspect(place(args[0]));
-    if (o.json) return console.log(JSON.stringify(info));
-    console.log(`GGUF version ${info.version}\n\nmetadata`);
+    if (o.json) return line(JSON.stringify(info));
+    line(`GGUF version ${info.version}\n\nmetadata`);
     for (const [key, value] of Object.entries(info.metadata)) {
       const text = value && typeof value === 'object' ? `[${value.count} ${typeof value.first[0] === 'string' ? 'texts' : 'numbers'}]` : typeof value === 'string' && value.length > 60 ? `${JSON.stringify(value.slice(0, 60))} ...` : typeof value === 'number' ? general(value) : JSON.stringify(value);
-      console.log(`  ${key.padEnd(44)} ${text}`);
+      line(`  ${key.padEnd(44)} ${text}`);
     }
-    console.log(`\ntensors\n  ${'name'.padEnd(32)} ${'type'.padEnd(6)} ${'shape'.padStart(22)} ${'bytes'.padStart(12)}`);
-    for (const t of info.tensors) console.log(`  ${t.name.padEnd(32)} ${t.type.padEnd(6)} ${t.shape.join(' x ').padStart(22)} ${String(t.bytes).padStart(12)}`);
-    console.log(`\n${info.tensors.length} tensors, ${(info.parameters / 1e6).toFixed(2)} M parameters, ${(info.bytes / 1e6).toFixed(2)} MB${info.parameters ? `, ${((info.bytes * 8) / info.parameters).toFixed(2)} bits per weight` : ''}`);
+    line(`\ntensors\n  ${'name'.padEnd(32)} ${'type'.padEnd(6)} ${'shape'.padStart(22)} ${'bytes'.padStart(12)}`);
+    for (const t of info.tensors) line(`  ${t.name.padEnd(32)} ${t.type.padEnd(6)} ${t.shape.join(' x ').padStart(22)} ${String(t.bytes).padStart(12)}`);
+    line(`\n${info.tensors.length} tensors, ${(info.parameters / 1e6).toFixed(2)} M parameters, ${(info.bytes / 1e6).toFixed(2)} MB${info.parameters ? `, ${((info.bytes * 8) / info.parameters).toFixed(2)} bits per weight` : ''}`);
   },
 
   async bench(o, args) {
@@ -287,7 +288,7 @@ const verbs = {
     const decode = [];
     for (let run = -1; run < RUNS; run++) {
       const tokens = Array.from({ length: PROMPT }, (_, i) => (i * 31 + (run + 1) * 7 + 300) % model.facts.vocab);
-      for await (const piece of model.generate(tokens, { maxTokens: ANSWER, temperature: 0, signal: interrupt.signal })) void piece;
+      for await (const piece of model.generate(tokens, { maxTokens: ANSWER, temperature: 0 })) void piece;
       const s = await model.stats();
       if (run >= 0) prompt.push(s.promptTokensPerSecond), decode.push(s.answerTokensPerSecond);
       if (!o.quiet && !o.json) progressBar('measuring', run + 1, RUNS - 1);
@@ -301,22 +302,22 @@ const verbs = {
       const peaks = await model.measure();
       const fresh = Array.from({ length: PROMPT }, (_, i) => ((PROMPT - i) * 37 + 500) % model.facts.vocab);
       await model.forget();
-      const pieces = model.generate(fresh, { maxTokens: ANSWER + 1, temperature: 0, signal: interrupt.signal });
+      const pieces = model.generate(fresh, { maxTokens: ANSWER + 1, temperature: 0 });
       await pieces.next(); // its logits are the prompt's
       const prompt = (await model.stats()).operations;
       await model.forget();
       for await (const piece of pieces) void piece;
       s = await model.stats();
       profile = { peaks, prompt: perToken(phase(prompt), PROMPT), answer: perToken(phase(s.operations), Math.max(1, s.answerTokens - 1)) };
-      if (o.trace) writeFileSync(o.trace, `{"traceEvents":[\n${[['prompt', prompt], ['answer', s.operations]].flatMap(([cat, list]) => /** @type {import('./model.js').Operation[]} */ (list).filter(x => x.lastMs).map(x => JSON.stringify({ name: x.name, cat, ph: 'X', pid: 1, tid: 1, ts: x.beganMs * 1000, dur: x.lastMs * 1000, args: { layer: x.layer } }))).join(',\n')}\n]}\n`);
+      if (o.trace) await writeOut(o.trace, write => write(Buffer.from(`{"traceEvents":[\n${[['prompt', prompt], ['answer', s.operations]].flatMap(([cat, list]) => /** @type {import('./model.js').Operation[]} */ (list).filter(x => x.lastMs).map(x => JSON.stringify({ name: x.name, cat, ph: 'X', pid: 1, tid: 1, ts: x.beganMs * 1000, dur: x.lastMs * 1000, args: { layer: x.layer } }))).join(',\n')}\n]}\n`)));
     }
     const figures = { promptTokensPerSecond: middle(prompt), answerTokensPerSecond: middle(decode), loadSeconds, memoryPeakBytes: s.memory.peakBytes, linearMemoryBytes: s.memory.linearMemoryBytes, kernels: s.kernels, artefact: s.artefact, threads: s.threads.count, helped: s.threads.tiles ? s.threads.helped / s.threads.tiles : 0, repeated: s.threads.repeated, latencyMs: s.latencyMs, operationMs: Object.fromEntries(Object.entries(whole.names).map(([name, x]) => [name, x.ms])), ...(o.profile && profile) };
-    if (o.json) console.log(JSON.stringify(figures));
+    if (o.json) line(JSON.stringify(figures));
     else {
       const { p50, p90, p95, p99 } = s.latencyMs;
-      console.log(`prompt  ${figures.promptTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${PROMPT} tokens, median of ${RUNS})\nanswer  ${figures.answerTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${ANSWER} tokens)\nload    ${loadSeconds.toFixed(2).padStart(8)} s\nmemory  ${(s.memory.linearMemoryBytes / 1e6).toFixed(1).padStart(8)} MB of linear memory\nkernels ${s.kernels.padStart(8)}, ${s.threads.count} thread${s.threads.count > 1 ? 's' : ''}\nlatency ${p50.toFixed(2).padStart(8)} ms at the median, ${p90.toFixed(2)} / ${p95.toFixed(2)} / ${p99.toFixed(2)} at the 90th, 95th and 99th percentile`);
+      line(`prompt  ${figures.promptTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${PROMPT} tokens, median of ${RUNS})\nanswer  ${figures.answerTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${ANSWER} tokens)\nload    ${loadSeconds.toFixed(2).padStart(8)} s\nmemory  ${(s.memory.linearMemoryBytes / 1e6).toFixed(1).padStart(8)} MB of linear memory\nkernels ${s.kernels.padStart(8)}, ${s.threads.count} thread${s.threads.count > 1 ? 's' : ''}\nlatency ${p50.toFixed(2).padStart(8)} ms at the median, ${p90.toFixed(2)} / ${p95.toFixed(2)} / ${p99.toFixed(2)} at the 90th, 95th and 99th percentile`);
       if (o.profile) {
-        console.log(`peaks   ${profile.peaks.gbPerSecond.toFixed(1).padStart(8)} GB/s from memory, ${profile.peaks.gmacPerSecond.toFixed(0)} GMAC/s in the first cache, one thread`);
+        line(`peaks   ${profile.peaks.gbPerSecond.toFixed(1).padStart(8)} GB/s from memory, ${profile.peaks.gmacPerSecond.toFixed(0)} GMAC/s in the first cache, one thread`);
         for (const title of ['prompt', 'answer']) printPhase(title, profile[title], profile.peaks);
       }
     }
@@ -330,26 +331,25 @@ const verbs = {
 
   async prune(o, args) {
     if (args.length !== 2) throw new UsageError('prune takes an input and an output');
-    const density = number(o, 'density') ?? 0.5;
-    if (!(density > 0 && density <= 1)) throw new UsageError(`not a possible value: ${o.density}`);
+    const { density = 0.5 } = o;
     await writeFile(o, args[1], write => quantize(place(args[0]), 'q4_0', write, { ...engine(o, 'converting'), importance: o.importance, density }));
   },
 
   async calibrate(o, args) {
     if (args.length < 2 || args.length > 3) throw new UsageError('calibrate takes a model, a text file and perhaps an output');
-    const texts = textsOf(o, args[1]);
+    const texts = await textsOf(o, args[1]);
     await writeFile(o, args[2] ?? `${args[0].replace(/\.gguf$/, '')}.imatrix.gguf`, write => calibrate(place(args[0]), texts, write, engine(o, 'loading')));
   },
 
   async perplexity(o, args) {
     if (args.length !== 2) throw new UsageError('perplexity takes a model and a text file');
-    const texts = textsOf(o, args[1]);
+    const texts = await textsOf(o, args[1]);
     const model = await open(place(args[0]), engine(o, 'loading'));
     const reference = o.against === undefined ? null : await open(place(o.against), engine(o, 'loading'));
     const { vocab } = model.facts;
     if (reference && reference.facts.vocab !== vocab) throw new UsageError('the models have different vocabularies');
     const usual = Math.min(model.facts.context, reference?.facts.context ?? Infinity, 2048);
-    const context = Math.min(number(o, 'context', true) ?? usual, reference ? Math.floor(WINDOW_FLOATS / vocab) + 1 : Infinity);
+    const context = Math.min(o.context || usual, reference ? Math.floor(WINDOW_FLOATS / vocab) + 1 : Infinity);
     const sums = { loss: 0, counted: 0, divergence: 0, same: 0, compared: 0 };
     const expected = reference ? new Float32Array(context * vocab) : null;
     for (const [index, one] of texts.entries()) {
@@ -363,17 +363,16 @@ const verbs = {
           sums.loss -= q[part[position + 1]];
           sums.counted++;
         });
-        interrupt.signal.throwIfAborted();
       }
       if (!o.quiet) progressBar('scoring', index + 1, texts.length);
     }
     if (!sums.counted) throw new Error('the text has no token to score');
     const perplexity = Math.exp(sums.loss / sums.counted);
     const [divergence, sameTop] = [sums.divergence / sums.compared, sums.same / sums.compared];
-    if (o.json) console.log(JSON.stringify({ perplexity, tokens: sums.counted, ...(reference && { divergence, sameTop }) }));
+    if (o.json) line(JSON.stringify({ perplexity, tokens: sums.counted, ...(reference && { divergence, sameTop }) }));
     else {
-      console.log(`perplexity ${perplexity.toFixed(4)} over ${sums.counted} tokens`);
-      if (reference) console.log(`mean KL divergence ${divergence.toFixed(6)} nats from the reference, whose likeliest token is this model's in ${(sameTop * 100).toFixed(2)} %`);
+      line(`perplexity ${perplexity.toFixed(4)} over ${sums.counted} tokens`);
+      if (reference) line(`mean KL divergence ${divergence.toFixed(6)} nats from the reference, whose likeliest token is this model's in ${(sameTop * 100).toFixed(2)} %`);
     }
     await reference?.close();
     await model.close();
@@ -381,15 +380,9 @@ const verbs = {
 };
 
 async function main() {
-  let parsed;
-  try {
-    parsed = parseArgs({ options: OPTIONS, allowPositionals: true });
-  } catch (error) {
-    throw new UsageError(/** @type {Error} */ (error).message);
-  }
-  const { values, positionals } = /** @type {any} */ (parsed);
-  if (values.help) return void process.stdout.write(HELP);
-  if (values.version) return console.log(`hyperion ${JSON.parse(readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8')).version}`);
+  const { values, positionals } = readArguments(process.argv.slice(2));
+  if (values.help) return say(HELP);
+  if (values.version) return line(`hyperion ${JSON.parse(readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8')).version}`);
   const verb = positionals.shift();
   if (!verb) {
     process.stderr.write(HELP);
@@ -400,13 +393,11 @@ async function main() {
   await verbs[verb](values, positionals);
 }
 
+endOnInterrupt();
 main().catch(error => {
   if (error instanceof UsageError) {
     console.error(`hyperion: ${error.message}\ntry 'hyperion --help'`);
     process.exitCode = 2;
-  } else if (interrupt.signal.aborted) {
-    process.stdout.write('\n');
-    process.exitCode = 130;
   } else {
     console.error(`hyperion: ${error.message}${error instanceof HyperionError ? ` (${error.code})` : ''}`);
     process.exitCode = 1;

@@ -460,13 +460,22 @@ export class Core {
     return this.input(this.#encoder.encode(textOf(text)));
   }
 
-  /** Tokens, then terminated texts. @param {ArrayLike<number>} tokens @param {string[]} [texts] */
+  /**
+   * Tokens, the lengths of texts, the texts.
+   * @param {ArrayLike<number>} tokens @param {string[]} [texts]
+   */
   inputTokens(tokens, texts = []) {
     checkTokens(tokens);
-    const tail = this.#encoder.encode(texts.map(text => text + '\0').join(''));
-    const bytes = new Uint8Array(tokens.length * 4 + tail.length);
-    bytes.set(new Uint8Array(Int32Array.from(tokens).buffer));
-    bytes.set(tail, tokens.length * 4);
+    const encoded = texts.map(text => this.#encoder.encode(text));
+    const numbers = [...Array.from(tokens), ...encoded.map(text => text.length)];
+    const head = new Uint8Array(Int32Array.from(numbers).buffer);
+    const bytes = new Uint8Array(head.length + encoded.reduce((sum, text) => sum + text.length, 0));
+    bytes.set(head);
+    let at = head.length;
+    for (const text of encoded) {
+      bytes.set(text, at);
+      at += text.length;
+    }
     this.input(bytes);
     return tokens.length;
   }

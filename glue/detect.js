@@ -25,10 +25,24 @@ export function bestArtefact() {
 
 const MOST_THREADS = 8; // more are seldom free
 
+/**
+ * Processors that a test pretends (HYP_PROCESSORS): in Node, and in Deno where reading it is
+ * allowed, which is asked first because reading would ask the user.
+ */
+function pretended() {
+  const { Deno, process } = /** @type {any} */ (globalThis);
+  const name = 'HYP_PROCESSORS';
+  if (!Deno) return Number(process?.env?.[name]);
+  const { state } = Deno.permissions.querySync({ name: 'env', variable: name });
+  return state === 'granted' ? Number(Deno.env.get(name)) : 0;
+}
+
 /** How many threads should compute here: one for each processor; 0 where memory can not be shared, or no worker be started. @returns {Promise<number>} */
 export async function threadsHere() {
   const shares = typeof SharedArrayBuffer === 'function' && /** @type {any} */ (globalThis).crossOriginIsolated !== false;
   if (!shares) return 0;
+  const count = pretended();
+  if (count >= 1) return Math.min(count, MOST_THREADS);
   if (typeof Worker === 'function') return Math.min(globalThis.navigator?.hardwareConcurrency || 1, MOST_THREADS);
   try {
     const [os] = await Promise.all([import('node:os'), import('node:worker_threads')]);

@@ -394,7 +394,7 @@ export class Model {
     const { renderChat } = await import('./chat.js');
     const { bos, eos, addsBos, chatTemplate } = this.facts;
     const bosToken = bos >= 0 ? this.#detokenize([bos], { specials: true }) : '';
-    const text = renderChat(chatTemplate, messages, { bosToken, eosToken: eos >= 0 ? this.#detokenize([eos], { specials: true }) : '', variables: options.variables });
+    const text = renderChat(chatTemplate, messages, { bosToken, eosToken: eos >= 0 ? this.#detokenize([eos], { specials: true }) : '', variables: options.variables, signal: options.signal });
     const edges = addsBos && !(bosToken && text.startsWith(bosToken));
     yield* this.generate(this.#tokenize(text, { edges, specials: true }), options);
   }

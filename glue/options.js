@@ -121,7 +121,7 @@ export function checkGenerate(options) {
   if (!Array.isArray(stop)) refuse(`stop must be an array of texts, not ${shown(stop)}`);
   if (stop.length > STOPS_MOST) refuse(`${stop.length} stop texts given; at most ${STOPS_MOST} are possible`);
   for (const text of stop) {
-    if (typeof text !== 'string' || text.includes('\0')) refuse(`a stop text must be a text without NUL, not ${shown(text)}`);
+    if (typeof text !== 'string') refuse(`a stop text must be a text, not ${shown(text)}`);
     const bytes = new TextEncoder().encode(text).length;
     if (bytes < 1 || bytes > STOP_BYTES_MOST) refuse(`a stop text must have 1 to ${STOP_BYTES_MOST} bytes, not ${bytes}`);
   }

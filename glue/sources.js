@@ -128,7 +128,7 @@ async function ofFile(url) {
   const first = fs.fstatSync(file, { bigint: true });
   if (!first.isFile()) {
     fs.closeSync(file);
-    throw new HyperionError('HYP_E_IO', `can not open ${name}: it is not a file`);
+    throw new HyperionError('HYP_E_IO', `can not open ${name}: not a regular file`);
   }
   const size = Number(first.size);
   return {

@@ -2,12 +2,16 @@
 #include "../src/base/bytes.h"
 #include "../src/hyperion.h"
 #include "../src/model/gguf.h"
+#include "../src/model/unicode.h"
 #include "../src/port.h"
 #include "../src/runtime/inspect.h"
 #include "chat_format.h"
+#include "output.h"
 #include "port_posix.h"
+#include "values.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <math.h>
 #include <signal.h>
@@ -17,6 +21,8 @@
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2, MAX_SHARDS = 512 };
+// What JavaScript's numbers hold exactly: a seed means the same text everywhere.
+#define SEED_MOST (((uint64_t)1 << 53) - 1)
 
 static const char help[] =
     "hyperion: run quantized language models\n"
@@ -65,14 +71,18 @@ static const char help[] =
     "      --json                one JSON object instead of text for people\n"
     "  -q, --quiet               no progress and no figures\n"
     "\n"
-    "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted\n";
+    "OUT, and FILE of --trace, take the place of what was there when they are whole, also of IN;\n"
+    "a device or a pipe is written to directly.\n"
+    "\n"
+    "exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; after another signal 128 + its\n"
+    "number (SIGTERM 143, SIGHUP 129)\n";
 
 typedef struct options {
     uint32_t max_tokens, context, threads, lookup;
     size_t memory;
     hyp_cache cache;
     hyp_sampling sampling;
-    const char *stops[HYP_STOPS_MAX];
+    hyp_text stops[HYP_STOPS_MAX];
     uint32_t stop_count;
     const char *system, *trace, *importance, *against, *draft;
     float density;
@@ -88,7 +98,37 @@ typedef struct loaded {
 } loaded;
 
 static volatile sig_atomic_t interrupted;
-static void on_interrupt(int signal_number) { (void)signal_number, interrupted = 1; }
+// The first time it is looked at wherever something goes on for long; the second time is the end.
+static void on_interrupt(int signal_number) {
+    if (interrupted) output_end_by_signal(signal_number);
+    interrupted = 1;
+}
+
+// Calls `handler`, unless whoever started this process wants the signal ignored (nohup).
+static void on_signal(int signal_number, void (*handler)(int)) {
+    struct sigaction action = {.sa_handler = handler}, before;
+    if (!sigaction(signal_number, NULL, &before) && before.sa_handler != SIG_IGN)
+        sigaction(signal_number, &action, NULL);
+}
+
+// What could not be written to standard output first, as errno; 0: nothing.
+static int stdout_error;
+static bool flush_stdout(void) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+    if (!stdout_error) stdout_error = errno ? errno : EIO;
+    return false;
+}
+
+// What has been printed may fail only now: an answer that is nowhere is no success. A reader that has
+// gone is none of our business.
+static int end_output(int code) {
+    if (flush_stdout() && fclose(stdout) == 0) return code;
+    if (!stdout_error) stdout_error = errno;
+    if (stdout_error == EPIPE) return code;
+    fprintf(stderr, "hyperion: can not write to standard output: %s\n", strerror(stdout_error));
+    return code ? code : 1;
+}
 
 static bool colour(void) { return isatty(STDERR_FILENO) && !getenv("NO_COLOR"); }
 
@@ -118,6 +158,13 @@ static bool loading(void *context, uint64_t done, uint64_t total) {
     return !interrupted;
 }
 
+static bool open_source(const char *path, hyp_source *source) {
+    if (hyp_posix_open(path, source)) return true;
+    fprintf(stderr, "hyperion: can not open %s: %s\n", path,
+            errno == EINVAL ? "not a regular file" : strerror(errno));
+    return false;
+}
+
 // Opens `path`, and the other parts when it is the first of a split model (-00001-of-0000N).
 static bool open_sources(loaded *l, const char *path) {
     char name[4096];
@@ -130,10 +177,7 @@ static bool open_sources(loaded *l, const char *path) {
     if (parts == 0 || parts > MAX_SHARDS) parts = 1;
     for (unsigned i = 0; i < parts; i++) {
         if (parts > 1) snprintf(tail, 21, "-%05u-of-%05u.gguf", i + 1, parts);
-        if (!hyp_posix_open(name, &l->sources[i])) {
-            fprintf(stderr, "hyperion: can not open %s: %s\n", name, errno == EINVAL ? "not a regular file" : strerror(errno));
-            return false;
-        }
+        if (!open_source(name, &l->sources[i])) return false;
         l->shards = i + 1;
     }
     return true;
@@ -154,8 +198,7 @@ static int load(loaded *l, const options *o, const char *path) {
         &(hyp_model_config){.context = o->context, .progress = loading, .progress_context = (void *)(uintptr_t)o}, &l->model);
     l->load_s = (double)(hyp_port_now_ns() - start) / 1e9;
     if (!status && o->draft) {
-        if (!hyp_posix_open(o->draft, &l->draft_source))
-            return fprintf(stderr, "hyperion: can not open %s: %s\n", o->draft, strerror(errno)), 1;
+        if (!open_source(o->draft, &l->draft_source)) return 1;
         status = hyp_model_open(l->engine, &l->draft_source, 1, &(hyp_model_config){.context = o->context}, &l->draft);
         if (!status) hyp_model_dismiss(l->draft); // its helpers: it is small
     }
@@ -171,7 +214,8 @@ static int unload(loaded *l, int code) {
     return code;
 }
 
-// The argument itself, or standard input for "-" and for none. The caller frees it.
+// The argument itself, or standard input for "-" and for none; NULL when it can not be read. The
+// caller frees it.
 static char *text_argument(const char *argument, size_t *bytes) {
     if (argument && strcmp(argument, "-") != 0) {
         *bytes = strlen(argument);
@@ -187,18 +231,15 @@ static char *text_argument(const char *argument, size_t *bytes) {
     } while (n > 0);
     text[used] = 0;
     *bytes = used;
-    return text;
+    if (!ferror(stdin)) return text;
+    free(text); // a part of it would be another text
+    return NULL;
 }
 
-static void json_string(FILE *out, const char *text, size_t bytes) {
-    fputc('"', out);
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
-        else if (c < 0x20) fprintf(out, "\\u%04x", c);
-        else fputc(c, out);
-    }
-    fputc('"', out);
+static int not_read(void) {
+    if (interrupted) return 130;
+    fprintf(stderr, "hyperion: can not read the text: %s\n", strerror(errno));
+    return 1;
 }
 
 // What the engine runs on: threads, fibers, pages of weights, blocks.
@@ -226,10 +267,13 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
     char *text = NULL;
     size_t used = 0;
     hyp_piece piece = {.finish = HYP_FINISH_NONE};
-    while (made < o->max_tokens && !interrupted && !piece.finish) {
+    while (made < o->max_tokens && !interrupted && !piece.finish && !stdout_error) {
         if ((status = hyp_session_next(session, &piece))) return free(text), failed(l, status);
         made++;
-        if (!o->json) fwrite(piece.text, 1, piece.bytes, stdout), fflush(stdout);
+        if (!o->json) {
+            fwrite(piece.text, 1, piece.bytes, stdout);
+            flush_stdout();
+        }
         text = realloc(text, used + piece.bytes + 1);
         memcpy(text + used, piece.text, piece.bytes);
         used += piece.bytes;
@@ -253,13 +297,16 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
     if (o->json) {
         printf("{\"text\":");
         json_string(stdout, text, used);
-        printf(",\"finish\":\"%s\",\"promptTokens\":%u,\"answerTokens\":%u,\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,"
-               "\"memoryPeakBytes\":%zu,\"kernels\":\"%s\"}\n",
-               reasons[piece.finish], s.prompt_tokens, s.answer_tokens, prompt_rate, answer_rate, m.peak_bytes,
+        printf(",\"finish\":\"%s\",\"promptTokens\":%u,\"answerTokens\":%u,", reasons[piece.finish],
+               s.prompt_tokens, s.answer_tokens);
+        json_real(stdout, "promptTokensPerSecond", prompt_rate, 2);
+        putchar(',');
+        json_real(stdout, "answerTokensPerSecond", answer_rate, 2);
+        printf(",\"memoryPeakBytes\":%zu,\"kernels\":\"%s\"}\n", m.peak_bytes,
                hyp_engine_kernels(l->engine));
     } else {
         fputs("\n", stdout);
-        fflush(stdout);
+        flush_stdout();
         if (!o->quiet)
             fprintf(stderr, "%s%u prompt tokens at %.1f/s, %u tokens at %.1f/s, %.1f MB at most, %s kernels%s\n", colour() ? "\033[2m" : "",
                     s.prompt_tokens, prompt_rate, s.answer_tokens, answer_rate, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine),
@@ -284,13 +331,17 @@ static int verb_run(const options *o, int argc, char **argv) {
     if (code) return unload(&l, code);
     size_t bytes;
     char *prompt = text_argument(argc > 1 ? argv[1] : isatty(STDIN_FILENO) ? "" : "-", &bytes);
+    if (!prompt) return unload(&l, not_read());
     const int32_t *tokens;
     uint32_t count;
     hyp_status status = hyp_model_tokenize(l.model, prompt, bytes, HYP_TEXT_EDGES, &tokens, &count);
     if (!status) status = new_session(&l, o, &session);
     if (status) code = failed(&l, status);
     else {
-        if (!o->json && bytes) fwrite(prompt, 1, bytes, stdout), fflush(stdout);
+        if (!o->json && bytes) {
+            fwrite(prompt, 1, bytes, stdout);
+            flush_stdout();
+        }
         code = answer(&l, session, o, tokens, count, NULL);
     }
     free(prompt);
@@ -331,7 +382,10 @@ static int verb_chat(const options *o, int argc, char **argv) {
         if (!message) {
             if (isatty(STDIN_FILENO)) fputs("> ", stderr);
             ssize_t n = getline(&line, &line_size, stdin);
-            if (n <= 0) break;
+            if (n <= 0) {
+                if (interrupted) code = 130;
+                break;
+            }
             if (line[n - 1] == '\n') line[n - 1] = 0;
             message = line;
         } else more = false;
@@ -362,6 +416,7 @@ static int verb_tokenize(const options *o, int argc, char **argv) {
     if (code) return unload(&l, code);
     size_t bytes;
     char *text = text_argument(argc > 1 ? argv[1] : NULL, &bytes);
+    if (!text) return unload(&l, not_read());
     const int32_t *tokens;
     uint32_t count;
     hyp_status status = hyp_model_tokenize(l.model, text, bytes, HYP_TEXT_EDGES | (o->specials ? HYP_TEXT_SPECIALS : 0), &tokens, &count);
@@ -403,8 +458,9 @@ static int info_table(loaded *l) {
         hyp_text key = hyp_gguf_key(&gguf, kv);
         printf("  %-44.*s ", (int)key.bytes, key.data);
         if (kv->type == HYP_GGUF_STRING) {
-            size_t shown = kv->bytes > 60 ? 60 : (size_t)kv->bytes;
-            json_string(stdout, hyp_gguf_value(&gguf, kv), shown);
+            const char *text = hyp_gguf_value(&gguf, kv);
+            size_t shown = kv->bytes > 60 ? 60 - hyp_rune_unfinished(text, 60) : (size_t)kv->bytes;
+            json_string(stdout, text, shown);
             puts(shown < kv->bytes ? " ..." : "");
         } else if (kv->type == HYP_GGUF_ARRAY)
             printf("[%llu %s]\n", (unsigned long long)kv->count, kv->element == HYP_GGUF_STRING ? "texts" : "numbers");
@@ -494,28 +550,44 @@ static void print_json(const char *key, const phase *p, uint32_t tokens) {
     printf(",\"%s\":{\"operations\":{", key);
     for (uint32_t k = 0; k < p->names; k++) {
         double ns = (double)p->by_name[k].ns;
-        printf("%s\"%s\":{\"usPerToken\":%.2f,\"gbPerSecond\":%.2f,\"gmacPerSecond\":%.2f}", k ? "," : "", p->by_name[k].name,
-               ns / 1e3 / tokens, (double)p->by_name[k].bytes / ns, (double)p->by_name[k].macs / ns);
+        printf("%s\"%s\":{", k ? "," : "", p->by_name[k].name);
+        json_real(stdout, "usPerToken", ns / 1e3 / tokens, 2);
+        putchar(',');
+        json_real(stdout, "gbPerSecond", (double)p->by_name[k].bytes / ns, 2);
+        putchar(',');
+        json_real(stdout, "gmacPerSecond", (double)p->by_name[k].macs / ns, 2);
+        putchar('}');
     }
     printf("},\"layersUsPerToken\":[");
     for (uint32_t i = 0; i < p->layers; i++) printf("%s%.2f", i ? "," : "", (double)p->by_layer[i] / 1e3 / tokens);
     printf("]}");
 }
 
+static int not_written(const char *path, const output *out) {
+    if (interrupted) return 130; // what it waited for was broken off
+    fprintf(stderr, "hyperion: can not write %s: %s\n", path, strerror(out->error));
+    return 1;
+}
+
 // The last step as events of the trace format that Perfetto and Chrome read.
-static void trace(FILE *out, const hyp_session *session, const char *step, bool first) {
+static void trace(output *out, const hyp_session *session, const char *step, bool first) {
     hyp_operation o;
     for (uint32_t i = 0; hyp_session_operation(session, i, &o); i++) {
         if (!o.last_ns) continue;
-        fprintf(out, "%s{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"layer\":%d}}",
-                first ? "" : ",\n", o.name, step, (double)o.began_ns / 1e3, (double)o.last_ns / 1e3,
-                o.layer == UINT32_MAX ? -1 : (int)o.layer);
+        char event[256];
+        int n = snprintf(event, sizeof event,
+                         "%s{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,"
+                         "\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"layer\":%d}}",
+                         first ? "" : ",\n", o.name, step, (double)o.began_ns / 1e3,
+                         (double)o.last_ns / 1e3, o.layer == UINT32_MAX ? -1 : (int)o.layer);
+        output_write(out, event, (size_t)n); // a failure is told by output_close
         first = false;
     }
 }
 
 // One more prompt and answer, each looked at by itself.
-static hyp_status profile(hyp_session *session, const int32_t *tokens, phase *prompt, phase *answer, hyp_session_stats *stats, FILE *out) {
+static hyp_status profile(hyp_session *session, const int32_t *tokens, phase *prompt, phase *answer,
+                          hyp_session_stats *stats, output *out) {
     int32_t fresh[PROMPT];
     for (uint32_t i = 0; i < PROMPT; i++) fresh[i] = tokens[PROMPT - 1 - i];
     hyp_session_forget(session);
@@ -542,8 +614,11 @@ static int verb_bench(const options *o, int argc, char **argv) {
     hyp_model_facts facts = hyp_model_describe(l.model);
     hyp_status status = hyp_session_create(
         l.model,
-        &(hyp_session_config){
-            .context = 1024 < facts.context ? 1024 : facts.context, .lookup = o->lookup, .cache = o->cache, .profile = true},
+        &(hyp_session_config){.context = 1024 < facts.context ? 1024 : facts.context,
+                              .lookup = o->lookup,
+                              .draft = l.draft,
+                              .cache = o->cache,
+                              .profile = true},
         &session);
     double prompt[RUNS], decode[RUNS];
     int32_t tokens[PROMPT];
@@ -562,37 +637,49 @@ static int verb_bench(const options *o, int argc, char **argv) {
     phase whole = {0}, reading = {0}, writing = {0};
     hyp_session_stats s = {0};
     hyp_peaks peaks = {0};
-    FILE *out = NULL;
+    output traced;
+    output *out = o->trace ? &traced : NULL;
     if (!status && !interrupted) {
+        static const char head[] = "{\"traceEvents\":[\n", foot[] = "\n]}\n";
         whole = collect(session), s = hyp_session_describe(session);
-        if (o->trace && !(out = fopen(o->trace, "w"))) {
-            fprintf(stderr, "hyperion: %s can not be written: %s\n", o->trace, strerror(errno));
+        if (out && !output_open(out, o->trace)) {
             hyp_session_destroy(session);
-            return unload(&l, 1);
+            return unload(&l, not_written(o->trace, out));
         }
-        if (out) fputs("{\"traceEvents\":[\n", out);
+        if (out) output_write(out, head, sizeof head - 1);
         if (o->profile || out) peaks = hyp_engine_measure(l.engine), status = profile(session, tokens, &reading, &writing, &s, out);
-        if (out) fputs("\n]}\n", out), fclose(out);
+        if (out) output_write(out, foot, sizeof foot - 1);
+        if (out && status) output_discard(out);
+        else if (out && !output_close(out)) code = not_written(o->trace, out);
     }
     if (status) code = failed(&l, status);
-    else if (!(code = interrupted ? 130 : 0)) {
+    else if (interrupted) code = 130;
+    if (!code) {
         qsort(prompt, RUNS, sizeof *prompt, by_value), qsort(decode, RUNS, sizeof *decode, by_value);
         hyp_engine_stats m = hyp_engine_describe(l.engine);
         hyp_helpers helpers = hyp_model_helpers(l.model);
         uint32_t answered = s.answer_tokens > 1 ? s.answer_tokens - 1 : 1; // the first one's step is the prompt's
         if (o->json) {
+            putchar('{');
+            json_real(stdout, "promptTokensPerSecond", prompt[RUNS / 2], 2);
+            putchar(',');
+            json_real(stdout, "answerTokensPerSecond", decode[RUNS / 2], 2);
             printf(
-                "{\"promptTokensPerSecond\":%.2f,\"answerTokensPerSecond\":%.2f,\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
+                ",\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
                 "\"kernels\":\"%s\",\"threads\":%u,\"helped\":%.4f,\"repeated\":%llu,\"latencyMs\":{\"p50\":%.3f,\"p90\":%.3f,\"p95\":%.3f,"
                 "\"p99\":%.3f},\"operationMs\":{",
-                prompt[RUNS / 2], decode[RUNS / 2], l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine), helpers.threads,
+                l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine), helpers.threads,
                 helpers.tiles ? (double)helpers.helped / (double)helpers.tiles : 0, (unsigned long long)helpers.repeated,
                 (double)s.latency_ns[0] / 1e6, (double)s.latency_ns[1] / 1e6, (double)s.latency_ns[2] / 1e6, (double)s.latency_ns[3] / 1e6);
             for (uint32_t k = 0; k < whole.names; k++)
                 printf("%s\"%s\":%.1f", k ? "," : "", whole.by_name[k].name, (double)whole.by_name[k].ns / 1e6);
             printf("}");
             if (o->profile) {
-                printf(",\"peaks\":{\"gbPerSecond\":%.2f,\"gmacPerSecond\":%.2f}", peaks.bytes_per_ns, peaks.macs_per_ns);
+                printf(",\"peaks\":{");
+                json_real(stdout, "gbPerSecond", peaks.bytes_per_ns, 2);
+                putchar(',');
+                json_real(stdout, "gmacPerSecond", peaks.macs_per_ns, 2);
+                putchar('}');
                 print_json("prompt", &reading, PROMPT), print_json("answer", &writing, answered);
             }
             printf("}\n");
@@ -614,35 +701,32 @@ static int verb_bench(const options *o, int argc, char **argv) {
     return unload(&l, code);
 }
 
-typedef struct output {
-    FILE *file;
+typedef struct writing {
+    output out;
     const options *o;
-} output;
-static bool write_out(void *context, const void *data, size_t count) { return fwrite(data, 1, count, ((output *)context)->file) == count; }
+} writing;
+static bool write_out(void *context, const void *data, size_t count) {
+    return output_write(&((writing *)context)->out, data, count);
+}
 static bool converting(void *context, uint64_t done, uint64_t total) {
-    if (!((output *)context)->o->quiet) progress_bar("converting", done, total);
+    if (!((writing *)context)->o->quiet) progress_bar("converting", done, total);
     return !interrupted;
 }
 
 // Writes a file by `write`; its name appears only when it is whole. Returns the exit code.
 static int write_file(const loaded *l, const options *o, const char *path, hyp_status (*write)(const hyp_writer *out, void *context),
                       void *context) {
-    char partial[4096];
-    snprintf(partial, sizeof partial, "%s.partial", path);
-    output out = {fopen(partial, "wb"), o};
-    if (!out.file) return fprintf(stderr, "hyperion: can not write %s: %s\n", partial, strerror(errno)), 1;
-    hyp_status status = write(&(hyp_writer){write_out, converting, &out}, context);
-    long size = ftell(out.file);
-    bool closed = fclose(out.file) == 0;
-    int code = status ? failed(l, status) : 0;
-    if (!code && (!closed || rename(partial, path))) {
-        fprintf(stderr, "hyperion: can not write %s: %s\n", path, strerror(errno));
-        code = 1;
+    writing w = {.o = o};
+    if (!output_open(&w.out, path)) return not_written(path, &w.out);
+    hyp_status status = write(&(hyp_writer){write_out, converting, &w}, context);
+    if (status) {
+        output_discard(&w.out);
+        return w.out.error ? not_written(path, &w.out) : failed(l, status);
     }
-    if (code) remove(partial);
-    if (!code && o->json) printf("{\"bytes\":%ld}\n", size);
-    else if (!code && !o->quiet) printf("%s: %.2f MB\n", path, (double)size / 1e6);
-    return code;
+    if (!output_close(&w.out)) return not_written(path, &w.out);
+    if (o->json) printf("{\"bytes\":%llu}\n", (unsigned long long)w.out.bytes);
+    else if (!o->quiet) printf("%s: %.2f MB\n", path, (double)w.out.bytes / 1e6);
+    return 0;
 }
 
 typedef struct conversion {
@@ -676,40 +760,46 @@ static int verb_prune(const options *o, int argc, char **argv) {
 }
 
 // Scores a text file by windows of a whole context, each from an empty cache, a line at a time with --lines. `score` is called for each.
-static hyp_status score_file(const loaded *l, const options *o, const char *path, uint32_t context,
-                             hyp_status (*score)(void *to, const int32_t *tokens, uint32_t count), void *to) {
+// It tells of failures itself. Both return the exit code.
+static int score_file(const loaded *l, const options *o, const char *path, uint32_t context,
+                      int (*score)(void *to, const int32_t *tokens, uint32_t count), void *to) {
     if (strcmp(path, "-") != 0 && !freopen(path, "rb", stdin)) {
         fprintf(stderr, "hyperion: can not open %s: %s\n", path, strerror(errno));
-        return HYP_E_IO;
+        return 1;
     }
     size_t bytes;
     char *text = text_argument(NULL, &bytes);
-    hyp_status status = HYP_OK;
-    for (size_t at = 0, next; at < bytes && !status && !interrupted; at = next) {
+    if (!text) return not_read();
+    int code = 0;
+    for (size_t at = 0, next; at < bytes && !code && !interrupted; at = next) {
         const char *end = o->lines ? memchr(text + at, '\n', bytes - at) : NULL;
         next = end ? (size_t)(end - text) + 1 : bytes;
         size_t length = end ? next - at - 1 : bytes - at;
         if (length == 0) continue;
         const int32_t *found;
         uint32_t count;
-        status = hyp_model_tokenize(l->model, text + at, length, HYP_TEXT_EDGES, &found, &count);
-        if (status) break;
+        hyp_status status =
+            hyp_model_tokenize(l->model, text + at, length, HYP_TEXT_EDGES, &found, &count);
+        if (status) {
+            code = failed(l, status);
+            break;
+        }
         int32_t *tokens = malloc((count + 1) * sizeof *tokens);
         memcpy(tokens, found, count * sizeof *tokens);
-        for (uint32_t from = 0, n; from < count && !status && !interrupted; from += n) {
+        for (uint32_t from = 0, n; from < count && !code && !interrupted; from += n) {
             n = count - from < context ? count - from : context;
-            status = score(to, tokens + from, n);
+            code = score(to, tokens + from, n);
             if (!o->quiet) progress_bar("scoring", at + length * (from + n) / count, bytes);
         }
         free(tokens);
     }
-    if (status) failed(l, status);
     free(text);
-    return status;
+    return code;
 }
 
 typedef struct score {
-    hyp_session *session, *reference; // reference: NULL, or another model's
+    const loaded *model, *other;
+    hyp_session *session, *reference; // reference: NULL, or the other model's
     const int32_t *tokens;
     uint32_t count, counted, compared, same, vocab;
     float *expected;        // the reference's log-probabilities: (count, vocab)
@@ -740,12 +830,15 @@ static void compare_score(void *context, uint32_t position, const float *log_pro
     s->compared++;
     count_score(context, position, log_probabilities);
 }
-static hyp_status score_window(void *context, const int32_t *tokens, uint32_t count) {
+static int score_window(void *context, const int32_t *tokens, uint32_t count) {
     score *s = context;
     s->tokens = tokens;
     s->count = count;
     hyp_status status = s->reference ? hyp_session_score(s->reference, tokens, count, keep_expected, s) : HYP_OK;
-    return status ? status : hyp_session_score(s->session, tokens, count, s->reference ? compare_score : count_score, s);
+    if (status) return failed(s->other, status);
+    status = hyp_session_score(s->session, tokens, count,
+                               s->reference ? compare_score : count_score, s);
+    return status ? failed(s->model, status) : 0;
 }
 
 enum { WINDOW_FLOATS = 1 << 26 }; // of a reference's log-probabilities
@@ -753,7 +846,7 @@ enum { WINDOW_FLOATS = 1 << 26 }; // of a reference's log-probabilities
 static int verb_perplexity(const options *o, int argc, char **argv) {
     if (argc != 2) return usage_error("perplexity takes a model and a text file", NULL);
     loaded l, reference = {0};
-    score s = {0};
+    score s = {.model = &l, .other = &reference};
     options plain = *o;
     plain.draft = NULL; // nothing is guessed here
     int code = load(&l, &plain, argv[0]);
@@ -773,7 +866,7 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
             s.expected = malloc((size_t)context * s.vocab * sizeof *s.expected);
         }
     }
-    if (!code) code = score_file(&l, o, argv[1], context, score_window, &s) ? 1 : 0;
+    if (!code) code = score_file(&l, o, argv[1], context, score_window, &s);
     if (!code && s.counted == 0) {
         fputs("hyperion: the text has no token to score\n", stderr);
         code = 1;
@@ -781,8 +874,15 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
     double perplexity = exp(s.sum / s.counted), divergence = s.compared ? s.divergence / s.compared : 0,
            same = s.compared ? (double)s.same / s.compared : 0;
     if (!code && o->json) {
-        printf("{\"perplexity\":%.6f,\"tokens\":%u", perplexity, s.counted);
-        if (o->against) printf(",\"divergence\":%.8f,\"sameTop\":%.6f", divergence, same);
+        putchar('{');
+        json_real(stdout, "perplexity", perplexity, 6);
+        printf(",\"tokens\":%u", s.counted);
+        if (o->against) {
+            putchar(',');
+            json_real(stdout, "divergence", divergence, 8);
+            putchar(',');
+            json_real(stdout, "sameTop", same, 6);
+        }
         printf("}\n");
     } else if (!code) {
         printf("perplexity %.4f over %u tokens\n", perplexity, s.counted);
@@ -800,8 +900,14 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
 static void ignore_score(void *context, uint32_t position, const float *log_probabilities) {
     (void)context, (void)position, (void)log_probabilities;
 }
-static hyp_status observe_window(void *session, const int32_t *tokens, uint32_t count) {
-    return hyp_session_score(session, tokens, count, ignore_score, NULL);
+typedef struct observation {
+    const loaded *l;
+    hyp_session *session;
+} observation;
+static int observe_window(void *context, const int32_t *tokens, uint32_t count) {
+    observation *seen = context;
+    hyp_status status = hyp_session_score(seen->session, tokens, count, ignore_score, NULL);
+    return status ? failed(seen->l, status) : 0;
 }
 static hyp_status write_importance(const hyp_writer *out, void *session) { return hyp_session_importance(session, out); }
 
@@ -817,35 +923,15 @@ static int verb_calibrate(const options *o, int argc, char **argv) {
     snprintf(path, sizeof path, "%.*s.imatrix.gguf", (int)stem, argv[0]);
     hyp_status status = hyp_session_create(l.model, &(hyp_session_config){.context = o->context, .calibrate = true}, &session);
     if (status) code = failed(&l, status);
-    else code = score_file(&l, o, argv[1], hyp_session_describe(session).context, observe_window, session) ? 1 : 0;
+    else
+        code = score_file(&l, o, argv[1], hyp_session_describe(session).context, observe_window,
+                          &(observation){&l, session});
     if (!code && !interrupted) code = write_file(&l, o, argc > 2 ? argv[2] : path, write_importance, session);
     hyp_session_destroy(session);
     return unload(&l, interrupted ? 130 : code);
 }
 
-static bool parse_size(const char *text, size_t *out) {
-    char *end;
-    double v = strtod(text, &end);
-    double unit = *end == 'K' || *end == 'k' ? 1e3 : *end == 'M' || *end == 'm' ? 1e6 : *end == 'G' || *end == 'g' ? 1e9 : 1;
-    *out = (size_t)(v * unit);
-    return end != text && v >= 0 && v * unit < 1e15;
-}
-
-static bool parse_count(const char *text, uint32_t *out) {
-    char *end;
-    errno = 0;
-    unsigned long v = strtoul(text, &end, 10);
-    *out = (uint32_t)v;
-    return end != text && !*end && !errno && v <= UINT32_MAX && *text != '-';
-}
-
-static bool parse_real(const char *text, float *out) {
-    char *end;
-    *out = strtof(text, &end);
-    return end != text && !*end;
-}
-
-int main(int argc, char **argv) {
+static int command(int argc, char **argv) {
     enum {
         MIN_P = 256,
         TYPICAL,
@@ -904,7 +990,6 @@ int main(int argc, char **argv) {
     options o = {.max_tokens = 256, .sampling.temperature = 0.7f, .density = 0.5f};
     for (int c; (c = getopt_long(argc, argv, "n:t:k:p:s:c:qh", longs, NULL)) != -1;) {
         bool ok = true;
-        char *end;
         switch (c) {
         case 'n': ok = parse_count(optarg, &o.max_tokens); break;
         case 't': ok = parse_real(optarg, &o.sampling.temperature); break;
@@ -916,10 +1001,10 @@ int main(int argc, char **argv) {
         case FREQUENCY: ok = parse_real(optarg, &o.sampling.frequency_penalty); break;
         case PRESENCE: ok = parse_real(optarg, &o.sampling.presence_penalty); break;
         case MIROSTAT: ok = parse_real(optarg, &o.sampling.mirostat_tau); break;
-        case 's': o.sampling.seed = strtoull(optarg, &end, 10), ok = end != optarg && !*end; break;
+        case 's': ok = parse_whole(optarg, SEED_MOST, &o.sampling.seed); break;
         case STOP:
             if (o.stop_count == HYP_STOPS_MAX) return usage_error("too many --stop", NULL);
-            o.stops[o.stop_count++] = optarg;
+            o.stops[o.stop_count++] = (hyp_text){optarg, strlen(optarg)};
             break;
         case 'c': ok = parse_count(optarg, &o.context); break;
         case THREADS: ok = parse_count(optarg, &o.threads) && o.threads > 0 && o.threads <= 16; break;
@@ -946,8 +1031,6 @@ int main(int argc, char **argv) {
         }
         if (!ok) return usage_error("not a possible value:", optarg);
     }
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigaction(SIGINT, &action, NULL);
     static const struct {
         const char *name;
         int (*run)(const options *, int, char **);
@@ -958,4 +1041,16 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (!strcmp(argv[optind], verbs[i].name)) return verbs[i].run(&o, argc - optind - 1, argv + optind + 1);
     return usage_error("unknown command", argv[optind]);
+}
+
+int main(int argc, char **argv) {
+    // A closed descriptor would be given to the next file that is opened: a model would be read as the
+    // prompt, or written over.
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return 1;
+    on_signal(SIGINT, on_interrupt);
+    on_signal(SIGTERM, output_end_by_signal);
+    on_signal(SIGHUP, output_end_by_signal);
+    signal(SIGXFSZ, SIG_IGN); // a limit on files is an error like a full disk
+    return end_output(command(argc, argv));
 }

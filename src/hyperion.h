@@ -14,6 +14,7 @@
 #define HYPERION_H
 
 #include "base/status.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -62,8 +63,14 @@ const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128"
 
 // ---- Model
 
+enum {
+    HYP_CONTEXT_MOST = 1 << 24, // tokens of a context: what a model may be trained for, and a session may ask for
+    HYP_BATCH_MOST = 4096       // tokens of a step
+};
+
 typedef struct hyp_model_config {
-    uint32_t context; // longest text that sessions will ask for, where the model has variants; 0: the model's own
+    // Longest text that sessions will ask for, where the model has variants, up to HYP_CONTEXT_MOST; 0: the model's own.
+    uint32_t context;
     // Called while weights arrive; false cancels. May be NULL.
     bool (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_context;
@@ -72,7 +79,7 @@ typedef struct hyp_model_config {
 // Loads a GGUF model from its files in order (one for an unsplit model). What the engine's memory does not hold of the weights is read
 // again when it is used, and may have to give way to sessions later: the sources (not the array) must last as long as the model, unless the
 // engine has no memory limit.
-// May suspend. HYP_E_NOMEM names the least memory that would do.
+// May suspend. HYP_E_NOMEM names the least memory that would do; HYP_E_ARGUMENT: `config` is out of its range.
 HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);
 void hyp_model_close(hyp_model *model); // after its sessions and calls
@@ -129,8 +136,8 @@ typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
 typedef enum hyp_purpose { HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_DEADLINE, HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND } hyp_purpose;
 
 typedef struct hyp_session_config {
-    uint32_t context; // tokens of prompt and answer together; 0: the model's, at most 2048
-    uint32_t batch;   // prompt tokens computed at once; 0: 64
+    uint32_t context; // tokens of prompt and answer together, up to HYP_CONTEXT_MOST; 0: the model's, at most 2048
+    uint32_t batch;   // prompt tokens computed at once, up to HYP_BATCH_MOST, never more than the context; 0: 64
     hyp_cache cache;
     bool profile;   // time each operation
     bool calibrate; // note the mean square of each column that goes into a product, for hyp_session_importance
@@ -164,13 +171,15 @@ typedef struct hyp_sampling {
     uint32_t bias_count;
 } hyp_sampling;
 
+// HYP_E_ARGUMENT names what is out of its range.
 HYP_MUST_USE hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config, hyp_session **session);
 void hyp_session_destroy(hyp_session *session); // a call under way is cancelled; its `ended` is not called
 
 // Begins an answer to `tokens`, the whole text so far. What the cache already holds of its start is kept.
-// `stops`: texts that end the answer and are not part of it; copied. HYP_E_CONTEXT: the prompt leaves no room for an answer.
+// `stops`: texts of any bytes that end the answer and are not part of it; copied. HYP_E_CONTEXT: the
+// prompt leaves no room for an answer.
 HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling,
-                                          const char *const *stops, uint32_t stop_count);
+                                          const hyp_text *stops, uint32_t stop_count);
 // Computes a further part of the prompt, a batch at most; *left says how many tokens of it remain. For callers that must stay responsive.
 HYP_MUST_USE hyp_status hyp_session_prefill(hyp_session *session, uint32_t *left);
 

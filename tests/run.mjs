@@ -1,33 +1,91 @@
-// The whole suite: C tests natively, under sanitizers and model checkers, on ARM64 (qemu) and in wasm; the glue, the hosts, the types. Two at a time.
-// usage: run.mjs [NAME…]   only the suites whose name contains one of these
+// The suites: C tests natively, under sanitizers and model checkers, on ARM64 (qemu) and in wasm;
+// the glue, the hosts, the types; schedules from seeds; every benchmark. Two at a time.
+// usage: run.mjs              all but the long ones
+//        run.mjs quick        the inner loop, under four minutes
+//        run.mjs NAME…        those whose name contains one of these
+//        run.mjs --long [NAME…]   the long ones, for hours
 import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeOracleModels } from './tools/models.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-makeOracleModels(join(root, 'build/models'));
-mkdirSync(join(root, 'build/corpus'), { recursive: true });
-const node = (...files) => [process.execPath, ['--test', '--test-reporter=tap', ...files.map(f => join(root, f))]];
-const ctest = (preset, ...more) => ['ctest', ['--test-dir', join(root, 'build', preset), '--output-on-failure', '-j1', ...more]];
-const fuzz = (name, seconds, most, ...corpora) => [join(root, 'build/native-asan', name), [`-max_total_time=${seconds}`, `-max_len=${most}`, '-rss_limit_mb=2000', '-timeout=20', '-artifact_prefix=build/', ...corpora]];
-const files = dir => readdirSync(join(root, dir)).filter(f => f.endsWith('.test.mjs')).map(f => `${dir}/${f}`);
+const built = (preset, program) => join(root, 'build', preset, program);
+const node = (...args) =>
+  [process.execPath, ['--test', '--test-reporter=tap', ...args]];
+const ctest = (preset, ...more) =>
+  ['ctest', ['--test-dir', join(root, 'build', preset), '--output-on-failure', '-j1', ...more]];
+const fuzz = (name, seconds, most, ...corpora) => [built('native-asan', name), [
+  `-max_total_time=${seconds}`, `-max_len=${most}`, '-rss_limit_mb=2000', '-timeout=20',
+  '-artifact_prefix=build/', ...corpora,
+]];
+/** Schedules from so many seeds; a failing one is reproduced by `build/PRESET/sim SEED..SEED`. */
+const sim = (preset, seeds) => [built(preset, 'sim'), [String(seeds)]];
+const files = dir => (existsSync(join(root, dir)) ? readdirSync(join(root, dir)) : [])
+  .filter(f => f.endsWith('.test.mjs')).map(f => `${dir}/${f}`);
+const types = [join(root, 'node_modules/.bin/tsc'), [
+  '-p', join(root, 'tsconfig.json'), '--noEmit', '--emitDeclarationOnly', 'false',
+  '--declaration', 'false',
+]];
+// What does not turn on threads, and takes long, is left to the suite of this machine's processors.
+const THREADED_GLUE = [
+  '--test-name-pattern=^(?!.*(quantize in wasm|calibrate, and|both command lines))',
+  ...files('tests/glue').filter(f => !/(structure|oracle|chat)\.test/.test(f)),
+];
+const THREADED = ['-R', '^test_(session|team|fiber)$'];
+const GLUE_SIM = files('tests/sim');
+const CORPORA = [join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')];
 
 // Longest first, so that the two lanes end together.
+//   run         command and arguments
+//   quick       also in the inner loop
+//   long        only by `npm run test:long`
+//   processors  that the suite believes the machine to have (HYP_PROCESSORS)
+//   busy        while it runs, other processes keep all processors busy
+//   env         further variables; skip: there is nothing to run
 const SUITES = {
-  'C on ARM64 under qemu': ctest('native-arm64'),
-  'C under ASan and UBSan': ctest('native-asan'),
-  glue: node(...files('tests/glue')),
-  'browsers, Deno and workerd': node(...files('tests/hosts')),
-  'fuzzing of models, 20 seconds': fuzz('fuzz_model', 20, 60000, join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')),
-  'fuzzing of lanes, 10 seconds': fuzz('fuzz_lane', 10, 900),
-  'lanes under Relacy and SPIN': node(...files('tests/bus')),
-  'threads under TSan': ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|team)'),
-  'C in wasm': ctest('wasm-tests'),
-  'C natively': ctest('native'),
-  types: [join(root, 'node_modules/.bin/tsc'), ['-p', join(root, 'tsconfig.json'), '--noEmit', '--emitDeclarationOnly', 'false', '--declaration', 'false']],
+  'C on ARM64 under qemu': { run: ctest('native-arm64') },
+  'C under ASan and UBSan': { run: ctest('native-asan') },
+  glue: { run: node(...files('tests/glue')), quick: true },
+  'glue, as of 16 processors, all busy': {
+    run: node(...THREADED_GLUE), processors: 16, busy: true,
+  },
+  'glue, as of 1 processor': { run: node(...THREADED_GLUE), processors: 1 },
+  'benchmarks, quick': { run: node('tests/bench/quick.test.mjs') },
+  'schedules, 2,000 seeds': { run: sim('native', 2000), quick: true },
+  'schedules, 300 seeds under ASan and UBSan': { run: sim('native-asan', 300) },
+  'schedules, 150 seeds under TSan': { run: sim('native-tsan', 150) },
+  'schedules, 300 seeds, as of 16 processors, all busy': {
+    run: sim('native', '2001..2300'), processors: 16, busy: true,
+  },
+  'schedules, 300 seeds, as of 1 processor': {
+    run: sim('native', '2301..2600'), processors: 1,
+  },
+  'schedules through the glue': { run: node(...GLUE_SIM), skip: !GLUE_SIM.length },
+  'browsers, Deno and workerd': { run: node(...files('tests/hosts')) },
+  'C natively, as of 16 processors, all busy': {
+    run: ctest('native', ...THREADED), processors: 16, busy: true,
+  },
+  'C natively, as of 1 processor': { run: ctest('native', ...THREADED), processors: 1 },
+  'fuzzing of models, 20 seconds': { run: fuzz('fuzz_model', 20, 60000, ...CORPORA) },
+  'fuzzing of lanes, 10 seconds': { run: fuzz('fuzz_lane', 10, 900) },
+  'lanes under Relacy and SPIN': { run: node(...files('tests/bus')) },
+  'threads under TSan': { run: ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|team)') },
+  'C in wasm': { run: ctest('wasm-tests') },
+  'C natively': { run: ctest('native'), quick: true },
+  types: { run: types, quick: true },
+
+  'schedules, 100,000 seeds': { run: sim('native', 100000), long: true },
+  'schedules, 10,000 seeds under ASan and UBSan': { run: sim('native-asan', 10000), long: true },
+  'schedules, 5,000 seeds under TSan': { run: sim('native-tsan', 5000), long: true },
+  'schedules through the glue, many': {
+    run: node(...GLUE_SIM), long: true, env: { HYP_LONG: '1' }, skip: !GLUE_SIM.length,
+  },
 };
+const LIMIT_S = 300;
+const LONG_LIMIT_S = 12 * 3600;
 
 /** How many tests an output speaks of; a suite that counts none is one test itself. */
 function count(output, code) {
@@ -39,31 +97,78 @@ function count(output, code) {
   return code ? [0, 1] : [1, 0];
 }
 
-const LIMIT_S = 300;
-const wanted = process.argv.slice(2);
-const queue = Object.entries(SUITES).filter(([name]) => !wanted.length || wanted.some(w => name.includes(w)));
+// Spins until it is ended, or the process that started it is gone.
+const SPIN = 'const p = process.ppid; while (process.ppid === p) for (let i = 0; i < 1e8; i++);';
+const neighbours = new Set();
+process.on('exit', () => neighbours.forEach(n => n.kill('SIGKILL')));
+
+/** Keeps every processor busy; returns what ends that. */
+function keepBusy() {
+  const mine = Array.from({ length: availableParallelism() }, () =>
+    spawn(process.execPath, ['-e', SPIN], { stdio: 'ignore' }));
+  for (const child of mine) neighbours.add(child);
+  return () => mine.forEach(child => {
+    child.kill('SIGKILL');
+    neighbours.delete(child);
+  });
+}
+
+/** Runs a suite; gives its exit code and what it printed. */
+async function play({ run: [command, args], processors, busy, long, env }) {
+  const endBusy = busy ? keepBusy() : () => {};
+  const pretend = processors ? { HYP_PROCESSORS: String(processors) } : {};
+  const child = spawn(command, args, {
+    cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...pretend, ...env },
+  });
+  let output = '';
+  const seconds = long ? LONG_LIMIT_S : LIMIT_S;
+  const limit = setTimeout(() => {
+    output += `\nstill running after ${seconds} s: ended\n`;
+    child.kill('SIGKILL');
+    child.stdout.destroy();
+    child.stderr.destroy();
+  }, seconds * 1000);
+  child.stdout.on('data', data => (output += data));
+  child.stderr.on('data', data => (output += data));
+  const code = await new Promise(resolve => {
+    child.on('error', error => {
+      output += error.message;
+      resolve(1);
+    });
+    child.on('close', (status, signal) => resolve(signal ? 1 : status));
+  });
+  clearTimeout(limit);
+  endBusy();
+  return [code, output];
+}
+
+const long = process.argv[2] === '--long';
+const names = process.argv.slice(long ? 3 : 2);
+const inner = names[0] === 'quick';
+const wanted = (name, suite) =>
+  !suite.skip && Boolean(suite.long) === long
+  && (inner ? suite.quick : !names.length || names.some(n => name.includes(n)));
+const queue = Object.entries(SUITES).filter(([name, suite]) => wanted(name, suite));
 let passed = 0;
 let failed = 0;
 
 async function lane() {
   for (let next; (next = queue.shift());) {
-    const [name, [command, args]] = next;
+    const [name, suite] = next;
     const start = performance.now();
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-    const limit = setTimeout(() => ((output += `\nstill running after ${LIMIT_S} s: ended\n`), child.kill('SIGKILL'), child.stdout.destroy(), child.stderr.destroy()), LIMIT_S * 1000);
-    let output = '';
-    child.stdout.on('data', data => (output += data));
-    child.stderr.on('data', data => (output += data));
-    const code = await new Promise(resolve => child.on('error', error => ((output += error.message), resolve(1))).on('close', (status, signal) => resolve(signal ? 1 : status)));
-    clearTimeout(limit);
+    const [code, output] = await play(suite);
     const [good, bad] = count(output, code);
     passed += good;
     failed += bad;
-    console.log(`${bad ? 'FAILED' : 'ok    '} ${name}: ${good} passed, ${bad} failed (${((performance.now() - start) / 1000).toFixed(1)} s)`);
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    const verdict = bad ? 'FAILED' : 'ok    ';
+    console.log(`${verdict} ${name}: ${good} passed, ${bad} failed (${seconds} s)`);
     if (bad) console.log(output.split('\n').slice(-400).join('\n'));
   }
 }
 
+makeOracleModels(join(root, 'build/models'));
+mkdirSync(join(root, 'build/corpus'), { recursive: true });
 await Promise.all([lane(), lane()]);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed || !passed ? 1 : 0);

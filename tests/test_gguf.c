@@ -4,6 +4,7 @@
 #include "../src/model/gguf_write.h"
 #include "harness.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -336,8 +337,50 @@ static void pruning(void) {
     CHECK(budget.used_bytes == 0);
 }
 
+// Names are found by a table: each of many, and nothing else; names that were chosen to collide in it are refused.
+static void many_names(void) {
+    static image f;
+    enum { N = 500 };
+    char name[32];
+    head(&f, 3, N, N);
+    for (uint32_t i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "k%u", i);
+        key_u32(&f, name, i);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "t%u", i);
+        tensor(&f, name, 1, 1, 0, 32 * (uint64_t)i);
+    }
+    data(&f, 32 * N);
+    CHECK_MSG(open_bytes(f.data, f.bytes) == HYP_OK, "%s", fault.text);
+    CHECK(gguf.key_names.probes < 40 && gguf.tensor_names.probes < 40);
+    for (uint32_t i = 0; i < 2 * N; i++) {
+        uint32_t n;
+        snprintf(name, sizeof name, "k%u", i);
+        CHECK(hyp_gguf_u32(&gguf, name, UINT32_MAX, &n) == HYP_OK && n == (i < N ? i : UINT32_MAX));
+        CHECK(!hyp_gguf_tensor_named(&gguf, name));
+        snprintf(name, sizeof name, "t%u", i);
+        const hyp_gguf_tensor *t = hyp_gguf_tensor_named(&gguf, name);
+        CHECK(i < N ? t == hyp_gguf_tensor_at(&gguf, i) : !t);
+    }
+    hyp_gguf_deinit(&gguf);
+    CHECK(budget.used_bytes == 0);
+    for (int tensors = 0; tensors < 2; tensors++) {
+        head(&f, 3, tensors ? N : 0, tensors ? 0 : N);
+        for (uint32_t i = 0, k = 0; i < N; i++) {
+            do snprintf(name, sizeof name, "%x", k++);
+            while ((hyp_hash(name, strlen(name)) & 1023) >= 16);
+            if (tensors) tensor(&f, name, 1, 1, 0, 0);
+            else key_u32(&f, name, i);
+        }
+        data(&f, 32);
+        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "collide"));
+    }
+}
+
 int main(void) {
     RUN(a_sound_file);
+    RUN(many_names);
     RUN(cut_at_every_byte);
     RUN(every_byte_changed);
     RUN(lies);

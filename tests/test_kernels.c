@@ -308,6 +308,15 @@ static void halves_of_the_cache(void) {
         CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_F16, N)) == 0);
         scalar.kv[HYP_KV_F16].store_value(a, at, x, N), tier.kv[HYP_KV_F16].store_value(b, at, x, N);
         CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_F16, N)) == 0);
+        CHECK(hyp_format_finite(HYP_F16, a, HYP_KV_BLOCK * N));
+        // and the 8-bit cache's scales, by what its products make of them
+        float score[HYP_KV_BLOCK], q[N];
+        for (uint32_t i = 0; i < N; i++) q[i] = 1;
+        scalar.kv[HYP_KV_Q8_0].store_key(a, at, x, N), tier.kv[HYP_KV_Q8_0].store_key(b, at, x, N);
+        CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_Q8_0, N)) == 0);
+        tier.kv[HYP_KV_Q8_0].scores(score, HYP_KV_BLOCK, q, N, 1, a, HYP_KV_BLOCK, N, 1);
+        CHECK(score[at] - score[at] == 0);
+        memset(a, 0, hyp_kv_block_bytes(HYP_KV_F16, N)), memset(b, 0, hyp_kv_block_bytes(HYP_KV_F16, N));
     }
     free(a), free(b);
 }
@@ -376,6 +385,39 @@ static void quantizers(void) {
     }
 }
 
+// One float that is infinite or NaN, in whatever block: found; the largest finite ones are none.
+static void finite_weights(void) {
+    enum { ELEMS = 4 * HYP_SUPER };
+    static const uint16_t halves[] = {0x7C00, 0xFC00, 0x7C01, 0xFE00, 0x7FFF}, fine[] = {0x7BFF, 0xFBFF, 0x0001, 0x8000};
+    static const uint32_t singles[] = {0x7F800000, 0xFF800000, 0x7F800001, 0xFFC00000}, large[] = {0x7F7FFFFF, 0xFF7FFFFF, 1, 0x80000000};
+    static uint8_t weights[ELEMS * 4];
+    for (int f = 0; f < HYP_FORMATS; f++) {
+        const hyp_format_info *info = &hyp_formats[f];
+        for (int round = 0; round < 200; round++) {
+            random_weights(weights, (hyp_format)f, ELEMS);
+            CHECK_MSG(hyp_format_finite((hyp_format)f, weights, ELEMS), "%s", info->name);
+            size_t blocks = ELEMS / info->block_elems, at = round == 0 ? 0 : round == 1 ? blocks - 1 : random_u32() % blocks;
+            uint8_t *block = weights + at * info->block_bytes;
+            for (uint32_t bad = 0; bad < 2; bad++) {
+                uint32_t k = random_u32() % 4;
+                hyp_block b;
+                if (f == HYP_F32) hyp_store_u32(block, bad ? singles[k] : large[k]);
+                else if (f == HYP_BF16) hyp_store_u16(block, (uint16_t)((bad ? singles[k] | 0x10000 : large[k]) >> 16));
+                else if (f == HYP_F16) hyp_store_u16(block, bad ? halves[k + (uint32_t)round % 2] : fine[k]);
+                else if (f == HYP_MXFP4) block[0] = bad ? 255 : 254;
+                else {
+                    hyp_split((hyp_format)f, &b, block);
+                    if (info->affine && round % 2) b.m_bits = bad ? halves[k] : fine[k];
+                    else b.d_bits = bad ? halves[k] : fine[k];
+                    hyp_join((hyp_format)f, block, &b);
+                }
+                CHECK_MSG(hyp_format_finite((hyp_format)f, weights, ELEMS) == !bad, "%s, block %zu", info->name, at);
+            }
+            CHECK(hyp_format_finite((hyp_format)f, weights, at * info->block_elems)); // what lies behind does not count
+        }
+    }
+}
+
 static void names(void) {
     CHECK(hyp_format_named("q4_0") == HYP_Q4_0 && hyp_format_named("Q8_0") == HYP_Q8_0 && hyp_format_named("q4") == HYP_FORMATS &&
           hyp_format_named("") == HYP_FORMATS);
@@ -386,6 +428,7 @@ static void names(void) {
 int main(void) {
     hyp_kernels_scalar(&scalar);
     RUN(quantizers);
+    RUN(finite_weights);
     RUN(names);
     tier = scalar;
     RUN(sparse_products);

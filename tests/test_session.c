@@ -1,6 +1,9 @@
 // The public interface: answers, stop texts, whole characters, reuse of the cache, budgets, and the same bits on every platform.
 #include "../src/base/bytes.h"
 #include "../src/hyperion.h"
+#include "../src/model/gguf.h"
+#include "../src/model/sampler.h"
+#include "../src/port.h"
 #include "../src/runtime/inspect.h"
 #include "../src/stream/source.h"
 #include "harness.h"
@@ -9,6 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef __wasm__
+#include "../native/port_posix.h"
+
+#include <pthread.h>
+#include <unistd.h>
+#endif
 
 static uint8_t *story;
 static size_t story_bytes;
@@ -41,7 +50,7 @@ static void close_all(fixture *f) {
 }
 
 // Runs an answer to its end; appends the pieces to `out` (room for 4096) and returns how it finished.
-static hyp_finish answer(fixture *f, const char *prompt, const hyp_sampling *sampling, const char *const *stops, uint32_t stop_count,
+static hyp_finish answer(fixture *f, const char *prompt, const hyp_sampling *sampling, const hyp_text *stops, uint32_t stop_count,
                          uint32_t most, char *out) {
     const int32_t *tokens;
     uint32_t count;
@@ -280,16 +289,21 @@ static void stop_texts(void) {
         char stop[8] = "";
         size_t at = 5 + random_u32() % 100, n = 1 + random_u32() % 6;
         memcpy(stop, whole + at, n);
-        const char *stops[] = {"never in it", stop};
+        hyp_text stops[] = {{"never in it", 11}, {stop, n}};
         hyp_finish finish = answer(&f, "Once upon a time", NULL, stops, 2, 60, text);
         const char *found = strstr(whole, stop);
         CHECK_MSG(finish == HYP_FINISH_STOP && strlen(text) == (size_t)(found - whole) && memcmp(text, whole, strlen(text)) == 0,
                   "stop '%s': '%s'", stop, text);
     }
-    const char *too_many[17] = {0}, *empty[] = {""};
+    hyp_text too_many[17] = {0}, empty[] = {{"", 0}};
     int32_t token = 1;
     CHECK(hyp_session_begin(f.session, &token, 1, NULL, too_many, 17) == HYP_E_ARGUMENT &&
           hyp_session_begin(f.session, &token, 1, NULL, empty, 1) == HYP_E_ARGUMENT);
+    // NUL is a byte like any other: token 3 is <0x00>, and nothing else is said
+    hyp_logit_bias bias = {3, 1e6f};
+    hyp_sampling zeros = {.bias = &bias, .bias_count = 1};
+    CHECK(answer(&f, "Once", &zeros, (hyp_text[]){{"x\0", 2}, {"\0\0\0", 3}}, 2, 8, text) == HYP_FINISH_STOP && text[0] == 0);
+    CHECK(hyp_session_describe(f.session).answer_tokens == 3);
     close_all(&f);
 }
 
@@ -361,6 +375,49 @@ static void full_contexts_and_bad_arguments(void) {
     const float *vector;
     uint32_t dim;
     CHECK(hyp_session_embed(f.session, tokens, 13, HYP_POOL_MEAN, &vector, &dim) == HYP_E_CONTEXT);
+    close_all(&f);
+}
+
+// Sizes that overflow where they are multiplied are refused where they enter, by name; large ones that are possible, by their bytes.
+static void sizes_out_of_range(void) {
+    static const struct {
+        hyp_session_config config;
+        const char *word, *range;
+    } bad[] = {{{.context = UINT32_MAX}, "context", "16777216"},
+               {{.context = UINT32_MAX - 100}, "context", "16777216"},
+               {{.context = (1 << 24) + 1}, "context", "16777216"},
+               {{.context = 1u << 31}, "context", "16777216"},
+               {{.context = 64, .batch = UINT32_MAX}, "batch", "4096"},
+               {{.context = 64, .batch = 1 << 26}, "batch", "4096"},
+               {{.context = 8192, .batch = 4097}, "batch", "4096"}};
+    fixture f;
+    CHECK(open_with(&f, &(hyp_engine_config){.memory_bytes = 64 << 20}, &(hyp_session_config){.context = 64}) == HYP_OK);
+    hyp_session *session;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK_MSG(hyp_session_create(f.model, &bad[i].config, &session) == HYP_E_ARGUMENT && !session, "case %zu", i);
+        const char *why = hyp_engine_error(f.engine);
+        CHECK_MSG(strstr(why, bad[i].word) && strstr(why, bad[i].range), "%s", why);
+    }
+    CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = HYP_CONTEXT_MOST, .batch = HYP_BATCH_MOST}, &session) ==
+          HYP_E_NOMEM);
+    // 6 layers, 2 heads of 64, keys and values of two bytes: 3 KB a token, and more for the step
+    const char *megabytes = strstr(hyp_engine_error(f.engine), " takes ");
+    CHECK_MSG(megabytes && strtoul(megabytes + 7, NULL, 10) >= 3ul << 14, "%s", hyp_engine_error(f.engine));
+    // more of a batch than of a context is not taken
+    CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 3, .batch = HYP_BATCH_MOST}, &session) == HYP_OK);
+    hyp_piece piece;
+    int32_t tokens[] = {1, 400, 500};
+    CHECK(hyp_session_begin(session, tokens, 2, NULL, NULL, 0) == HYP_OK && hyp_session_next(session, &piece) == HYP_OK);
+    hyp_session_destroy(session);
+    hyp_source source = hyp_source_of_memory(story, story_bytes);
+    hyp_model *model;
+    CHECK(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = HYP_CONTEXT_MOST + 1}, &model) == HYP_E_ARGUMENT && !model);
+    CHECK(strstr(hyp_engine_error(f.engine), "16777216"));
+    close_all(&f);
+    if (sizeof(size_t) > 4) return; // what follows fits
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK); // no limit but that of the address space
+    for (uint32_t context = 1 << 19; context <= HYP_CONTEXT_MOST; context *= 2)
+        CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = context, .batch = HYP_BATCH_MOST}, &session) == HYP_E_NOMEM);
     close_all(&f);
 }
 
@@ -592,6 +649,169 @@ static void damaged_models(void) {
     }
 }
 
+// The bytes of a tensor in a file.
+static uint8_t *tensor_in(file *f, const char *name) {
+    static hyp_gguf gguf;
+    hyp_budget budget = {0};
+    hyp_fault fault;
+    hyp_source source = hyp_source_of_memory(f->data, f->bytes);
+    CHECK(hyp_gguf_open(&gguf, &budget, &source, 1, &fault) == HYP_OK);
+    const hyp_gguf_tensor *t = hyp_gguf_tensor_named(&gguf, name);
+    CHECK_MSG(t, "%s", name);
+    uint8_t *at = f->data + t->offset;
+    hyp_gguf_deinit(&gguf);
+    return at;
+}
+
+// A weight that is infinite or NaN: refused when it is read, which under a memory limit is when it is used; by its name.
+static void weights_that_are_no_numbers(void) {
+    static const struct {
+        const char *format, *tensor;
+        float density;
+    } cases[] = {{"f32", "blk.3.ffn_down.weight", 0},   {"f16", "output_norm.weight", 0},      {"bf16", "token_embd.weight", 0},
+                 {"q4_0", "blk.0.attn_q.weight", 0},    {"q4_0", "blk.5.ffn_up.weight", 0.2f}, {"q4_0", "blk.1.attn_k.weight", 0.005f},
+                 {"f16", "blk.2.attn_norm.weight", 0}};
+    uint8_t *own = story;
+    size_t own_bytes = story_bytes;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        story = own, story_bytes = own_bytes;
+        file damaged = rewritten(cases[c].format, cases[c].density, NULL);
+        uint8_t *at = tensor_in(&damaged, cases[c].tensor);
+        if (cases[c].density > 0) hyp_store_u16(at + 4, 0x7E00); // d of the first row, behind the group's size
+        else if (strcmp(cases[c].format, "bf16") == 0) hyp_store_u16(at, 0x7F80);
+        else if (strcmp(cases[c].format, "q4_0") == 0) hyp_store_u16(at, 0xFC00);
+        else if (cases[c].format[1] == '1' && !strstr(cases[c].tensor, "norm")) hyp_store_u16(at, 0x7C00);
+        else hyp_store_u32(at, 0x7FC00000);
+        story = damaged.data, story_bytes = damaged.bytes;
+        for (size_t limit = 0; limit < 2; limit++) {
+            fixture f;
+            hyp_status status =
+                open_with(&f, &(hyp_engine_config){.memory_bytes = limit * 5500000}, &(hyp_session_config){.context = 64, .batch = 8});
+            CHECK_MSG(limit || status == HYP_E_FORMAT, "%s of %s", cases[c].tensor, cases[c].format);
+            int32_t tokens[] = {1, 400};
+            hyp_piece piece;
+            if (!status) {
+                CHECK(hyp_session_begin(f.session, tokens, 2, NULL, NULL, 0) == HYP_OK);
+                for (int i = 0; i < 2 && (status = hyp_session_next(f.session, &piece)) == HYP_OK; i++) {
+                }
+                if (strstr(cases[c].tensor, "token_embd") && !status) { // of an embedding only what is asked for is read
+                    tokens[0] = 0;
+                    CHECK(hyp_session_begin(f.session, tokens, 1, NULL, NULL, 0) == HYP_OK);
+                    status = hyp_session_next(f.session, &piece);
+                }
+            }
+            CHECK_MSG(status == HYP_E_FORMAT && strstr(hyp_engine_error(f.engine), cases[c].tensor), "%s of %s under %zu: %d, %s",
+                      cases[c].tensor, cases[c].format, limit * 5500000, status, hyp_engine_error(f.engine));
+            close_all(&f);
+        }
+        free(damaged.data);
+    }
+    story = own, story_bytes = own_bytes;
+}
+
+// Finite weights with which sums overflow: an error in every tier, by every call, again and again; nothing is sampled. Values that are only
+// too large for the cache are stored as its largest: the same tokens in every tier.
+static void ignore_row(void *context, uint32_t position, const float *log_probabilities) {
+    (void)context, (void)position, (void)log_probabilities;
+}
+static void sums_that_overflow(void) {
+    static const char *const tensors[] = {"output_norm.weight", "blk.2.ffn_norm.weight", "blk.4.attn_v.weight"};
+    uint8_t *own = story;
+    size_t own_bytes = story_bytes;
+    for (size_t t = 0; t < 3; t++) {
+        story = own, story_bytes = own_bytes;
+        file huge = rewritten("f32", 0, NULL);
+        uint8_t *at = tensor_in(&huge, tensors[t]);
+        bool cached = strstr(tensors[t], "attn_v");
+        bool first = true;
+        int32_t want[3][3] = {0};
+        for (int i = 0; i < 256; i++) hyp_store_u32(at + 4 * i, hyp_f32_bits((i % 2 ? 1 : -1) * (cached ? 1e6f : 3e38f)));
+        story = huge.data, story_bytes = huge.bytes;
+        for (uint32_t bit = 0; bit <= HYP_ISA_BITS; bit++) {
+            uint32_t mask = bit ? 1u << (bit - 1) : 1u << 31; // scalar first
+            if (bit && !(hyp_port_caps()->isa & mask)) continue;
+            if (slow && !bit) continue;
+            fixture f;
+            CHECK(open_with(&f, &(hyp_engine_config){.isa_mask = mask, .threads = 1 + bit % 2}, &(hyp_session_config){.context = 64}) ==
+                  HYP_OK);
+            const int32_t tokens[] = {1, 400, 500, 600};
+            const hyp_sampling sampling[] = {{0}, {.temperature = 1, .top_p = 0.9f, .seed = 1}, {.temperature = 1, .mirostat_tau = 3}};
+            hyp_piece piece;
+            const float *vector;
+            uint32_t dim;
+            for (int s = 0; s < 3; s++) {
+                CHECK(hyp_session_begin(f.session, tokens, 4, &sampling[s], NULL, 0) == HYP_OK);
+                for (int i = 0; i < 3; i++) {
+                    hyp_status status = hyp_session_next(f.session, &piece);
+                    if (cached) {
+                        CHECK_MSG(status == HYP_OK && (first || piece.token == want[s][i]), "tier %u: %d, not %d", bit, piece.token,
+                                  want[s][i]);
+                        want[s][i] = piece.token;
+                    } else
+                        CHECK_MSG(status == HYP_E_FORMAT && strstr(hyp_engine_error(f.engine), "finite"), "%s, tier %u: token %d",
+                                  tensors[t], bit, piece.token);
+                }
+            }
+            first = false;
+            hyp_status status = cached ? HYP_OK : HYP_E_FORMAT;
+            CHECK(hyp_session_score(f.session, tokens, 4, ignore_row, NULL) == status);
+            CHECK(hyp_session_embed(f.session, tokens, 4, HYP_POOL_LAST, &vector, &dim) == status);
+            close_all(&f);
+        }
+        free(huge.data);
+    }
+    story = own, story_bytes = own_bytes;
+}
+
+// The sampler alone, with any logits: a token whose logit is a number, or -1; the same in each tier.
+static void logits_of_any_kind(void) {
+    enum { VOCAB = 1100 };
+    static const uint32_t odd[] = {0x7FC00000, 0xFFC00001, 0x7F800001, 0xFF800000, 0x7F800000, 0x7F7FFFFF,
+                                   0xFF7FFFFF, 0,          0x80000000, 1,          0x80000001, 0x42C80000};
+    const hyp_sampling kinds[] = {{0},
+                                  {.temperature = 1},
+                                  {.temperature = 1e-40f},
+                                  {.temperature = 100, .top_k = 5},
+                                  {.temperature = 1, .top_p = 0.5f},
+                                  {.temperature = 1, .min_p = 0.3f, .typical_p = 0.4f},
+                                  {.temperature = 1, .mirostat_tau = 2},
+                                  {.temperature = 0.7f, .repeat_penalty = 1e-40f, .frequency_penalty = 10, .penalty_last = 1000}};
+    hyp_budget budget = {0};
+    static float logits[VOCAB], copy[VOCAB];
+    uint32_t none = 0, some = 0;
+    for (int round = 0; round < (slow ? 100 : 1500); round++) {
+        // few kinds in a round, so that some rounds have no number in them, and some no infinity
+        uint32_t kind[3] = {random_u32() % 12, random_u32() % 12, round % 3 ? random_u32() % 12 : 11};
+        for (int i = 0; i < VOCAB; i++) logits[i] = hyp_bits_f32(odd[kind[random_u32() % 3]]);
+        float top = -INFINITY;
+        for (int i = 0; i < VOCAB; i++) top = logits[i] > top ? logits[i] : top;
+        const hyp_sampling *sampling = &kinds[(size_t)round % (sizeof kinds / sizeof *kinds)];
+        int32_t first = 0;
+        for (uint32_t bit = 0; bit <= HYP_ISA_BITS; bit++) {
+            hyp_kernels kernels;
+            hyp_arena arena;
+            hyp_sampler sampler;
+            hyp_kernels_scalar(&kernels);
+            if (bit && !hyp_port_kernels(&kernels, 1u << (bit - 1))) continue;
+            hyp_arena_init(&arena, &budget);
+            CHECK(hyp_sampler_init(&sampler, sampling, VOCAB, &kernels, &arena, NULL) == HYP_OK);
+            for (int32_t i = 0; i < 700; i++) hyp_sampler_accept(&sampler, i * 7 % (VOCAB + 40));
+            for (int draw = 0; draw < 3; draw++) {
+                memcpy(copy, logits, sizeof copy);
+                int32_t token = hyp_sampler_choose(&sampler, copy);
+                CHECK_MSG(token >= -1 && token < VOCAB && (token < 0 || logits[token] == logits[token]), "round %d: %d", round, token);
+                if (sampling->repeat_penalty == 0) // penalties can make numbers of infinities
+                    CHECK_MSG((token < 0) == !(top >= -3.4028235e38f && top <= 3.4028235e38f), "round %d: %d", round, token);
+                if (draw == 0 && bit == 0) first = token;
+                if (draw == 0) CHECK_MSG(token == first, "round %d, tier %u: %d, not %d", round, bit, token, first);
+                *(token < 0 ? &none : &some) += 1;
+            }
+            hyp_arena_deinit(&arena);
+        }
+    }
+    CHECK_MSG(none > 100 && some > 100, "%u, %u", none, some);
+}
+
 // The residency that an engine under `limit` gives the story; its text in `out`.
 static hyp_residency tell_under(size_t limit, char *out) {
     fixture f;
@@ -704,7 +924,7 @@ static void guesses_do_not_matter(void) {
                                          .seed = 3 + (uint64_t)p,
                                          .bias = few,
                                          .bias_count = sampled == 2 ? 3 : 0};
-                const char *stops[] = {"grandmother"};
+                hyp_text stops[] = {{"grandmother", 11}};
                 CHECK(open_with(&plain, NULL, &(hyp_session_config){.context = 100}) == HYP_OK);
                 CHECK(open_with(&guessing, NULL, &(hyp_session_config){.context = 100, .lookup = lookup}) == HYP_OK);
                 answer(&plain, prompts[p], &sampling, stops, 1, most, want);
@@ -769,6 +989,71 @@ static void drafts_do_not_matter(void) {
     free(draft.data), free(far.data);
 }
 
+#ifndef __wasm__
+// An engine in each thread: files, views, signals and capabilities are the process's.
+static char alone_text[4096];
+static void *engines(void *unused) {
+    (void)unused;
+    for (int round = 0; round < (slow ? 2 : 12); round++) {
+        static _Thread_local char text[4096];
+        fixture f = {.engine = hyp_engine_create(&(hyp_engine_config){.threads = 1, .memory_bytes = round % 2 ? 6000000 : 0})};
+        hyp_source source;
+        CHECK(f.engine && hyp_posix_open(HYP_ROOT "/models/story.gguf", &source));
+        CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 64}, &f.model) == HYP_OK, "%s",
+                  hyp_engine_error(f.engine));
+        CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 64}, &f.session) == HYP_OK);
+        answer(&f, "Once upon a time", NULL, NULL, 0, 8, text);
+        CHECK_MSG(strcmp(text, alone_text) == 0, "%s", text);
+        close_all(&f);
+        hyp_posix_close(&source);
+    }
+    return NULL;
+}
+static void an_engine_in_each_thread(void) {
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    fixture f;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    answer(&f, "Once upon a time", NULL, NULL, 0, 8, alone_text);
+    close_all(&f);
+    for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, engines, NULL) == 0);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+}
+
+// What is read from a file that is not the one that was opened, or from a closed one, is an error.
+static void files_that_change(void) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/hyperion-test-%d.gguf", (int)getpid());
+    for (int how = 0; how < 3; how++) {
+        FILE *out = fopen(path, "wb");
+        CHECK(out && fwrite(story, 1, story_bytes, out) == story_bytes && fclose(out) == 0);
+        fixture f = {.engine = hyp_engine_create(&(hyp_engine_config){.threads = 1, .memory_bytes = 5000000})};
+        hyp_source source, other;
+        hyp_piece piece;
+        int32_t token = 1;
+        CHECK(hyp_posix_open(path, &source));
+        CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 100}, &f.model) == HYP_OK, "%s",
+                  hyp_engine_error(f.engine));
+        CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 64, .batch = 8}, &f.session) == HYP_OK);
+        CHECK(hyp_session_begin(f.session, &token, 1, NULL, NULL, 0) == HYP_OK && hyp_session_next(f.session, &piece) == HYP_OK);
+        hyp_residency r = hyp_model_residency(f.model);
+        CHECK(r.kept < r.pages);
+        if (how == 0) CHECK(truncate(path, (off_t)story_bytes - 4096) == 0);
+        if (how == 1) {
+            out = fopen(path, "r+b");
+            CHECK(out && fseek(out, -4096, SEEK_END) == 0 && fwrite(story, 1, 4096, out) == 4096 && fclose(out) == 0);
+        }
+        if (how == 2) hyp_posix_close(&source), CHECK(hyp_posix_open(HYP_ROOT "/README.md", &other)); // takes its descriptor
+        hyp_status status = hyp_session_next(f.session, &piece);
+        CHECK_MSG(status == (how == 2 ? HYP_E_IO : HYP_E_FORMAT), "%d: %s", status, hyp_engine_error(f.engine));
+        if (how < 2) CHECK(strstr(hyp_engine_error(f.engine), "changed"));
+        close_all(&f);
+        hyp_posix_close(how == 2 ? &other : &source);
+    }
+    remove(path);
+}
+#endif
+
 int main(void) {
     slow = getenv("HYP_SLOW");
     story = read_file("models/story.gguf", &story_bytes);
@@ -781,6 +1066,7 @@ int main(void) {
     RUN(stop_texts);
     RUN(whole_characters);
     RUN(full_contexts_and_bad_arguments);
+    RUN(sizes_out_of_range);
     RUN(embeddings);
     RUN(samplers);
     RUN(every_budget);
@@ -791,6 +1077,13 @@ int main(void) {
     RUN(failing_sources);
     RUN(reads_that_fail_on_the_way);
     RUN(damaged_models);
+#ifndef __wasm__
+    RUN(an_engine_in_each_thread);
+    RUN(files_that_change);
+#endif
+    RUN(weights_that_are_no_numbers);
+    RUN(sums_that_overflow);
+    RUN(logits_of_any_kind);
     free(story);
     return finish();
 }

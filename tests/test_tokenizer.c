@@ -19,14 +19,24 @@ typedef struct vocabulary {
     hyp_gguf gguf;
 } vocabulary;
 
-static vocabulary *load(const char *path) {
-    vocabulary *v = calloc(1, sizeof *v);
-    size_t bytes;
-    v->file = read_file(path, &bytes);
+static bool slow; // under an emulator: fewer of the same
+
+// Takes `file`.
+static hyp_status attempt(vocabulary **out, uint8_t *file, size_t bytes, hyp_progress progress) {
+    vocabulary *v = *out = calloc(1, sizeof *v);
+    v->file = file;
     v->source = hyp_source_of_memory(v->file, bytes);
     hyp_arena_init(&v->arena, &budget);
     CHECK_MSG(hyp_gguf_open(&v->gguf, &budget, &v->source, 1, &v->fault) == HYP_OK, "%s", v->fault.text);
-    CHECK_MSG(hyp_tokenizer_init(&v->tokenizer, &v->gguf, &v->arena) == HYP_OK, "%s", v->fault.text);
+    return hyp_tokenizer_init(&v->tokenizer, &v->gguf, &v->arena, progress);
+}
+
+static vocabulary *load(const char *path) {
+    size_t bytes;
+    uint8_t *file = read_file(path, &bytes);
+    vocabulary *v;
+    hyp_status status = attempt(&v, file, bytes, (hyp_progress){0});
+    CHECK_MSG(status == HYP_OK, "%s", v->fault.text);
     return v;
 }
 
@@ -36,6 +46,60 @@ static void unload(vocabulary *v) {
     free(v->file);
     free(v);
     CHECK(budget.used_bytes == 0);
+}
+
+// A file with a vocabulary alone.
+typedef struct image {
+    uint8_t *data;
+    size_t bytes, room;
+} image;
+static void put(image *f, const void *data, size_t bytes) {
+    if (f->bytes + bytes > f->room) f->data = realloc(f->data, f->room = 2 * (f->bytes + bytes));
+    memcpy(f->data + f->bytes, data, bytes);
+    f->bytes += bytes;
+}
+static void put_u32(image *f, uint32_t v) {
+    uint8_t b[4];
+    hyp_store_u32(b, v);
+    put(f, b, 4);
+}
+static void put_u64(image *f, uint64_t v) {
+    uint8_t b[8];
+    hyp_store_u64(b, v);
+    put(f, b, 8);
+}
+static void put_text(image *f, const char *text) {
+    put_u64(f, strlen(text));
+    put(f, text, strlen(text));
+}
+static void put_array(image *f, const char *key, hyp_gguf_type element, uint32_t count) {
+    put_text(f, key);
+    put_u32(f, HYP_GGUF_ARRAY);
+    put_u32(f, element);
+    put_u64(f, count);
+}
+// Token `i` has the text and the type that `say` gives it, in 2,000 bytes; byte-level BPE without merges.
+typedef hyp_token_type say_token(uint32_t i, char *text);
+static image vocabulary_of(uint32_t count, say_token *say) {
+    image f = {0}, types = {0};
+    put(&f, "GGUF", 4);
+    put_u32(&f, 3);
+    put_u64(&f, 0);
+    put_u64(&f, 4);
+    put_text(&f, "tokenizer.ggml.model");
+    put_u32(&f, HYP_GGUF_STRING);
+    put_text(&f, "gpt2");
+    put_array(&f, "tokenizer.ggml.merges", HYP_GGUF_STRING, 0);
+    put_array(&f, "tokenizer.ggml.tokens", HYP_GGUF_STRING, count);
+    for (uint32_t i = 0; i < count; i++) {
+        char text[2000];
+        put_u32(&types, say(i, text));
+        put_text(&f, text);
+    }
+    put_array(&f, "tokenizer.ggml.token_type", HYP_GGUF_I32, count);
+    put(&f, types.data, types.bytes);
+    free(types.data);
+    return f;
 }
 
 static void check_vectors(const hyp_tokenizer *t, const char *name) {
@@ -153,16 +217,25 @@ static void special_tokens(void) {
     unload(v);
 }
 
-// A megabyte without a space takes time in proportion, not in its square.
-static void long_words(void) {
-    static const char *const files[] = {"tests/golden/tok-bpe.gguf", "tests/golden/tok-spm.gguf"};
-    for (int f = 0; f < 2; f++) {
+// Half a megabyte of whatever repeats takes time in proportion, not in its square: seconds, not hours.
+static void long_texts(void) {
+    static const char *const files[] = {"tests/golden/tok-bpe.gguf", "tests/golden/tok-spm.gguf", "tests/golden/tok-wordpiece.gguf"};
+    static const char *const parts[] = {"e",  " ",   "\xCC\x81",        "\xFF\xC3",     "7",    "hello world ", "a\xE1\xBA\xBF",
+                                        "1 ", "!! ", "A\xE6\x96\x87", "\xE6\x96\x87", "\n  ", "   x\t",        "\xC2\xA0'"};
+    for (int f = 0; f < 3; f++) {
         vocabulary *v = load(files[f]);
-        size_t n = 1 << 20;
+        size_t n = slow ? 1 << 16 : 1 << 19;
         char *text = malloc(n);
-        memset(text, 'e', n);
+        for (int pre = 0; pre < (f == 0 ? HYP_PRE_COUNT : 1); pre++)
+            for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+                if (f == 0) v->tokenizer.pre = (hyp_pretokenizer)pre;
+                for (size_t i = 0; i < n; i++) text[i] = parts[k][i % strlen(parts[k])];
+                hyp_buffer out = {.budget = &budget};
+                CHECK(hyp_tokenizer_encode(&v->tokenizer, text, n, 0, &out) == HYP_OK);
+                CHECK(out.bytes > 0 || f == 2); // in WordPiece nothing comes of spaces and marks
+                hyp_buffer_deinit(&out);
+            }
         hyp_buffer out = {.budget = &budget};
-        CHECK(hyp_tokenizer_encode(&v->tokenizer, text, n, 0, &out) == HYP_OK && out.bytes > 0);
         CHECK(hyp_tokenizer_encode(&v->tokenizer, text, (size_t)HYP_TEXT_MAX + 1, 0, &out) == HYP_E_ARGUMENT);
         hyp_buffer_deinit(&out);
         free(text);
@@ -170,12 +243,141 @@ static void long_words(void) {
     }
 }
 
+// Special tokens that begin, contain and equal each other: the longest one at each place, the first of equal ones.
+static hyp_token_type letters_and_specials(uint32_t i, char *text) {
+    if (i < 4) {
+        memcpy(text, i == 0 ? "a" : i == 1 ? "b" : i == 2 ? "c" : "d", 2);
+        return HYP_TOKEN_NORMAL;
+    }
+    uint32_t n = 1 + random_u32() % 7;
+    for (uint32_t k = 0; k < n; k++) text[k] = (char)('a' + random_u32() % (k < 3 ? 2 : 3));
+    text[n] = 0;
+    return random_u32() % 2 ? HYP_TOKEN_USER : HYP_TOKEN_CONTROL;
+}
+static void nested_special_tokens(void) {
+    uint32_t matched = 0;
+    for (int round = 0; round < (slow ? 20 : 300); round++) {
+        image f = vocabulary_of(4 + random_u32() % 60, letters_and_specials);
+        vocabulary *v;
+        CHECK_MSG(attempt(&v, f.data, f.bytes, (hyp_progress){0}) == HYP_OK, "%s", v->fault.text);
+        const hyp_tokenizer *t = &v->tokenizer;
+        for (int k = 0; k < 20; k++) {
+            char text[64];
+            int32_t want[64];
+            uint32_t n = random_u32() % 64, count = 0;
+            int flags = k % 2 ? HYP_ENCODE_SPECIALS : 0;
+            for (uint32_t i = 0; i < n; i++) text[i] = (char)('a' + random_u32() % 10 / 4);
+            for (uint32_t at = 0; at < n;) { // every token at every place
+                int32_t best = -1;
+                for (int32_t i = 4; i < (int32_t)t->count; i++)
+                    if ((flags || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes <= n - at &&
+                        memcmp(t->tokens[i].text, text + at, t->tokens[i].bytes) == 0 &&
+                        (best < 0 || t->tokens[i].bytes > t->tokens[best].bytes))
+                        best = i;
+                matched += best >= 0;
+                want[count++] = best >= 0 ? best : text[at] - 'a';
+                at += best >= 0 ? t->tokens[best].bytes : 1;
+            }
+            hyp_buffer out = {.budget = &budget};
+            CHECK(hyp_tokenizer_encode(t, text, n, flags, &out) == HYP_OK);
+            CHECK_MSG(out.bytes == count * 4 && (n == 0 || memcmp(out.data, want, out.bytes) == 0), "'%.*s'", (int)n, text);
+            hyp_buffer_deinit(&out);
+        }
+        unload(v);
+    }
+    CHECK(matched > 1000);
+}
+
+// Many special tokens in the order that is the worst for sorting in place: what is done between two calls of `report` is bounded, and so is
+// how often it is called; any of the calls may stop the load.
+static hyp_token_type short_and_long(uint32_t i, char *text) {
+    snprintf(text, 32, i % 2 ? "<%08x" : "<%07x", i);
+    return HYP_TOKEN_USER;
+}
+static hyp_token_type numbers(uint32_t i, char *text) {
+    snprintf(text, 32, "%u", i);
+    return HYP_TOKEN_NORMAL;
+}
+typedef struct calls {
+    uint32_t made, stop_at;
+} calls;
+static bool count_call(void *context, uint64_t done, uint64_t total) {
+    calls *c = context;
+    CHECK(done <= total);
+    return ++c->made != c->stop_at;
+}
+static void large_vocabularies(void) {
+    uint32_t log = slow ? 14 : 18, count = 1u << log;
+    image f = vocabulary_of(count, short_and_long);
+    vocabulary *v;
+    calls all = {0}, c;
+    uint8_t *copy = memcpy(malloc(f.bytes), f.data, f.bytes);
+    CHECK_MSG(attempt(&v, copy, f.bytes, (hyp_progress){count_call, &all}) == HYP_OK, "%s", v->fault.text);
+    CHECK_MSG(all.made >= count / 4096 * 4 && all.made <= count / 4096 * (log + 2), "%u calls", all.made);
+    const hyp_tokenizer *t = &v->tokenizer;
+    for (uint32_t i = 1; i < count; i++) {
+        const hyp_token *a = &t->tokens[t->specials[i - 1]], *b = &t->tokens[t->specials[i]];
+        int order = memcmp(a->text, b->text, a->bytes < b->bytes ? a->bytes : b->bytes);
+        CHECK(t->special_count == count && (order < 0 || (order == 0 && a->bytes < b->bytes)));
+    }
+    unload(v);
+    for (uint32_t at = 1; at <= all.made; at += 1 + all.made / 40) {
+        c = (calls){.stop_at = at};
+        copy = memcpy(malloc(f.bytes), f.data, f.bytes);
+        CHECK(attempt(&v, copy, f.bytes, (hyp_progress){count_call, &c}) == HYP_E_CANCELLED && c.made == at);
+        CHECK(strstr(v->fault.text, "stopped"));
+        unload(v);
+    }
+    free(f.data);
+    f = vocabulary_of(count, numbers); // texts that differ by little
+    CHECK(attempt(&v, f.data, f.bytes, (hyp_progress){0}) == HYP_OK);
+    CHECK_MSG(v->tokenizer.table_probes < 100, "%u probes", v->tokenizer.table_probes);
+    for (uint32_t i = 0; i < count; i += 97) {
+        char text[32];
+        numbers(i, text);
+        CHECK(hyp_tokenizer_find(&v->tokenizer, text, strlen(text)) == (int32_t)i);
+        strcat(text, "x");
+        CHECK(hyp_tokenizer_find(&v->tokenizer, text, strlen(text)) < 0);
+    }
+    unload(v);
+}
+
+// Texts that are chosen to stand side by side in the table would make each look-up walk through all of them.
+static hyp_token_type colliding(uint32_t i, char *text) {
+    static uint32_t k;
+    k = i == 0 ? 0 : k;
+    do snprintf(text, 32, "%x", k++);
+    while ((hyp_hash(text, strlen(text)) & 4095) >= 64);
+    return HYP_TOKEN_NORMAL;
+}
+static hyp_token_type long_special(uint32_t i, char *text) {
+    memset(text, 'x', 1024 + i);
+    text[1024 + i] = 0;
+    return HYP_TOKEN_USER;
+}
+static void vocabularies_that_collide(void) {
+    vocabulary *v;
+    image f = vocabulary_of(2048, colliding);
+    CHECK(attempt(&v, f.data, f.bytes, (hyp_progress){0}) == HYP_E_FORMAT && strstr(v->fault.text, "collide"));
+    unload(v);
+    for (uint32_t count = 1; count <= 2; count++) {
+        f = vocabulary_of(count, long_special);
+        CHECK(attempt(&v, f.data, f.bytes, (hyp_progress){0}) == (count == 1 ? HYP_OK : HYP_E_FORMAT));
+        CHECK(count == 1 || strstr(v->fault.text, "1025 bytes"));
+        unload(v);
+    }
+}
+
 int main(void) {
+    slow = getenv("HYP_SLOW");
     RUN(byte_level_bpe);
     RUN(sentencepiece);
     RUN(wordpiece);
     RUN(round_trips);
     RUN(special_tokens);
-    RUN(long_words);
+    RUN(nested_special_tokens);
+    RUN(long_texts);
+    RUN(large_vocabularies);
+    RUN(vocabularies_that_collide);
     return finish();
 }

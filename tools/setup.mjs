@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Installs what is missing, builds what is old, and then does what the command asked for. Every npm script comes through here.
-// usage: setup.mjs [build | start | test | peers | bench | web] [arguments]
+// usage: setup.mjs [build | start | test | test:long | peers | bench | web] [arguments]
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -92,6 +92,21 @@ function peers() {
   installModules(join(root, 'tests/peers'), 'of the peers (llama.cpp, wllama, tokenizers)');
 }
 
+/** What the suites of tests/run.mjs run. */
+async function buildAll() {
+  for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) await build(preset);
+  const threaded = ['fiber', 'lane', 'slab', 'pager', 'team'].map(name => `test_${name}`);
+  await build('native-tsan', ...threaded, 'sim');
+  if (onPath('emcc')) await build('emscripten'); // not installed by us: Debian's brings a Node of its own
+  // Before the suites begin: two builds in one folder would meet.
+  say('building the benchmarks');
+  const { build: buildBench } = await import('../tests/bench/tools.mjs');
+  const { PROGRAMS } = await import('../tests/bench/benches.mjs');
+  buildBench('native', ...PROGRAMS, 'hyperion');
+  buildBench('wasm', 'fiber_wasm');
+  buildBench('wasm-tests', 'bench_sparse');
+}
+
 switch (task) {
   case 'build':
     await prepare('wasm');
@@ -105,11 +120,12 @@ switch (task) {
     process.exit(node('tools/serve.mjs', ...args));
     break;
   case 'test':
+  case 'test:long':
     await prepare('wasm', 'native', 'tests');
-    for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) await build(preset);
-    await build('native-tsan', 'test_fiber', 'test_lane', 'test_slab', 'test_pager', 'test_team');
-    if (onPath('emcc')) await build('emscripten'); // not installed by us: Debian's brings a Node of its own
-    process.exit(node('tests/run.mjs', ...args));
+    await build('native', 'sim');
+    // The inner loop needs no more than the host's own build.
+    if (args[0] !== 'quick') await buildAll();
+    process.exit(node('tests/run.mjs', ...(task === 'test:long' ? ['--long'] : []), ...args));
     break;
   case 'peers':
     await prepare('wasm', 'native');
@@ -117,10 +133,15 @@ switch (task) {
     process.exit(node('tests/peers/run.mjs', ...args));
     break;
   case 'bench':
-    await prepare('wasm', 'native', 'tests', 'bench');
-    if (['decode', 'prefill', 'quantizers'].includes(args.find(a => !a.startsWith('-')))) peers();
+    if (args.includes('--quick')) {
+      // What is installed will do: a quick run leaves out the peers that are not.
+      await prepare('wasm', 'native', 'tests');
+    } else {
+      await prepare('wasm', 'native', 'tests', 'bench');
+      if (['decode', 'prefill', 'quantizers'].includes(args.find(a => !a.startsWith('-')))) peers();
+    }
     process.exit(node('tests/bench/run.mjs', ...args));
     break;
   default:
-    fail(`unknown task ${task}: build, start, test, peers, bench or web`);
+    fail(`unknown task ${task}: build, start, test, test:long, peers, bench or web`);
 }

@@ -30,7 +30,7 @@ static hyp_source sources[HYP_GGUF_SHARDS];
 static uint32_t source_count;
 static hyp_sampling sampling;
 static hyp_logit_bias biases[256];
-static const char *stops[HYP_STOPS_MAX];
+static hyp_text stops[HYP_STOPS_MAX];
 
 EXPORT(result_data) const void *result_data(void) { return result; }
 EXPORT(result_bytes) size_t result_bytes(void) { return result_size; }
@@ -332,14 +332,15 @@ EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
     biases[sampling.bias_count++] = (hyp_logit_bias){token, bias};
     return HYP_OK;
 }
-// Input: `count` int32 tokens, then `stop_texts` terminated texts.
+// Input: `count` int32 tokens, the bytes of each of the `stop_texts` texts as int32, then the texts.
 EXPORT(session_begin) hyp_status session_begin(hyp_session *session, uint32_t count, uint32_t stop_texts) {
-    const char *text = (const char *)input.data + count * sizeof(int32_t);
+    const int32_t *tokens = (const int32_t *)(const void *)input.data, *lengths = tokens + count;
+    const char *text = (const char *)(lengths + stop_texts);
     for (uint32_t i = 0; i < stop_texts && i < HYP_STOPS_MAX; i++) { // more are refused by their count
-        stops[i] = text;
-        text += strlen(text) + 1;
+        stops[i] = (hyp_text){text, (size_t)lengths[i]};
+        text += lengths[i];
     }
-    return hyp_session_begin(session, (const int32_t *)(const void *)input.data, count, &sampling, stops, stop_texts);
+    return hyp_session_begin(session, tokens, count, &sampling, stops, stop_texts);
 }
 static void ended(void *context, hyp_session *session, hyp_status status) {
     (void)context;

@@ -63,6 +63,14 @@ static inline uint16_t hyp_f32_to_f16(float f) {
     return (uint16_t)(sign | (rest - 0x38000000 + 0xFFF + (rest >> 13 & 1)) >> 13);
 }
 
+// The same, but a finite half always: the largest for what is larger, 0 for NaN.
+#define HYP_F16_MOST 65504.0f
+static inline uint16_t hyp_f32_to_finite_f16(float f) {
+    uint16_t h = hyp_f32_to_f16(f), rest = h & 0x7FFF;
+    if (rest < 0x7C00) return h;
+    return (uint16_t)((h & 0x8000) | (rest == 0x7C00 ? 0x7BFF : 0));
+}
+
 static inline float hyp_bf16_to_f32(uint16_t h) { return hyp_bits_f32((uint32_t)h << 16); }
 // Rounds to nearest even; NaN stays quiet NaN.
 static inline uint16_t hyp_f32_to_bf16(float f) {

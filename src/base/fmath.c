@@ -30,10 +30,14 @@ float hyp_tanhf(float x) {
 }
 
 double hyp_log(double x) {
+    if (!(x > 0)) return x == 0 ? -__builtin_inf() : __builtin_nan("");
+    if (x > 1.7976931348623157e308) return x;
+    bool subnormal = x < 2.2250738585072014e-308;
+    if (subnormal) x *= 0x1p54;
     // x = 2^k m, m in [sqrt(1/2), sqrt(2)); log m = 2 atanh((m - 1) / (m + 1)) by its series
     uint64_t bits;
     memcpy(&bits, &x, 8);
-    int64_t k = (int64_t)(bits >> 52) - 1023;
+    int64_t k = (int64_t)(bits >> 52) - 1023 - (subnormal ? 54 : 0);
     bits = (bits & 0xFFFFFFFFFFFFFu) | 0x3FF0000000000000u;
     double m;
     memcpy(&m, &bits, 8);
@@ -44,7 +48,8 @@ double hyp_log(double x) {
 }
 
 static double exp_double(double x) {
-    if (x > 709.0) x = 709.0;
+    if (!(x == x)) return x;
+    if (x > 709.0) return __builtin_inf();
     if (x < -708.0) return 0.0;
     double n = (x * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
     double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, term = 1.0, sum = 1.0;
@@ -58,9 +63,16 @@ static double exp_double(double x) {
 double hyp_pow(double base, double exponent) { return exp_double(exponent * hyp_log(base)); }
 
 void hyp_sincos(double angle, double *sine, double *cosine) {
-    // Cody-Waite reduction by pi/2 in three parts, then Taylor series on [-pi/4, pi/4]
+    if (!(angle >= -HYP_ANGLE_MOST && angle <= HYP_ANGLE_MOST)) {
+        *sine = *cosine = __builtin_nan("");
+        return;
+    }
+    // Cody-Waite reduction by pi/2 in three parts, then Taylor series on [-pi/4, pi/4]. The first part has 33 bits: its
+    // products are exact for up to 2^20 of them, so what is beyond is taken off first, in multiples of 2^20.
     double n = (angle * 0.6366197723675814 + 6755399441055744.0) - 6755399441055744.0;
-    double r = ((angle - n * 1.5707963267341256) - n * 6.0771005063039660e-11) - n * 2.0222662487959506e-21;
+    double far = (double)((int64_t)n / (1 << 20) * (1 << 20));
+    double r = (angle - far * 1.5707963267341256) - (n - far) * 1.5707963267341256;
+    r = (r - n * 6.0771005063039660e-11) - n * 2.0222662487959506e-21;
     double q = r * r, s = r, c = 1.0, ts = r, tc = 1.0;
     for (int i = 1; i < 9; i++) {
         tc *= -q / ((2 * i - 1) * (2 * i));

@@ -5,12 +5,20 @@
 
 #include "bytes.h"
 
-// e^x, relative error below 4e-7; 0 under -87.3, infinity above 88.7. NaN stays NaN.
+// Every function has an answer for every argument; NaN gives NaN.
+
+// e^x, relative error below 4e-7; 0 under -87.3, infinity above 88.7.
 float hyp_expf(float x);
-float hyp_tanhf(float x);                                    // absolute error below 4e-7
-double hyp_log(double x);                                    // x > 0, relative error below 1e-14
-double hyp_pow(double base, double exponent);                // base > 0
-void hyp_sincos(double angle, double *sine, double *cosine); // |angle| below 1e6, absolute error below 1e-11
+// Absolute error below 4e-7.
+float hyp_tanhf(float x);
+// Relative error below 1e-14; -infinity of 0, NaN below it.
+double hyp_log(double x);
+// Of a positive base, NaN for a negative one; 0 where the result is below e^-708, infinity above e^709.
+double hyp_pow(double base, double exponent);
+
+#define HYP_ANGLE_MOST 0x1p30 // beyond it a double has no digits left for a fraction worth the name
+// Absolute error below 1e-11; NaN beyond HYP_ANGLE_MOST.
+void hyp_sincos(double angle, double *sine, double *cosine);
 
 static inline float hyp_sqrtf(float x) { return __builtin_sqrtf(x); } // correctly rounded by IEEE 754
 

@@ -255,9 +255,7 @@ void hyp_event_wait_firm(hyp_event *event) {
     hyp_task *t = current;
     if (!t || hyp_fiber_current() != t->fiber) hyp_port_panic("a firm wait outside of a task");
     hyp_list_add(&event->waiters, t, event->waiters.last);
-    t->firm = true;
     (void)suspend(t, HYP_TASK_WAITING);
-    t->firm = false;
 }
 
 void hyp_event_signal(hyp_event *event) {
@@ -278,7 +276,7 @@ hyp_status hyp_task_wait_until(bool (*ready)(void *), void *context) {
 void hyp_task_cancel(hyp_task *t) {
     if (t->state == HYP_TASK_ENDED) return;
     t->cancelled = true;
-    if (!t->firm && (t->state == HYP_TASK_WAITING || t->state == HYP_TASK_SLEEPING)) make_ready(t, HYP_E_CANCELLED);
+    if (t->state == HYP_TASK_WAITING || t->state == HYP_TASK_SLEEPING) make_ready(t, HYP_E_CANCELLED);
 }
 
 static bool has_ended(void *task) { return ((hyp_task *)task)->state == HYP_TASK_ENDED; }

@@ -90,7 +90,7 @@ HYP_MUST_USE hyp_status hyp_task_sleep(uint64_t ns); // may suspend
 // HYP_E_STACK: the task's stack overflowed.
 HYP_MUST_USE hyp_status hyp_task_join(hyp_task *task);
 void hyp_task_detach(hyp_task *task); // it is forgotten by itself when it ends
-void hyp_task_cancel(hyp_task *task); // wakes it out of any wait but a firm one, with HYP_E_CANCELLED
+void hyp_task_cancel(hyp_task *task); // wakes it out of any wait, with HYP_E_CANCELLED
 bool hyp_task_cancelled(void);        // has the current task been cancelled?
 void hyp_task_uncancel(void);         // the current task goes on: what was cancelled was only a part of its work
 void hyp_task_set_intent(hyp_task *task, hyp_intent intent, uint64_t deadline_ns);
@@ -98,7 +98,7 @@ void hyp_task_set_intent(hyp_task *task, hyp_intent intent, uint64_t deadline_ns
 // Waits until the event is signalled; re-read your condition after it. `timeout_ns` 0: as long as it takes. May suspend.
 // HYP_E_TIMEOUT, HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_event_wait(hyp_event *event, uint64_t timeout_ns);
-// The same, and cancelling does not end it: for a task whose memory another one writes to until the signal. May suspend.
+// Waits also when cancelled, which may wake it once: re-read your condition. For a task whose memory another one writes to. May suspend.
 void hyp_event_wait_firm(hyp_event *event);
 void hyp_event_signal(hyp_event *event); // wakes every waiter
 

@@ -22,7 +22,6 @@ struct hyp_task {
     hyp_task_state state;
     hyp_status woken; // what the wait returns
     bool cancelled, detached, overflowed;
-    bool firm; // waits, and is not woken by being cancelled
     uint32_t slice;    // units left
     uint64_t place_ns; // the policy's: where among deadlines
     uint64_t work, switches;

@@ -5,10 +5,10 @@
 
 static void store_key_f16(void *block, uint32_t at, const float *x, uint32_t n) {
     uint8_t *out = (uint8_t *)block + hyp_key_place(HYP_KV_F16, at, 0, n);
-    for (uint32_t i = 0; i < n; i++) hyp_store_u16(out + 32 * i, hyp_f32_to_f16(x[i]));
+    for (uint32_t i = 0; i < n; i++) hyp_store_u16(out + 32 * i, hyp_f32_to_finite_f16(x[i]));
 }
 static void store_value_f16(void *block, uint32_t at, const float *x, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) hyp_store_u16((uint8_t *)block + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_f16(x[i]));
+    for (uint32_t i = 0; i < n; i++) hyp_store_u16((uint8_t *)block + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_finite_f16(x[i]));
 }
 
 // 32 elements to bytes; returns the bits of d.
@@ -18,6 +18,7 @@ static uint16_t bytes_of(int8_t q[32], const float *x) {
         float a = x[i] < 0 ? -x[i] : x[i];
         top = a > top ? a : top;
     }
+    top = top < 127 * HYP_F16_MOST ? top : 127 * HYP_F16_MOST;
     float d = top / 127, inverse = d > 0 ? 1 / d : 0;
     for (uint32_t i = 0; i < 32; i++) q[i] = (int8_t)hyp_round_within(x[i] * inverse, -127, 127, 0);
     return hyp_f32_to_f16(d);

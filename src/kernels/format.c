@@ -233,24 +233,24 @@ static void join_iq4_xs(uint8_t *out, const hyp_block *b) {
 static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 static const int8_t mxfp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-//  name, type, elements, bytes, top, offset, levels, affine, sub, integer scales
+//  name, type, elements, bytes, top, offset, levels, affine, sub, integer scales, place of d
 const hyp_format_info hyp_formats[HYP_FORMATS] = {
-    [HYP_F32] = {"F32", 0, 1, 4, 0, 0, NULL, false, 0, 0, 0},
-    [HYP_F16] = {"F16", 1, 1, 2, 0, 0, NULL, false, 0, 0, 0},
-    [HYP_BF16] = {"BF16", 30, 1, 2, 0, 0, NULL, false, 0, 0, 0},
-    [HYP_Q8_0] = {"Q8_0", 8, 32, 34, 255, 128, NULL, false, 32, 0, 0},
-    [HYP_Q4_0] = {"Q4_0", 2, 32, 18, 15, 8, NULL, false, 32, 0, 0},
-    [HYP_Q4_1] = {"Q4_1", 3, 32, 20, 15, 0, NULL, true, 32, 0, 0},
-    [HYP_Q5_0] = {"Q5_0", 6, 32, 22, 31, 16, NULL, false, 32, 0, 0},
-    [HYP_Q5_1] = {"Q5_1", 7, 32, 24, 31, 0, NULL, true, 32, 0, 0},
-    [HYP_IQ4_NL] = {"IQ4_NL", 20, 32, 18, 15, 0, iq4_levels, false, 32, 0, 0},
-    [HYP_MXFP4] = {"MXFP4", 39, 32, 17, 15, 0, mxfp4_levels, false, 32, 0, 0},
-    [HYP_Q2_K] = {"Q2_K", 10, 256, 84, 3, 0, NULL, true, 16, 0, 15},
-    [HYP_Q3_K] = {"Q3_K", 11, 256, 110, 7, 4, NULL, false, 16, -32, 31},
-    [HYP_Q4_K] = {"Q4_K", 12, 256, 144, 15, 0, NULL, true, 32, 0, 63},
-    [HYP_Q5_K] = {"Q5_K", 13, 256, 176, 31, 0, NULL, true, 32, 0, 63},
-    [HYP_Q6_K] = {"Q6_K", 14, 256, 210, 63, 32, NULL, false, 16, -128, 127},
-    [HYP_IQ4_XS] = {"IQ4_XS", 23, 256, 136, 15, 0, iq4_levels, false, 32, -32, 31},
+    [HYP_F32] = {"F32", 0, 1, 4, 0, 0, NULL, false, 0, 0, 0, 0},
+    [HYP_F16] = {"F16", 1, 1, 2, 0, 0, NULL, false, 0, 0, 0, 0},
+    [HYP_BF16] = {"BF16", 30, 1, 2, 0, 0, NULL, false, 0, 0, 0, 0},
+    [HYP_Q8_0] = {"Q8_0", 8, 32, 34, 255, 128, NULL, false, 32, 0, 0, 0},
+    [HYP_Q4_0] = {"Q4_0", 2, 32, 18, 15, 8, NULL, false, 32, 0, 0, 0},
+    [HYP_Q4_1] = {"Q4_1", 3, 32, 20, 15, 0, NULL, true, 32, 0, 0, 0},
+    [HYP_Q5_0] = {"Q5_0", 6, 32, 22, 31, 16, NULL, false, 32, 0, 0, 0},
+    [HYP_Q5_1] = {"Q5_1", 7, 32, 24, 31, 0, NULL, true, 32, 0, 0, 0},
+    [HYP_IQ4_NL] = {"IQ4_NL", 20, 32, 18, 15, 0, iq4_levels, false, 32, 0, 0, 0},
+    [HYP_MXFP4] = {"MXFP4", 39, 32, 17, 15, 0, mxfp4_levels, false, 32, 0, 0, 0},
+    [HYP_Q2_K] = {"Q2_K", 10, 256, 84, 3, 0, NULL, true, 16, 0, 15, 80},
+    [HYP_Q3_K] = {"Q3_K", 11, 256, 110, 7, 4, NULL, false, 16, -32, 31, 108},
+    [HYP_Q4_K] = {"Q4_K", 12, 256, 144, 15, 0, NULL, true, 32, 0, 63, 0},
+    [HYP_Q5_K] = {"Q5_K", 13, 256, 176, 31, 0, NULL, true, 32, 0, 63, 0},
+    [HYP_Q6_K] = {"Q6_K", 14, 256, 210, 63, 32, NULL, false, 16, -128, 127, 208},
+    [HYP_IQ4_XS] = {"IQ4_XS", 23, 256, 136, 15, 0, iq4_levels, false, 32, -32, 31, 0},
 };
 
 void hyp_split(hyp_format format, hyp_block *b, const uint8_t *in) {
@@ -305,6 +305,42 @@ void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t cou
         hyp_split(format, &b, in);
         for (uint32_t i = 0; i < f->block_elems; i++)
             dst[at + i] = b.d * (float)(b.scale[i / 16] * hyp_level(f, b.code[i])) + b.m * (float)b.minimum[i / 16];
+    }
+}
+
+// A float is infinite or NaN when its exponent's bits are all set. Without a branch, and of one width: the loops become vectors.
+static bool all_finite_32(const uint8_t *in, uint64_t count) {
+    uint32_t bad = 0;
+    for (uint64_t i = 0; i < count; i++) bad |= (hyp_load_u32(in + 4 * i) & 0x7F800000) == 0x7F800000 ? 1 : 0;
+    return !bad;
+}
+static bool all_finite_16(const uint8_t *in, uint64_t count, uint16_t exponent) {
+    uint16_t bad = 0;
+    for (uint64_t i = 0; i < count; i++) bad |= (hyp_load_u16(in + 2 * i) & exponent) == exponent ? 1 : 0;
+    return !bad;
+}
+// The halves at `in`, one in each stored block.
+static bool scales_finite(const uint8_t *in, uint64_t count, size_t block_bytes) {
+    uint32_t bad = 0;
+    for (; count > 0; count--, in += block_bytes) bad |= (hyp_load_u16(in) & 0x7C00) == 0x7C00;
+    return !bad;
+}
+
+bool hyp_format_finite(hyp_format format, const void *src, uint64_t count) {
+    const hyp_format_info *f = &hyp_formats[format];
+    const uint8_t *in = src;
+    uint64_t blocks = count / f->block_elems;
+    uint32_t bad = 0;
+    switch (format) {
+    case HYP_F32: return all_finite_32(in, count);
+    case HYP_F16: return all_finite_16(in, count, 0x7C00);
+    case HYP_BF16: return all_finite_16(in, count, 0x7F80);
+    case HYP_MXFP4: // its exponent 255 is NaN
+        for (uint64_t i = 0; i < blocks; i++) bad |= in[i * f->block_bytes] == 0xFF;
+        return !bad;
+    default:
+        return scales_finite(in + f->d_at, blocks, f->block_bytes) &&
+               (!f->affine || scales_finite(in + f->d_at + 2, blocks, f->block_bytes));
     }
 }
 

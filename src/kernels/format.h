@@ -52,6 +52,7 @@ typedef struct hyp_format_info {
     bool affine;                  // has a minimum
     uint8_t sub;                  // elements that share a scale: 16 or 32
     int8_t scale_low, scale_high; // the integer scales' range; 0, 0: there are none
+    uint8_t d_at;                 // where d stands in a stored block; m, if any, follows it
 } hyp_format_info;
 
 extern const hyp_format_info hyp_formats[HYP_FORMATS];
@@ -62,6 +63,9 @@ void hyp_split(hyp_format format, hyp_block *block, const uint8_t *stored);
 void hyp_join(hyp_format format, uint8_t *stored, const hyp_block *block);
 // `count` elements, whole blocks, as floats.
 void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t count);
+// Are all floats among `count` stored elements, whole blocks, finite: the elements of a float format, the others' d and m? What is not
+// would make NaN of a product, of which processors differ in what they make.
+bool hyp_format_finite(hyp_format format, const void *src, uint64_t count);
 // The reverse (quantize.c). `importance` is what each element's squared error counts for; NULL: all alike. NaN becomes 0 in blocks.
 void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count, const float *importance);
 

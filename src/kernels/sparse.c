@@ -83,7 +83,7 @@ const uint8_t *hyp_sparse_block(hyp_sparse kind, const uint8_t *in, uint8_t code
 // Bytes of the block at `in`, of which `left` are there; 0: it is not sound.
 static size_t sound_block(hyp_sparse kind, const uint8_t *in, size_t left) {
     size_t bytes = kind == HYP_BITMAP ? BITMAP_HEAD : CSR_HEAD;
-    if (left < bytes) return 0;
+    if (left < bytes || !hyp_format_finite(HYP_F16, in, ROWS)) return 0; // d of each row
     if (kind == HYP_BITMAP) {
         for (uint32_t w = 0; w < WORDS; w++) bytes += (size_t)__builtin_popcountll(hyp_load_u64(in + 2 * ROWS + 8 * w));
         return left < bytes ? 0 : bytes;

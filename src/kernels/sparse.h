@@ -22,7 +22,7 @@ enum {
 size_t hyp_sparse_most(uint32_t cols);
 // Encodes up to 16 rows of Q4_0; returns the bytes. `dst` NULL: only counts them.
 size_t hyp_sparse_encode(hyp_sparse kind, uint8_t *dst, const uint8_t *rows, uint32_t count, uint32_t cols);
-// The reverse: 16 rows of Q4_0 (NULL: only checks). False: these `bytes` are not a sound group of `cols` columns.
+// The reverse: 16 rows of Q4_0 (NULL: only checks). False: these `bytes` are not a sound group of `cols` columns, or a d is not finite.
 bool hyp_sparse_decode(hyp_sparse kind, uint8_t *rows, const uint8_t *group, size_t bytes, uint32_t cols);
 // One block of a sound group: codes and the halves d by row. Returns the next block.
 const uint8_t *hyp_sparse_block(hyp_sparse kind, const uint8_t *in, uint8_t code[16][HYP_BLOCK], uint16_t d[16]);

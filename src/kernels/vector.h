@@ -53,14 +53,14 @@ static inline f8 f8_exp(f8 x) {
     return f8_select(x == x, e, x);
 }
 
-// hyp_f32_to_f16 on eight lanes.
+// hyp_f32_to_finite_f16 on eight lanes.
 static inline u8x u8x_select(i8x mask, u8x yes, u8x no) { return (yes & (u8x)mask) | (no & ~(u8x)mask); }
 static inline u16x f8_halves(f8 x) {
     u8x sign = (u8x)x >> 16 & 0x8000, rest = (u8x)x & 0x7FFFFFFF;
     u8x half = (rest - 0x38000000 + 0xFFF + (rest >> 13 & 1)) >> 13;
     half = u8x_select(rest < 0x38800000, (u8x)((f8)rest + 0.5f) - 0x3F000000, half);
-    half = u8x_select(rest >= 0x477FF000, (u8x){0} + 0x7C00, half);
-    half = u8x_select(rest > 0x7F800000, (u8x){0} + 0x7E00, half);
+    half = u8x_select(rest >= 0x477FF000, (u8x){0} + 0x7BFF, half);
+    half = u8x_select(rest > 0x7F800000, (u8x){0}, half);
     return __builtin_convertvector(half | sign, u16x);
 }
 static void vec_store_key_f16(void *block, uint32_t at, const float *x, uint32_t n) {
@@ -70,7 +70,7 @@ static void vec_store_key_f16(void *block, uint32_t at, const float *x, uint32_t
         u16x h = f8_halves(f8_load(x + i));
         for (uint32_t k = 0; k < 8; k++) hyp_store_u16(out + 32 * (i + k), h[k]);
     }
-    for (; i < n; i++) hyp_store_u16(out + 32 * i, hyp_f32_to_f16(x[i]));
+    for (; i < n; i++) hyp_store_u16(out + 32 * i, hyp_f32_to_finite_f16(x[i]));
 }
 static void vec_store_value_f16(void *block, uint32_t at, const float *x, uint32_t n) {
     uint8_t *out = block;
@@ -79,7 +79,7 @@ static void vec_store_value_f16(void *block, uint32_t at, const float *x, uint32
         u16x h = f8_halves(f8_load(x + i));
         memcpy(out + hyp_value_place(HYP_KV_F16, at, i), &h, sizeof h);
     }
-    for (; i < n; i++) hyp_store_u16(out + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_f16(x[i]));
+    for (; i < n; i++) hyp_store_u16(out + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_finite_f16(x[i]));
 }
 
 static void vec_rms_norm(float *y, const float *x, const float *weight, uint32_t n, float eps) {

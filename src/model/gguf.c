@@ -2,7 +2,14 @@
 
 #include "../base/bytes.h"
 
-enum { MAX_KVS = 1 << 16, MAX_TENSORS = 1 << 16, MAX_NAME = 1 << 10, READ_BYTES = 128 << 10, MAX_ALIGNMENT = 1 << 20 };
+enum {
+    MAX_KVS = 1 << 16,
+    MAX_TENSORS = 1 << 16,
+    MAX_NAME = 1 << 10,
+    READ_BYTES = 128 << 10,
+    MAX_ALIGNMENT = 1 << 20,
+    MAX_PROBES = 256 // by chance not even millions of names in a table that is half empty stand 100 slots from their own
+};
 
 typedef struct reader {
     hyp_gguf *gguf;
@@ -13,7 +20,8 @@ typedef struct reader {
 static const uint8_t scalar_bytes[HYP_GGUF_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 static hyp_status read_shard(hyp_gguf *gguf, uint32_t shard);
-static hyp_status check_names(hyp_gguf *gguf);
+static hyp_status index_names(hyp_gguf *gguf, hyp_gguf_names *names, uint32_t first, bool tensors);
+static void drop_names(hyp_gguf *gguf, hyp_gguf_names *names);
 
 hyp_status hyp_gguf_open(hyp_gguf *gguf, hyp_budget *budget, const hyp_source *sources, uint32_t shards, hyp_fault *fault) {
     *gguf = (hyp_gguf){.budget = budget, .sources = sources, .fault = fault};
@@ -27,7 +35,8 @@ hyp_status hyp_gguf_open(hyp_gguf *gguf, hyp_budget *budget, const hyp_source *s
         if (status) return status;
     }
     uint32_t count, number, total;
-    hyp_status status = hyp_gguf_u32(gguf, "split.count", 1, &count);
+    hyp_status status = index_names(gguf, &gguf->tensor_names, 0, true);
+    if (!status) status = hyp_gguf_u32(gguf, "split.count", 1, &count);
     if (status) return status;
     if (count > 1 && count != shards)
         return hyp_fail(fault, HYP_E_FORMAT, "the model is split into %u files and %u were given: give all of them, in order", count,
@@ -39,10 +48,13 @@ hyp_status hyp_gguf_open(hyp_gguf *gguf, hyp_budget *budget, const hyp_source *s
     if ((status = hyp_gguf_u32(gguf, "split.tensors.count", hyp_gguf_tensor_count(gguf), &total))) return status;
     if (total != hyp_gguf_tensor_count(gguf))
         return hyp_fail(fault, HYP_E_FORMAT, "the split model declares %u tensors, its files hold %u", total, hyp_gguf_tensor_count(gguf));
-    return check_names(gguf);
+    return HYP_OK;
 }
 
 void hyp_gguf_deinit(hyp_gguf *gguf) {
+    drop_names(gguf, &gguf->key_names);
+    drop_names(gguf, &gguf->tensor_names);
+    drop_names(gguf, &gguf->shard_names);
     for (uint32_t i = 0; i < gguf->shards; i++) hyp_buffer_deinit(&gguf->header[i]);
     hyp_buffer_deinit(&gguf->kvs);
     hyp_buffer_deinit(&gguf->tensors);
@@ -68,16 +80,36 @@ const void *hyp_gguf_value(const hyp_gguf *gguf, const hyp_gguf_kv *kv) { return
 
 static bool same(hyp_text a, const char *b) { return strlen(b) == a.bytes && memcmp(a.data, b, a.bytes) == 0; }
 
-const hyp_gguf_kv *hyp_gguf_find(const hyp_gguf *gguf, const char *key) {
-    for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++)
-        if (same(hyp_gguf_key(gguf, hyp_gguf_kv_at(gguf, i)), key)) return hyp_gguf_kv_at(gguf, i);
+static hyp_text entry_name(const hyp_gguf *gguf, uint32_t index, bool tensors) {
+    return tensors ? hyp_gguf_tensor_name(gguf, hyp_gguf_tensor_at(gguf, index)) : hyp_gguf_key(gguf, hyp_gguf_kv_at(gguf, index));
+}
+
+// The slot of a name, or the empty one where it would stand; NULL: neither is among the first `probes`.
+static uint32_t *name_slot(const hyp_gguf *gguf, const hyp_gguf_names *names, hyp_text name, bool tensors, uint32_t probes) {
+    uint32_t at = (uint32_t)hyp_hash(name.data, name.bytes);
+    for (uint32_t n = 0; n < probes; n++) {
+        uint32_t *slot = &names->slots[(at + n) & names->mask];
+        if (!*slot) return slot;
+        hyp_text other = entry_name(gguf, *slot - 1, tensors);
+        if (other.bytes == name.bytes && memcmp(other.data, name.data, name.bytes) == 0) return slot;
+    }
     return NULL;
 }
 
+// The index of a name + 1, or 0.
+static uint32_t find_name(const hyp_gguf *gguf, const hyp_gguf_names *names, hyp_text name, bool tensors) {
+    const uint32_t *slot = name_slot(gguf, names, name, tensors, names->probes);
+    return slot ? *slot : 0;
+}
+
+const hyp_gguf_kv *hyp_gguf_find(const hyp_gguf *gguf, const char *key) {
+    uint32_t found = find_name(gguf, &gguf->key_names, (hyp_text){key, strlen(key)}, false);
+    return found ? hyp_gguf_kv_at(gguf, found - 1) : NULL;
+}
+
 const hyp_gguf_tensor *hyp_gguf_tensor_named(const hyp_gguf *gguf, const char *name) {
-    for (uint32_t i = 0; i < hyp_gguf_tensor_count(gguf); i++)
-        if (same(hyp_gguf_tensor_name(gguf, hyp_gguf_tensor_at(gguf, i)), name)) return hyp_gguf_tensor_at(gguf, i);
-    return NULL;
+    uint32_t found = find_name(gguf, &gguf->tensor_names, (hyp_text){name, strlen(name)}, true);
+    return found ? hyp_gguf_tensor_at(gguf, found - 1) : NULL;
 }
 
 hyp_status hyp_gguf_read(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, uint64_t from, void *dst, size_t count) {
@@ -276,21 +308,29 @@ hyp_status hyp_gguf_decode_group(const hyp_gguf *gguf, const hyp_gguf_tensor *t,
                     bytes_at(gguf, t->shard, t->name_at));
 }
 
+hyp_status hyp_gguf_not_finite(const hyp_gguf *gguf, const hyp_gguf_tensor *t) {
+    hyp_text name = hyp_gguf_tensor_name(gguf, t);
+    return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model is damaged: tensor '%.*s' holds weights that are no finite numbers",
+                    (int)name.bytes, name.data);
+}
+
 // The sizes of a sparse tensor's groups stand in the metadata of its shard.
 static hyp_status find_groups(reader *r, hyp_gguf_tensor *t) {
     const hyp_gguf *gguf = r->gguf;
     const char *name = bytes_at(gguf, r->shard, t->name_at);
-    size_t prefix = sizeof HYP_GGUF_GROUPS - 1;
+    size_t prefix = sizeof HYP_GGUF_GROUPS - 1, bytes = prefix + (size_t)t->name_bytes;
     uint64_t groups = (t->dim[1] + 15) / 16;
+    char key[MAX_NAME];
     t->format = HYP_Q4_0;
-    for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++) {
-        const hyp_gguf_kv *kv = hyp_gguf_kv_at(gguf, i);
-        hyp_text key = hyp_gguf_key(gguf, kv);
-        if (kv->shard != r->shard || key.bytes != prefix + t->name_bytes || memcmp(key.data, HYP_GGUF_GROUPS, prefix) != 0 ||
-            memcmp(key.data + prefix, name, (size_t)t->name_bytes) != 0)
-            continue;
-        if (kv->type != HYP_GGUF_ARRAY || kv->element != HYP_GGUF_U32 || kv->count != groups || t->dims != 2 || t->dim[0] % HYP_BLOCK)
-            break;
+    uint32_t found = 0;
+    if (bytes <= sizeof key) {
+        memcpy(key, HYP_GGUF_GROUPS, prefix);
+        memcpy(key + prefix, name, (size_t)t->name_bytes);
+        found = find_name(gguf, r->shard ? &gguf->shard_names : &gguf->key_names, (hyp_text){key, bytes}, false);
+    }
+    const hyp_gguf_kv *kv = found ? hyp_gguf_kv_at(gguf, found - 1) : NULL;
+    if (kv && kv->type == HYP_GGUF_ARRAY && kv->element == HYP_GGUF_U32 && kv->count == groups && t->dims == 2 &&
+        t->dim[0] % HYP_BLOCK == 0) {
         t->sizes_at = kv->at;
         for (uint32_t g = 0; g < groups; g++) t->bytes += hyp_gguf_group_bytes(gguf, t, g);
         return HYP_OK;
@@ -356,6 +396,7 @@ static hyp_status read_shard(hyp_gguf *gguf, uint32_t shard) {
     uint32_t first_kv = hyp_gguf_kv_count(gguf), first_tensor = hyp_gguf_tensor_count(gguf);
     for (uint64_t i = 0; i < kvs; i++)
         if ((status = take_kv(&r))) return status;
+    if ((status = index_names(gguf, shard ? &gguf->shard_names : &gguf->key_names, first_kv, false))) return status;
     alignment = 32;
     for (uint32_t i = first_kv; i < hyp_gguf_kv_count(gguf); i++) {
         const hyp_gguf_kv *kv = hyp_gguf_kv_at(gguf, i);
@@ -391,37 +432,35 @@ static hyp_status read_shard(hyp_gguf *gguf, uint32_t shard) {
             return hyp_fail(gguf->fault, HYP_E_FORMAT, "file %u of the split model is not its part %u: give the parts in order", shard + 1,
                             shard + 1);
         gguf->kvs.bytes = first_kv * sizeof(hyp_gguf_kv);
+        drop_names(gguf, &gguf->shard_names);
     }
     return HYP_OK;
 }
 
-// No two metadata keys and no two tensors may share a name: which one is meant could not be told.
-static hyp_status check_unique(hyp_gguf *gguf, uint32_t count, bool tensors) {
-    size_t slots = 16;
-    while (slots < (size_t)count * 2) slots *= 2;
-    uint32_t *table = hyp_budget_map(gguf->budget, slots * sizeof *table);
-    if (!table) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory to check the model's names");
-    hyp_status status = HYP_OK;
-    for (uint32_t i = 0; i < count && !status; i++) {
-        hyp_text name = tensors ? hyp_gguf_tensor_name(gguf, hyp_gguf_tensor_at(gguf, i)) : hyp_gguf_key(gguf, hyp_gguf_kv_at(gguf, i));
-        size_t slot = hyp_hash(name.data, name.bytes) & (slots - 1);
-        for (; table[slot]; slot = (slot + 1) & (slots - 1)) {
-            uint32_t j = table[slot] - 1;
-            hyp_text other =
-                tensors ? hyp_gguf_tensor_name(gguf, hyp_gguf_tensor_at(gguf, j)) : hyp_gguf_key(gguf, hyp_gguf_kv_at(gguf, j));
-            if (other.bytes == name.bytes && memcmp(other.data, name.data, name.bytes) == 0) {
-                status = hyp_fail(gguf->fault, HYP_E_FORMAT, "%s '%.*s' stands twice in the file", tensors ? "tensor" : "metadata key",
-                                  name.bytes < 80 ? (int)name.bytes : 80, name.data);
-                break;
-            }
-        }
-        table[slot] = i + 1;
+// Fills the table of the keys or of the tensors from number `first` on. No two may share a name: which one is meant could not be
+// told.
+static hyp_status index_names(hyp_gguf *gguf, hyp_gguf_names *names, uint32_t first, bool tensors) {
+    uint32_t count = tensors ? hyp_gguf_tensor_count(gguf) : hyp_gguf_kv_count(gguf), slots = 16;
+    while (slots < (count - first) * 2) slots *= 2;
+    names->slots = hyp_budget_map(gguf->budget, slots * sizeof *names->slots);
+    if (!names->slots) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for the model's names");
+    names->mask = slots - 1;
+    for (uint32_t i = first; i < count; i++) {
+        hyp_text name = entry_name(gguf, i, tensors);
+        uint32_t *slot = name_slot(gguf, names, name, tensors, MAX_PROBES);
+        int shown = name.bytes < 80 ? (int)name.bytes : 80;
+        const char *kind = tensors ? "tensor" : "metadata key";
+        if (!slot)
+            return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s '%.*s': the file's names are made to collide", kind, shown, name.data);
+        if (*slot) return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s '%.*s' stands twice in the file", kind, shown, name.data);
+        *slot = i + 1;
+        uint32_t place = (uint32_t)(slot - names->slots), own = (uint32_t)hyp_hash(name.data, name.bytes);
+        names->probes = hyp_max_u32(names->probes, ((place - own) & names->mask) + 1);
     }
-    hyp_budget_unmap(gguf->budget, table, slots * sizeof *table);
-    return status;
+    return HYP_OK;
 }
 
-static hyp_status check_names(hyp_gguf *gguf) {
-    hyp_status status = check_unique(gguf, hyp_gguf_kv_count(gguf), false);
-    return status ? status : check_unique(gguf, hyp_gguf_tensor_count(gguf), true);
+static void drop_names(hyp_gguf *gguf, hyp_gguf_names *names) {
+    hyp_budget_unmap(gguf->budget, names->slots, ((size_t)names->mask + 1) * sizeof *names->slots);
+    *names = (hyp_gguf_names){0};
 }

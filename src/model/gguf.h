@@ -4,6 +4,7 @@
 #ifndef HYP_MODEL_GGUF_H
 #define HYP_MODEL_GGUF_H
 
+#include "../base/text.h"
 #include "../kernels/sparse.h"
 #include "../mem/buffer.h"
 #include "../stream/source.h"
@@ -29,10 +30,11 @@ typedef enum hyp_gguf_type {
     HYP_GGUF_TYPES
 } hyp_gguf_type;
 
-typedef struct hyp_text { // borrowed bytes, not terminated
-    const char *data;
-    size_t bytes;
-} hyp_text;
+typedef struct hyp_progress {
+    // Called between steps with bytes done and in all; false stops the load with HYP_E_CANCELLED. May be NULL.
+    bool (*report)(void *context, uint64_t done, uint64_t total);
+    void *context;
+} hyp_progress;
 
 typedef struct hyp_gguf_kv {
     uint32_t shard;
@@ -51,12 +53,20 @@ typedef struct hyp_gguf_tensor {
     uint64_t offset, bytes;      // within the shard's file
 } hyp_gguf_tensor;
 
+// A hash table of names: each one's index + 1, 0 for an empty slot. No name stands further than `probes` slots from its own, so
+// that a file whose names collide on purpose is as fast as any other, or refused.
+typedef struct hyp_gguf_names {
+    uint32_t *slots;
+    uint32_t mask, probes;
+} hyp_gguf_names;
+
 typedef struct hyp_gguf {
     hyp_budget *budget;
     const hyp_source *sources; // borrowed
     uint32_t shards, version;
     hyp_buffer header[HYP_GGUF_SHARDS]; // what has been read of each file's start
     hyp_buffer kvs, tensors;            // of hyp_gguf_kv, hyp_gguf_tensor
+    hyp_gguf_names key_names, tensor_names, shard_names; // the last: of the keys of a later shard, while it is read
     hyp_fault *fault;
 } hyp_gguf;
 
@@ -80,6 +90,8 @@ uint32_t hyp_gguf_group_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *tenso
 // Takes group `index`, read to `in`, apart to 16 rows of Q4_0 (NULL: only checks it). HYP_E_FORMAT with a message: it is not sound.
 HYP_MUST_USE hyp_status hyp_gguf_decode_group(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, uint32_t index, const uint8_t *in,
                                               uint8_t *rows);
+// HYP_E_FORMAT, with a message: a tensor holds what hyp_format_finite does not take.
+hyp_status hyp_gguf_not_finite(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor);
 // The key under which the metadata holds those of the tensor `name`, as an array of 32-bit numbers, is this and the name.
 #define HYP_GGUF_GROUPS "hyperion.groups."
 // Reads `count` bytes of a tensor's data from its byte `from`. May suspend.

@@ -1,8 +1,11 @@
 #include "gguf_write.h"
 
 #include "../base/bytes.h"
+#include "../fiber/sched.h"
 
-enum { ALIGNMENT = 32, STEP_ELEMS = 1 << 16, FLOOR = 100 }; // FLOOR: no column counts for less than the mean's hundredth
+// FLOOR: no column counts for less than the mean's hundredth. WORK_BYTES: of weights, whose conversion
+// is a unit of work at least.
+enum { ALIGNMENT = 32, STEP_ELEMS = 1 << 16, FLOOR = 100, WORK_BYTES = 8 };
 
 typedef struct writer {
     const hyp_writer *out;
@@ -92,12 +95,15 @@ static plan plan_of(const rewriter *r, const hyp_gguf_tensor *t) {
 
 // ---- Rows on their way
 
-static bool step(rewriter *r, uint64_t bytes) {
+// After each part, of `bytes`: tells how far it is, and lets whatever else the host has to do run now
+// and then, so that it can say stop.
+static hyp_status step(rewriter *r, uint64_t bytes) {
     const hyp_writer *out = r->w.out;
     r->done += bytes;
-    return !out->progress || out->progress(out->context, r->done, r->total);
+    bool goes_on = !out->progress || out->progress(out->context, r->done, r->total);
+    if (goes_on && !hyp_task_work((uint32_t)(bytes / WORK_BYTES))) return HYP_OK;
+    return hyp_fail(r->gguf->fault, HYP_E_CANCELLED, "writing the model was stopped");
 }
-static hyp_status stopped(const rewriter *r) { return hyp_fail(r->gguf->fault, HYP_E_CANCELLED, "writing the model was stopped"); }
 
 // `count` rows from `first` on, whole groups of them when the tensor is sparse, as floats. *read: their bytes; *at: where those of a sparse tensor begin.
 static hyp_status read_rows(rewriter *r, const hyp_gguf_tensor *t, uint64_t first, uint32_t count, uint64_t *at, uint64_t *read) {
@@ -226,7 +232,7 @@ static hyp_status convert(rewriter *r, const hyp_gguf_tensor *t, const plan *p, 
             uint8_t *group = r->out + HYP_GROUP * row_bytes;
             put(&r->w, group, hyp_sparse_encode(p->sparse, group, r->out, n, cols));
         } else put(&r->w, r->out, n * row_bytes);
-        if (!status && !step(r, read)) status = stopped(r);
+        if (!status) status = step(r, read);
     }
     if (!counted) pad(&r->w);
     return status;
@@ -239,7 +245,7 @@ static hyp_status copy(rewriter *r, const hyp_gguf_tensor *t) {
         if (status) return status;
         put(&r->w, r->in, n);
         at += n;
-        if (!step(r, n)) return stopped(r);
+        if ((status = step(r, n))) return status;
     }
     pad(&r->w);
     return HYP_OK;

@@ -72,9 +72,9 @@ static size_t gpt2(cursor c) {
 // \p{N} first cuts out every digit, then the rule of GPT-2 holds in each of the rest.
 static size_t smollm(cursor c) {
     if (number(c)) return c.length;
-    cursor stop = c;
-    while (!ended(stop) && !number(stop)) stop = after(stop);
-    return gpt2(at(c.text, stop.at, c.at));
+    // Of GPT-2's words only white space looks at what follows it: a digit ends the text there.
+    cursor end = skip(c, space);
+    return gpt2(number(end) ? at(c.text, end.at, c.at) : c);
 }
 
 // (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
@@ -154,7 +154,7 @@ static bool cjk(cursor c) {
 // Six rules, each applied to every piece that the ones before it left, matched or not:
 //   [\r\n]   \s?(cased letter)+   \s?[!-/:-~！-／：-～‘-‟　-。]+   \s+$   [一-龥ࠀ-一가-퟿]+   \p{N}+
 // (the model's own file lists the cased letters of its day one by one; here they are Lu, Ll and Lt)
-// Bytes that rule 2 to 6 takes at the cursor; 0: it does not match there. A line end bounds every piece.
+// Bytes that rule 2 to 6 takes at the cursor, whose text ends with the piece; 0: it does not match there.
 static size_t deepseek_match(int rule, cursor c) {
     cursor w = c;
     switch (rule) {
@@ -165,36 +165,46 @@ static size_t deepseek_match(int rule, cursor c) {
         return ended(w) || !is(w) ? 0 : skip(w, is).at - c.at;
     }
     case 4:
-        while (!ended(w) && space(w) && !newline(w)) w = after(w);
-        return ended(w) || newline(w) ? w.at - c.at : 0;
+        w = skip(c, space);
+        return ended(w) ? w.at - c.at : 0;
     case 5: return skip(c, cjk).at - c.at;
     default: return skip(c, number).at - c.at;
     }
 }
 
-static size_t deepseek_llm(cursor c) {
-    if (newline(c)) return c.length;
-    for (int rule = 2; rule <= 6; rule++) {
-        size_t n = deepseek_match(rule, c);
-        cursor w = c;
-        if (!n) {                                                  // up to where the rule first matches
-            w = rule == 4 && space(c) ? skip(c, space) : after(c); // no part of a run of spaces is at the end when the run is not
-            while (!ended(w) && !newline(w) && !deepseek_match(rule, w)) w = rule == 4 && space(w) ? skip(w, space) : after(w);
-            n = w.at - c.at;
-        }
-        c = at(c.text, c.at + n, c.at);
+// The end of the piece that a rule cuts off at the cursor: what it matches, or what comes before its first match.
+static size_t deepseek_end(int rule, cursor c) {
+    cursor w = c;
+    if (rule == 1) {
+        while (!ended(w) && !newline(w)) w = after(w);
+        return w.at;
     }
-    return c.bytes - c.at;
+    size_t n = deepseek_match(rule, c);
+    if (n) return c.at + n;
+    do w = rule == 4 && space(w) ? skip(w, space) : after(w); // no part of a run of spaces is at the end when the run is not
+    while (!ended(w) && !deepseek_match(rule, w));
+    return w.at;
 }
 
-size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes) {
-    cursor c = at(text, bytes, 0);
+static size_t deepseek_llm(cursor c, hyp_cuts *cuts) {
+    if (newline(c)) return c.length;
+    size_t end = c.bytes;
+    for (int rule = 1; rule <= 6; rule++) {
+        size_t *cut = &cuts->end[rule - 1];
+        if (*cut <= c.at) *cut = deepseek_end(rule, at(c.text, end, c.at));
+        end = *cut;
+    }
+    return end - c.at;
+}
+
+size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes, size_t place, hyp_cuts *cuts) {
+    cursor c = at(text, bytes, place);
     switch (kind) {
     case HYP_PRE_LLAMA3: return llama3(c, 3);
     case HYP_PRE_QWEN2: return llama3(c, 1);
     case HYP_PRE_SMOLLM: return smollm(c);
     case HYP_PRE_TEKKEN: return tekken(c);
-    case HYP_PRE_DEEPSEEK_LLM: return deepseek_llm(c);
+    case HYP_PRE_DEEPSEEK_LLM: return deepseek_llm(c, cuts);
     default: return gpt2(c);
     }
 }

@@ -18,7 +18,14 @@ typedef enum hyp_pretokenizer {
 // The pre-tokenizer of a `tokenizer.ggml.pre` value (not terminated), HYP_PRE_COUNT when it is none of ours.
 hyp_pretokenizer hyp_pretokenizer_named(const char *name, size_t bytes);
 
-// Length in bytes of the word that `text` (bytes > 0, whole code points) starts with; at least 1.
-size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes);
+// Where the pieces end that the rules before the last have cut the text into: without it each word of a long one would be looked for
+// in all of it. All zero at the text's start.
+typedef struct hyp_cuts {
+    size_t end[6];
+} hyp_cuts;
+
+// Length in bytes of the word at `at` (below `bytes`) of `text`; at least 1. The words of a text are asked for in order, each where the
+// one before ended, with the same `cuts`.
+size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes, size_t at, hyp_cuts *cuts);
 
 #endif

@@ -9,7 +9,7 @@ enum { SHARED_MACS = 2000 }; // a tiny model is shared, too
 enum { SHARED_MACS = 200000 }; // multiply-adds that are worth a helper's attention
 #endif
 enum {
-    SMALL_TILES = 2,      // for each thread, after its large one
+    SMALL_TILES = 2, // for each thread, after its large one
     STAGE_TOKENS = 64,
     TARGETS = 3
 };

@@ -3,6 +3,8 @@
 #include "../base/bytes.h"
 #include "../base/fmath.h"
 
+#include <float.h>
+
 // xoroshiro128+ [Blackman, Vigna 2018], seeded by splitmix64
 static uint64_t splitmix(uint64_t *x) {
     uint64_t z = (*x += 0x9E3779B97F4A7C15u);
@@ -70,23 +72,25 @@ void hyp_sampler_accept(hyp_sampler *s, int32_t token) {
     if (s->recent_count < s->config.penalty_last) s->recent_count++;
 }
 
+static bool known(const hyp_sampler *s, int32_t token) { return token >= 0 && (uint32_t)token < s->vocab; }
+
 // Repetition penalty [Keskar et al. 2019], frequency and presence penalties as OpenAI's API defines them.
 static void penalize(const hyp_sampler *s, float *logits) {
     const hyp_sampling *c = &s->config;
     if (c->repeat_penalty == 1 && c->frequency_penalty == 0 && c->presence_penalty == 0) return;
+    int32_t *counts = s->candidates.token; // by token; there are no candidates yet
+    for (uint32_t i = 0; i < s->recent_count; i++)
+        if (known(s, s->recent[i])) counts[s->recent[i]] = 0;
+    for (uint32_t i = 0; i < s->recent_count; i++)
+        if (known(s, s->recent[i])) counts[s->recent[i]]++;
     for (uint32_t i = 0; i < s->recent_count; i++) {
         int32_t token = s->recent[i];
-        uint32_t count = 0;
-        bool first = true;
-        for (uint32_t j = 0; j < s->recent_count; j++)
-            if (s->recent[j] == token) {
-                if (j < i) first = false;
-                count++;
-            }
-        if (!first || token < 0 || (uint32_t)token >= s->vocab) continue;
+        if (!known(s, token) || counts[token] == 0) continue; // it has had its penalty
         float *l = &logits[token];
         *l = *l > 0 ? *l / c->repeat_penalty : *l * c->repeat_penalty;
-        *l -= (float)count * c->frequency_penalty + c->presence_penalty;
+        *l -= (float)counts[token] * c->frequency_penalty + c->presence_penalty;
+        *l = *l > FLT_MAX ? FLT_MAX : *l; // divided by next to nothing
+        counts[token] = 0;
     }
 }
 
@@ -215,25 +219,28 @@ static int32_t mirostat(hyp_sampler *s, hyp_candidates *c) {
 
 enum { STRIP = 512 };
 
-// The likeliest token, the first of equals; NaN is passed over.
-static uint32_t likeliest(const hyp_sampler *s, const float *logits) {
+static bool finite(float x) { return x >= -FLT_MAX && x <= FLT_MAX; }
+
+// The likeliest token, the first of equals; NaN is passed over. -1: its logit is not finite.
+static int32_t likeliest(const hyp_sampler *s, const float *logits) {
     float top = s->kernels->peak(logits, hyp_min_u32(STRIP, s->vocab));
     uint32_t strip = 0;
     for (uint32_t i = STRIP; i < s->vocab; i += STRIP) {
         float peak = s->kernels->peak(logits + i, hyp_min_u32(STRIP, s->vocab - i));
         if (peak > top) top = peak, strip = i;
     }
-    for (uint32_t i = strip; i < s->vocab; i++)
-        if (logits[i] == top) return i;
-    return 0;
+    if (!finite(top)) return -1;
+    while (logits[strip] != top) strip++;
+    return (int32_t)strip;
 }
 
 int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
     const hyp_sampling *c = &s->config;
     for (uint32_t i = 0; i < c->bias_count; i++) logits[c->bias[i].token] += c->bias[i].bias;
     penalize(s, logits);
-    uint32_t best = likeliest(s, logits);
-    if (c->temperature == 0) return (int32_t)best;
+    int32_t best = likeliest(s, logits);
+    // Next to 0 degrees the best takes everything, and logits would overflow.
+    if (best < 0 || c->temperature == 0 || !finite(logits[best] / c->temperature)) return best;
 
     // Only what has a chance is looked at: 25 temperatures below the best is a share under 1e-10 each.
     float floor = logits[best] - 25 * c->temperature;
@@ -244,8 +251,7 @@ int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
         cand->logit[n] = logits[i];
         n += logits[i] >= floor;
     }
-    if (n == 0) return (int32_t)best;
-    cand->count = n;
+    cand->count = n; // the best at least
     if (c->top_k && c->top_k < n) keep_best(cand, c->top_k);
     if (c->mirostat_tau > 0) return mirostat(s, cand);
     if (c->typical_p > 0 && c->typical_p < 1) {

@@ -39,13 +39,17 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
 hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv,
                           hyp_fault *fault) {
     const hyp_shape *s = &model->shape;
-    if (context == 0 || batch == 0) return hyp_fail(fault, HYP_E_ARGUMENT, "a context and a batch of at least one token are needed");
+    if (context == 0 || context > HYP_CONTEXT_MOST)
+        return hyp_fail(fault, HYP_E_ARGUMENT, "context must be between 1 and %d tokens, not %u", HYP_CONTEXT_MOST, context);
+    if (batch == 0 || batch > HYP_BATCH_MOST)
+        return hyp_fail(fault, HYP_E_ARGUMENT, "batch must be between 1 and %d tokens, not %u", HYP_BATCH_MOST, batch);
+    batch = hyp_min_u32(batch, context);
     if (kv == HYP_KV_Q8_0 && s->head % 32)
         return hyp_fail(fault, HYP_E_UNSUPPORTED, "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16",
                         s->head);
     *state = (hyp_state){.model = model, .context = context, .batch = batch, .kv = kv};
     needs n = needs_of(model, context, batch, kv);
-    bool ok = n.cache < SIZE_MAX / 4; // 32-bit address spaces
+    bool ok = hyp_state_bytes(model, context, batch, kv) <= SIZE_MAX / 2; // of a 32-bit address space, too
     if (ok) {
         state->keys = hyp_arena_alloc(arena, (size_t)n.cache);
         state->values = hyp_arena_alloc(arena, (size_t)n.cache);
@@ -134,6 +138,12 @@ static void fill_angles(hyp_state *state, uint32_t count) {
             }
 }
 
+// Units of work of `count` tokens that look at up to `seen`; a long prompt's would not fit 32 bits.
+static uint32_t attention_work(const hyp_shape *s, uint32_t seen, uint32_t count) {
+    uint64_t units = (uint64_t)s->heads * s->head * seen * count * 2 / HYP_WORK_UNIT;
+    return units < UINT32_MAX ? (uint32_t)units : UINT32_MAX;
+}
+
 static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, uint32_t count) {
     const hyp_transformer *m = state->model;
     const hyp_shape *s = &m->shape;
@@ -142,7 +152,7 @@ static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, 
     case HYP_OP_EMBED: return embed(state, tokens, count);
     case HYP_OP_ATTENTION:
         hyp_attention(state, o->layer, o->windowed, count);
-        return hyp_task_work((uint32_t)((uint64_t)s->heads * s->head * (hyp_state_position(state, 0) + count) * count * 2 / HYP_WORK_UNIT));
+        return hyp_task_work(attention_work(s, hyp_state_position(state, 0) + count, count));
     default:
         for (uint32_t t = 0; t < count; t++) {
             float *dst = hyp_state_row(state, o->dst, t) + o->dst_at;
@@ -199,6 +209,17 @@ static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) 
     return HYP_OK;
 }
 
+// Whether the final hidden row of a token is finite: what is not in a layer is not so to the end, though quantizing may take it for 0.
+static bool row_finite(const hyp_state *state, uint32_t token) {
+    return hyp_format_finite(HYP_F32, hyp_state_row(state, HYP_SLOT_H, token), state->model->shape.dim);
+}
+
+bool hyp_state_finite(const hyp_state *state) {
+    for (uint32_t t = 0; t < state->last; t++)
+        if (!row_finite(state, t)) return false;
+    return true;
+}
+
 hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count) {
     if (count == 0 || count > state->batch) return HYP_E_ARGUMENT;
     if (count > state->context - state->past) return HYP_E_CONTEXT;
@@ -233,6 +254,10 @@ hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int
     return status;
 }
 
+static void deny(float *logits, uint32_t vocab) {
+    for (uint32_t i = 0; i < vocab; i++) logits[i] = __builtin_nanf("");
+}
+
 hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) {
     const hyp_transformer *m = state->model;
     size_t stride = m->shape.vocab + HYP_GROUP;
@@ -243,6 +268,8 @@ hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) 
     if (state->timings) note(state, m->op_count, 1, count, began);
     for (uint32_t t = 0; t < count && m->shape.logit_cap > 0; t++)
         m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
+    for (uint32_t t = 0; t < count; t++) // of guesses, or of several texts: one that has overflowed is nothing to the others
+        if (!row_finite(state, t)) deny(logits + t * stride, m->shape.vocab);
     return HYP_OK;
 }
 
@@ -256,6 +283,7 @@ hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits) {
     if (status) return status;
     if (state->timings) note(state, m->op_count, 1, 1, began);
     if (m->shape.logit_cap > 0) m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
+    if (!row_finite(state, index)) deny(state->logits, m->shape.vocab);
     *logits = state->logits;
     return HYP_OK;
 }

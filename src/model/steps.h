@@ -4,7 +4,11 @@
 
 #include "transformer.h"
 
+#ifdef HYP_CHECKED
+enum { HYP_WORK_UNIT = 10 }; // a tiny model's step has many slices, too
+#else
 enum { HYP_WORK_UNIT = 1000 }; // multiply-adds in a unit of the scheduler
+#endif
 
 typedef struct hyp_target { // a product's matrix, and where in the output its rows begin
     const hyp_matrix *matrix;
@@ -22,9 +26,9 @@ void hyp_attention_needs(const hyp_transformer *model, hyp_team_config *needs);
 
 // Floats that attention takes besides its output.
 size_t hyp_attention_scratch(const hyp_shape *shape);
-// Bytes of one head's cache.
-static inline size_t hyp_cache_head_bytes(const hyp_shape *s, hyp_kv_format kv, uint32_t context) {
-    return (context + HYP_KV_BLOCK - 1) / HYP_KV_BLOCK * hyp_kv_block_bytes(kv, s->head);
+// Bytes of one head's cache. In 64 bits: what a state takes is added up before it is known to fit.
+static inline uint64_t hyp_cache_head_bytes(const hyp_shape *s, hyp_kv_format kv, uint32_t context) {
+    return ((uint64_t)context + HYP_KV_BLOCK - 1) / HYP_KV_BLOCK * hyp_kv_block_bytes(kv, s->head);
 }
 // The position of the step's token `t`.
 static inline uint32_t hyp_state_position(const hyp_state *state, uint32_t t) {

@@ -130,7 +130,8 @@ static size_t helper_bytes(const hyp_team_config *c, const hyp_lane_config *lane
 
 size_t hyp_team_bytes(const hyp_team_config *c) {
     hyp_lane_config lane = lane_of(c);
-    return sizeof(hyp_team) + hyp_min_u32(c->helpers, HYP_TEAM_HELPERS) * helper_bytes(c, &lane);
+    uint64_t bytes = sizeof(hyp_team) + hyp_min_u32(c->helpers, HYP_TEAM_HELPERS) * (uint64_t)helper_bytes(c, &lane);
+    return bytes < SIZE_MAX / 2 ? (size_t)bytes : SIZE_MAX; // of a 32-bit address space: more than there is
 }
 
 hyp_team *hyp_team_create(hyp_budget *budget, const hyp_team_config *c) {

@@ -1,34 +1,53 @@
 #include "tokenizer.h"
 
 #include "../base/bytes.h"
+#include "../fiber/sched.h"
 #include "unicode.h"
 
 #define SPACE_MARK "\xE2\x96\x81" // U+2581, SentencePiece's visible space
 
 // ---- Building
 
-static int32_t find(const hyp_tokenizer *t, const char *text, size_t bytes) {
-    for (uint32_t slot = (uint32_t)hyp_hash(text, bytes) & t->table_mask;; slot = (slot + 1) & t->table_mask) {
-        int32_t entry = t->table[slot];
-        if (entry == 0) return HYP_NO_TOKEN;
-        const hyp_token *token = &t->tokens[entry - 1];
-        if (token->bytes == bytes && memcmp(token->text, text, bytes) == 0) return entry - 1;
+enum {
+    PROBES_MOST = 256,   // by chance not even 2^24 texts in a table that is half empty stand 100 slots from their own
+    TOKENS_AT_ONCE = 4096 // between which others may run, and the caller may stop the load
+};
+
+// The slot of a text, or the empty one where it would stand; NULL: neither is among the first `probes`.
+static int32_t *slot_of(const hyp_tokenizer *t, const char *text, size_t bytes, uint32_t probes) {
+    uint32_t own = (uint32_t)hyp_hash(text, bytes);
+    for (uint32_t n = 0; n < probes; n++) {
+        int32_t *slot = &t->table[(own + n) & t->table_mask];
+        if (*slot == 0) return slot;
+        const hyp_token *token = &t->tokens[*slot - 1];
+        if (token->bytes == bytes && memcmp(token->text, text, bytes) == 0) return slot;
     }
+    return NULL;
+}
+
+static int32_t find(const hyp_tokenizer *t, const char *text, size_t bytes) {
+    if (bytes > t->longest) return HYP_NO_TOKEN;
+    const int32_t *slot = slot_of(t, text, bytes, t->table_probes);
+    return slot ? *slot - 1 : HYP_NO_TOKEN;
 }
 
 int32_t hyp_tokenizer_find(const hyp_tokenizer *t, const char *text, size_t bytes) { return find(t, text, bytes); }
 
-static uint32_t pair_slot(const hyp_tokenizer *t, int32_t left, int32_t right) {
+// The same for a pair of tokens; the number of probes that it took in *far.
+static hyp_merge *merge_slot(const hyp_tokenizer *t, int32_t left, int32_t right, uint32_t probes, uint32_t *far) {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-    return (uint32_t)(h >> 32) & t->merge_mask;
+    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
+    for (*far = 1; *far <= probes; ++*far) {
+        hyp_merge *m = &t->merges[((uint32_t)(h >> 32) + *far - 1) & t->merge_mask];
+        if (m->left < 0 || (m->left == left && m->right == right)) return m;
+    }
+    return NULL;
 }
 
 static const hyp_merge *find_merge(const hyp_tokenizer *t, int32_t left, int32_t right) {
-    for (uint32_t slot = pair_slot(t, left, right);; slot = (slot + 1) & t->merge_mask) {
-        const hyp_merge *m = &t->merges[slot];
-        if (m->left < 0) return NULL;
-        if (m->left == left && m->right == right) return m;
-    }
+    uint32_t far;
+    const hyp_merge *m = merge_slot(t, left, right, t->merge_probes, &far);
+    return m && m->left >= 0 ? m : NULL;
 }
 
 // GPT-2 writes each byte as one printable character: those that print stand for themselves, the rest for U+0100 and up, in order.
@@ -69,7 +88,26 @@ static uint32_t power_of_two(uint64_t at_least) {
     return (uint32_t)n;
 }
 
-static hyp_status read_tokens(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena) {
+// What building does between some thousands of tokens.
+typedef struct reading {
+    const hyp_gguf *gguf;
+    hyp_progress progress;
+    uint64_t total;
+} reading;
+
+// May suspend.
+static hyp_status let_others(const reading *l) {
+    if (l->progress.report && !l->progress.report(l->progress.context, 0, l->total))
+        return hyp_fail(l->gguf->fault, HYP_E_CANCELLED, "loading was stopped");
+    return hyp_task_work(TOKENS_AT_ONCE);
+}
+
+static hyp_status collide(const hyp_gguf *gguf, const char *what, uint32_t index) {
+    return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s %u: the vocabulary's texts are made to collide", what, index);
+}
+
+static hyp_status read_tokens(hyp_tokenizer *t, const reading *l, hyp_arena *arena) {
+    const hyp_gguf *gguf = l->gguf;
     const hyp_gguf_kv *texts = hyp_gguf_find(gguf, "tokenizer.ggml.tokens"), *scores = hyp_gguf_find(gguf, "tokenizer.ggml.scores"),
                       *types = hyp_gguf_find(gguf, "tokenizer.ggml.token_type");
     if (!texts || texts->type != HYP_GGUF_ARRAY || texts->element != HYP_GGUF_STRING || texts->count == 0)
@@ -90,6 +128,8 @@ static hyp_status read_tokens(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
     uint64_t at = 0;
     hyp_text text;
     for (uint32_t i = 0; i < t->count; i++) {
+        hyp_status status = i % TOKENS_AT_ONCE == TOKENS_AT_ONCE - 1 ? let_others(l) : HYP_OK;
+        if (status) return status;
         hyp_gguf_next_string(gguf, texts, &at, &text);
         hyp_token *token = &t->tokens[i];
         *token = (hyp_token){.text = pool, .bytes = (uint32_t)text.bytes, .type = HYP_TOKEN_NORMAL};
@@ -116,16 +156,19 @@ static hyp_status read_tokens(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
             t->bytes[(uint8_t)*token->text] = (int32_t)i;
         pool += token->bytes;
         if (token->type == HYP_TOKEN_UNUSED || (token->type == HYP_TOKEN_BYTE && t->kind == HYP_TOKENIZER_SPM)) continue;
-        uint32_t slot = (uint32_t)hyp_hash(token->text, token->bytes) & t->table_mask;
-        while (t->table[slot] && !(t->tokens[t->table[slot] - 1].bytes == token->bytes &&
-                                   memcmp(t->tokens[t->table[slot] - 1].text, token->text, token->bytes) == 0))
-            slot = (slot + 1) & t->table_mask;
-        if (!t->table[slot]) t->table[slot] = (int32_t)i + 1; // of two equal texts the first counts
+        int32_t *slot = slot_of(t, token->text, token->bytes, PROBES_MOST);
+        if (!slot) return collide(gguf, "token", i);
+        if (*slot) continue; // of two equal texts the first counts
+        *slot = (int32_t)i + 1;
+        uint32_t far = ((uint32_t)(slot - t->table) - (uint32_t)hyp_hash(token->text, token->bytes)) & t->table_mask;
+        t->table_probes = hyp_max_u32(t->table_probes, far + 1);
+        t->longest = hyp_max_u32(t->longest, token->bytes);
     }
     return HYP_OK;
 }
 
-static hyp_status read_merges(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena) {
+static hyp_status read_merges(hyp_tokenizer *t, const reading *l, hyp_arena *arena) {
+    const hyp_gguf *gguf = l->gguf;
     const hyp_gguf_kv *merges = hyp_gguf_find(gguf, "tokenizer.ggml.merges");
     if (!merges || merges->type != HYP_GGUF_ARRAY || merges->element != HYP_GGUF_STRING)
         return hyp_fail(gguf->fault, HYP_E_FORMAT, "a byte-level BPE vocabulary without 'tokenizer.ggml.merges'");
@@ -139,6 +182,8 @@ static hyp_status read_merges(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
     hyp_text text;
     char word[1024];
     for (uint32_t rank = 0; hyp_gguf_next_string(gguf, merges, &at, &text); rank++) {
+        hyp_status status = rank % TOKENS_AT_ONCE == TOKENS_AT_ONCE - 1 ? let_others(l) : HYP_OK;
+        if (status) return status;
         const char *gap = text.bytes > 1 ? memchr(text.data + 1, ' ', text.bytes - 1) : NULL;
         if (!gap || text.bytes > sizeof word) continue;
         size_t left_bytes = (size_t)(gap - text.data);
@@ -146,23 +191,82 @@ static hyp_status read_merges(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
                 right = left < 0 ? -1 : bytes_of_characters(gap + 1, text.bytes - left_bytes - 1, word + left);
         if (right < 0) continue;
         hyp_merge m = {find(t, word, (size_t)left), find(t, word + left, (size_t)right), find(t, word, (size_t)(left + right)), rank};
-        if (m.left < 0 || m.right < 0 || m.whole < 0 || find_merge(t, m.left, m.right)) continue;
-        uint32_t slot = pair_slot(t, m.left, m.right);
-        while (t->merges[slot].left >= 0) slot = (slot + 1) & t->merge_mask;
-        t->merges[slot] = m;
+        if (m.left < 0 || m.right < 0 || m.whole < 0) continue;
+        uint32_t far;
+        hyp_merge *slot = merge_slot(t, m.left, m.right, PROBES_MOST, &far);
+        if (!slot) return collide(gguf, "merge", rank);
+        if (slot->left >= 0) continue; // of two equal pairs the first counts
+        *slot = m;
+        t->merge_probes = hyp_max_u32(t->merge_probes, far);
     }
     return HYP_OK;
 }
 
-// Longest first, so that the first match is the longest.
-static void sort_specials(hyp_tokenizer *t) {
-    for (uint32_t gap = t->special_count / 2; gap > 0; gap /= 2)
-        for (uint32_t i = gap; i < t->special_count; i++) {
-            int32_t s = t->specials[i];
-            uint32_t j = i;
-            for (; j >= gap && t->tokens[t->specials[j - gap]].bytes < t->tokens[s].bytes; j -= gap) t->specials[j] = t->specials[j - gap];
-            t->specials[j] = s;
+// ---- Special tokens: sorted by text, so that of those that a text starts with the longest is found from its place among them
+
+// By text, a beginning before what it begins; of equal texts the first token last, where a search ends.
+static bool special_before(const hyp_tokenizer *t, int32_t a, int32_t b) {
+    const hyp_token *x = &t->tokens[a], *y = &t->tokens[b];
+    int order = memcmp(x->text, y->text, hyp_min_u32(x->bytes, y->bytes));
+    return order ? order < 0 : x->bytes != y->bytes ? x->bytes < y->bytes : a > b;
+}
+
+// Merges the sorted runs of `width`, pair by pair, from `in` to `out`.
+static hyp_status merge_runs(const hyp_tokenizer *t, const reading *l, int32_t *out, const int32_t *in, uint32_t width) {
+    for (uint32_t at = 0; at < t->special_count;) {
+        uint32_t a = at, middle = hyp_min_u32(a + width, t->special_count), b = middle, end = hyp_min_u32(b + width, t->special_count);
+        for (; at < end; at++) {
+            hyp_status status = at % TOKENS_AT_ONCE == TOKENS_AT_ONCE - 1 ? let_others(l) : HYP_OK;
+            if (status) return status;
+            out[at] = b == end || (a < middle && special_before(t, in[a], in[b])) ? in[a++] : in[b++];
         }
+    }
+    return HYP_OK;
+}
+
+// The longest of the specials other than number `i` whose text its own starts with: the one before it in their order, or what that one
+// starts with.
+static int32_t longest_start(const hyp_tokenizer *t, uint32_t i) {
+    const hyp_token *s = &t->tokens[t->specials[i]];
+    int32_t other = (int32_t)i - 1;
+    for (; other >= 0; other = t->special_starts[other]) {
+        const hyp_token *o = &t->tokens[t->specials[other]];
+        if (o->bytes <= s->bytes && memcmp(o->text, s->text, o->bytes) == 0) break;
+    }
+    return other;
+}
+
+static bool is_special(const hyp_token *token) {
+    return (token->type == HYP_TOKEN_CONTROL || token->type == HYP_TOKEN_USER) && token->bytes > 0;
+}
+
+static hyp_status sort_specials(hyp_tokenizer *t, const reading *l, hyp_arena *arena) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < t->count; i++) count += is_special(&t->tokens[i]);
+    t->specials = hyp_arena_alloc(arena, count * sizeof *t->specials);
+    t->special_starts = hyp_arena_alloc(arena, count * sizeof *t->special_starts);
+    if (!t->specials || !t->special_starts)
+        return hyp_fail(l->gguf->fault, HYP_E_NOMEM, "not enough memory for the special tokens");
+    for (uint32_t i = 0; i < t->count; i++) {
+        if (!is_special(&t->tokens[i])) continue;
+        if (t->tokens[i].bytes > HYP_SPECIAL_MOST)
+            return hyp_fail(l->gguf->fault, HYP_E_FORMAT, "token %u: a special token of %u bytes is not possible (%d are the most)", i,
+                            t->tokens[i].bytes, HYP_SPECIAL_MOST);
+        t->specials[t->special_count++] = (int32_t)i;
+    }
+    for (uint32_t width = 1; width < count; width *= 2) {
+        hyp_status status = merge_runs(t, l, t->special_starts, t->specials, width);
+        if (status) return status;
+        int32_t *sorted = t->special_starts;
+        t->special_starts = t->specials;
+        t->specials = sorted;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        t->special_starts[i] = longest_start(t, i);
+        t->special_from[(uint8_t)*t->tokens[t->specials[i]].text + 1] = i + 1;
+    }
+    for (int b = 0; b < 256; b++) t->special_from[b + 1] = hyp_max_u32(t->special_from[b + 1], t->special_from[b]);
+    return HYP_OK;
 }
 
 static hyp_status read_special(const hyp_tokenizer *t, const hyp_gguf *gguf, const char *key, int32_t *out) {
@@ -175,8 +279,10 @@ static hyp_status read_special(const hyp_tokenizer *t, const hyp_gguf *gguf, con
     return HYP_OK;
 }
 
-hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena) {
+hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena, hyp_progress progress) {
     *t = (hyp_tokenizer){0};
+    reading l = {.gguf = gguf, .progress = progress};
+    for (uint32_t i = 0; i < hyp_gguf_tensor_count(gguf); i++) l.total += hyp_gguf_tensor_at(gguf, i)->bytes;
     hyp_text model = hyp_gguf_string(gguf, "tokenizer.ggml.model"), pre = hyp_gguf_string(gguf, "tokenizer.ggml.pre");
     if (model.bytes == 5 && memcmp(model.data, "llama", 5) == 0) t->kind = HYP_TOKENIZER_SPM;
     else if (model.bytes == 4 && memcmp(model.data, "gpt2", 4) == 0) t->kind = HYP_TOKENIZER_BPE;
@@ -192,9 +298,9 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
                             pre.data);
     }
     t->ignore_merges = t->pre == HYP_PRE_LLAMA3 || t->pre == HYP_PRE_TEKKEN; // as those models' own tokenizers are configured
-    hyp_status status = read_tokens(t, gguf, arena);
+    hyp_status status = read_tokens(t, &l, arena);
     if (status) return status;
-    if (t->kind == HYP_TOKENIZER_BPE && (status = read_merges(t, gguf, arena))) return status;
+    if (t->kind == HYP_TOKENIZER_BPE && (status = read_merges(t, &l, arena))) return status;
 
     const struct {
         const char *key;
@@ -222,17 +328,7 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
         (status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_eos_token", false, &t->add_eos)) ||
         (status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", t->kind == HYP_TOKENIZER_SPM, &t->add_space_prefix)))
         return status;
-
-    uint32_t specials = 0;
-    for (uint32_t i = 0; i < t->count; i++)
-        specials += (t->tokens[i].type == HYP_TOKEN_CONTROL || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes > 0;
-    t->specials = hyp_arena_alloc(arena, specials * sizeof *t->specials);
-    if (!t->specials) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for the special tokens");
-    for (uint32_t i = 0; i < t->count; i++)
-        if ((t->tokens[i].type == HYP_TOKEN_CONTROL || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes > 0)
-            t->specials[t->special_count++] = (int32_t)i;
-    sort_specials(t);
-    return HYP_OK;
+    return sort_specials(t, &l, arena);
 }
 
 // ---- Merging: a list of symbols and a heap of the pairs that may join
@@ -354,8 +450,9 @@ static bool encode_spm(merger *m, const char *text, size_t bytes, hyp_buffer *ou
 
 static bool encode_bpe(merger *m, const char *text, size_t bytes, hyp_buffer *out) {
     const hyp_tokenizer *t = m->t;
+    hyp_cuts cuts = {0};
     for (size_t at = 0; at < bytes;) {
-        size_t word = hyp_pretokenize(t->pre, text + at, bytes - at);
+        size_t word = hyp_pretokenize(t->pre, text, bytes, at, &cuts);
         int32_t whole = t->ignore_merges ? find(t, text + at, word) : HYP_NO_TOKEN;
         if (whole >= 0) {
             if (!emit(out, whole)) return false;
@@ -376,7 +473,7 @@ static bool encode_bpe(merger *m, const char *text, size_t bytes, hyp_buffer *ou
 static bool wordpiece_word(const hyp_tokenizer *t, const char *word, size_t bytes, hyp_buffer *out) {
     size_t mark = out->bytes;
     for (size_t at = 0; at < bytes;) {
-        size_t end = bytes;
+        size_t end = bytes - at > t->longest ? at + t->longest : bytes;
         int32_t token = HYP_NO_TOKEN;
         while (end > at && (token = find(t, word + at, end - at)) < 0) end--;
         if (token < 0) { // one piece unknown: the word is
@@ -442,11 +539,25 @@ static bool encode_plain(merger *m, const char *text, size_t bytes, bool first, 
     return encode_spm(m, (const char *)scratch->data, scratch->bytes, out);
 }
 
+// The longest special token that the text starts with.
 static int32_t special_at(const hyp_tokenizer *t, const char *text, size_t bytes, bool control) {
-    for (uint32_t i = 0; i < t->special_count; i++) {
+    uint32_t first = t->special_from[(uint8_t)*text], low = first, high = t->special_from[(uint8_t)*text + 1];
+    while (low < high) { // `low` becomes the number of the first that comes after the text
+        uint32_t middle = low + (high - low) / 2;
+        const hyp_token *s = &t->tokens[t->specials[middle]];
+        size_t n = s->bytes < bytes ? s->bytes : bytes;
+        int order = memcmp(s->text, text, n);
+        if (order < 0 || (order == 0 && s->bytes <= bytes)) low = middle + 1;
+        else high = middle;
+    }
+    if (low == first) return HYP_NO_TOKEN;
+    // What the text starts with, the one before that place starts with too.
+    const hyp_token *last = &t->tokens[t->specials[low - 1]];
+    uint32_t same = 0;
+    while (same < last->bytes && same < bytes && last->text[same] == text[same]) same++;
+    for (int32_t i = (int32_t)low - 1; i >= 0; i = t->special_starts[i]) {
         const hyp_token *s = &t->tokens[t->specials[i]];
-        if (s->bytes <= bytes && *s->text == *text && (control || s->type == HYP_TOKEN_USER) && memcmp(s->text, text, s->bytes) == 0)
-            return t->specials[i];
+        if (s->bytes <= same && (control || s->type == HYP_TOKEN_USER)) return t->specials[i];
     }
     return HYP_NO_TOKEN;
 }
@@ -458,14 +569,10 @@ hyp_status hyp_tokenizer_encode(const hyp_tokenizer *t, const char *text, size_t
     bool edges = flags & HYP_ENCODE_EDGES, bert = t->kind == HYP_TOKENIZER_WORDPIECE, ok = true;
     if (edges && (bert || t->add_bos)) ok = emit(out, bert ? t->cls : t->bos);
     // User-defined tokens are always taken whole; control tokens only where the caller trusts the text.
-    bool starts[256] = {false};
-    for (uint32_t i = 0; i < t->special_count; i++)
-        if ((flags & HYP_ENCODE_SPECIALS) || t->tokens[t->specials[i]].type == HYP_TOKEN_USER)
-            starts[(uint8_t)*t->tokens[t->specials[i]].text] = true;
     size_t plain = 0, at = 0;
     bool first = true; // at the start, and after a special token, SPM puts its space
     while (ok && at < bytes) {
-        int32_t special = starts[(uint8_t)text[at]] ? special_at(t, text + at, bytes - at, flags & HYP_ENCODE_SPECIALS) : HYP_NO_TOKEN;
+        int32_t special = special_at(t, text + at, bytes - at, flags & HYP_ENCODE_SPECIALS);
         if (special < 0) {
             at++;
             continue;

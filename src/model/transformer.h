@@ -3,6 +3,7 @@
 #ifndef HYP_MODEL_TRANSFORMER_H
 #define HYP_MODEL_TRANSFORMER_H
 
+#include "../hyperion.h"
 #include "../kernels/kernels.h"
 #include "arch.h"
 #include "gguf.h"
@@ -62,12 +63,6 @@ typedef struct hyp_transformer {
     uint64_t weight_bytes; // as stored
 } hyp_transformer;
 
-typedef struct hyp_progress {
-    // Called between reads with bytes done and in all; false stops the load with HYP_E_CANCELLED. May be NULL.
-    bool (*report)(void *context, uint64_t done, uint64_t total);
-    void *context;
-} hyp_progress;
-
 // Checks every tensor, then reads what fits the arena's budget, in file order; the rest is read when it is used. `context`: tokens that
 // RoPE and the memory left for a session are to be prepared for (0: the model's own). `threads`: that compute, this one included, where
 // they find memory and all weights are kept. `arena` owns the tables. May suspend.
@@ -75,6 +70,9 @@ HYP_MUST_USE hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_g
                                              uint32_t context, uint32_t threads, hyp_progress progress);
 void hyp_transformer_dismiss(hyp_transformer *model); // the team; steps go on alone
 void hyp_transformer_close(hyp_transformer *model);   // the pager and the team; the tables are the arena's
+
+// HYP_E_FORMAT, with a message: what was computed is infinite or NaN.
+hyp_status hyp_transformer_overflowed(const hyp_transformer *model);
 
 // ---- A running context: KV cache and step buffers
 
@@ -110,6 +108,7 @@ typedef struct hyp_state {
     hyp_statistics *statistics;    // of each matrix; NULL: none are kept
 } hyp_state;
 
+// `context` up to HYP_CONTEXT_MOST, `batch` up to HYP_BATCH_MOST (HYP_E_ARGUMENT); no more of it than of the context is taken.
 // HYP_E_NOMEM leaves nothing behind but what `arena` frees. `fault` may be NULL.
 HYP_MUST_USE hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch,
                                        hyp_kv_format kv, hyp_fault *fault);
@@ -118,9 +117,12 @@ uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_
 // Keeps statistics from now on. HYP_E_NOMEM.
 HYP_MUST_USE hyp_status hyp_state_observe(hyp_state *state, hyp_arena *arena);
 // Runs `count` (1..batch) tokens, all within the vocabulary, at positions past .. past + count - 1. May suspend: for pages, and at the end of
-// the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit.
+// the task's slice. On failure `past` is as before. HYP_E_CONTEXT: they do not fit. HYP_E_FORMAT, with a message: weights that
+// are damaged.
 HYP_MUST_USE hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t count);
-// The same for tokens 0 .. count - 1 of the last step, at logits + t * (vocab + HYP_GROUP).
+// Whether the final hidden rows of the last step are finite.
+bool hyp_state_finite(const hyp_state *state);
+// The same for tokens 0 .. count - 1 of the last step, at logits + t * (vocab + HYP_GROUP). All NaN for a token whose row is not finite.
 HYP_MUST_USE hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits);
 // One token of each of `count` states (1..batch of `lead`) of one model, in one step that uses the buffers of `lead`, which may be among them;
 // and the logits after each, in the `logits` of its state. Each state gets what hyp_state_step would have given it, to the bit. `scratch`:
@@ -129,7 +131,7 @@ HYP_MUST_USE hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, fl
 HYP_MUST_USE hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *scratch);
 // The final hidden row (dim floats) of token `index` of the last step.
 const float *hyp_state_hidden(const hyp_state *state, uint32_t index);
-// The logits (vocab floats) after token `index` of the last step; valid until the next call. May suspend.
+// The logits (vocab floats) after token `index` of the last step, all NaN when its row is not finite; valid until the next call. May suspend.
 HYP_MUST_USE hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits);
 
 #endif

@@ -117,8 +117,8 @@ static hyp_status check_tokens(const hyp_session *s, const int32_t *tokens, uint
     return HYP_OK;
 }
 
-hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling, const char *const *stops,
-                             uint32_t stop_count) {
+hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count,
+                             const hyp_sampling *sampling, const hyp_text *stops, uint32_t stop_count) {
     static const hyp_sampling greedy;
     if (s->busy) return refuse(s);
     s->ready = false;
@@ -137,12 +137,12 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     s->stops = hyp_arena_alloc(&s->answer, stop_count * sizeof *s->stops);
     s->stop_count = 0;
     for (uint32_t i = 0; i < stop_count && s->stops; i++) {
-        size_t bytes = strlen(stops[i]);
+        size_t bytes = stops[i].bytes;
         if (bytes == 0 || bytes > MAX_STOP_BYTES)
             return hyp_fail(fault(s), HYP_E_ARGUMENT, "a stop text must have 1 to %d bytes", MAX_STOP_BYTES);
         char *copy = hyp_arena_alloc(&s->answer, bytes);
         if (!copy) break;
-        memcpy(copy, stops[i], bytes);
+        memcpy(copy, stops[i].data, bytes);
         s->stops[s->stop_count++] = (hyp_text){copy, bytes};
     }
     if (s->stop_count != stop_count) return hyp_fail(fault(s), HYP_E_NOMEM, "not enough memory for the stop texts");
@@ -164,7 +164,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     return HYP_OK;
 }
 
-// What failed in reading or packing the weights has said why already.
+// What failed in reading or packing the weights has said why already, and so has what overflowed.
 static hyp_status computing_failed(const hyp_session *s, hyp_status status, uint32_t tokens) {
     if (status == HYP_E_IO || status == HYP_E_FORMAT) return status;
     return hyp_fail(fault(s), status, "computing %u tokens failed: %s", tokens, hyp_status_message(status));
@@ -176,6 +176,10 @@ static hyp_status catch_up(hyp_session *s) {
     uint32_t step = hyp_min_u32(s->count - s->state.past, s->state.batch);
     hyp_status status = hyp_state_step(&s->state, s->history + s->state.past, step);
     if (status) return computing_failed(s, status, step);
+    if (!hyp_state_finite(&s->state)) {
+        s->state.past -= step;
+        return hyp_transformer_overflowed(&s->model->transformer);
+    }
     uint64_t spent = hyp_port_now_ns() - start;
     if (s->stats.answer_tokens) s->stats.answer_ns += spent;
     else s->stats.prompt_ns += spent, s->stats.prompt_tokens += step;
@@ -296,6 +300,11 @@ static hyp_status choose(hyp_session *s) {
     else status = hyp_state_logits(&s->state, s->state.last - 1, &logits);
     if (status) return status;
     s->chosen = hyp_sampler_choose(&s->sampler, logits);
+    if (s->chosen < 0) {
+        s->state.past = s->count - 1; // the next call computes it again
+        s->rows = s->row = 0;
+        return hyp_transformer_overflowed(&s->model->transformer);
+    }
     uint64_t spent = hyp_port_now_ns() - start;
     s->stats.answer_ns += spent;
     if (began) note_latency(s, spent); // the first token's is the prompt's
@@ -358,6 +367,7 @@ static hyp_status run_all(hyp_session *s, const int32_t *tokens, uint32_t count,
     for (uint32_t at = 0, n; at < count; at += n) {
         n = hyp_min_u32(count - at, s->state.batch);
         status = hyp_state_step(&s->state, tokens + at, n);
+        if (!status && !hyp_state_finite(&s->state)) status = hyp_transformer_overflowed(&s->model->transformer);
         if (!status) status = visit(s, at, n, context);
         if (status) return computing_failed(s, status, n);
     }
@@ -390,6 +400,7 @@ static hyp_status embed(hyp_session *s, const int32_t *tokens, uint32_t count, h
     if (status) return status;
     float square = 0;
     for (uint32_t i = 0; i < dim; i++) square += s->vector[i] * s->vector[i];
+    if (!(square < __builtin_inff())) return hyp_transformer_overflowed(&s->model->transformer);
     float scale = square > 0 ? 1.0f / hyp_sqrtf(square) : 0;
     for (uint32_t i = 0; i < dim; i++) s->vector[i] *= scale;
     return HYP_OK;
@@ -411,6 +422,7 @@ static hyp_status score_batch(hyp_session *s, uint32_t from, uint32_t n, void *c
         double sum = 0;
         for (uint32_t i = 1; i < vocab; i++) top = l[i] > top ? l[i] : top;
         for (uint32_t i = 0; i < vocab; i++) sum += (double)hyp_expf(l[i] - top);
+        if (!(sum == sum)) return hyp_transformer_overflowed(&s->model->transformer); // one logit is NaN, or the largest is infinite
         float shift = top + (float)hyp_log(sum);
         for (uint32_t i = 0; i < vocab; i++) l[i] -= shift;
         c->visit(c->context, from + t, l);

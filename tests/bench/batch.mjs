@@ -1,19 +1,19 @@
 // Sessions side by side: their tokens are computed in common steps, each the same as alone.
 import { join } from 'node:path';
-import { makeShape } from '../tools/models.mjs';
 import { bars, section, table } from './report.mjs';
-import { build, json, medians, root } from './tools.mjs';
+import { build, json, medians, quick, root, shape } from './tools.mjs';
 
 export async function run({ rounds, say }) {
   build('native', 'bench_batch');
-  const model = makeShape('smol135m', 'q4_0', join(root, 'build/smol135m-q4_0.gguf'));
+  const model = shape('smol135m', 'q4_0');
+  const times = quick ? '1' : '3';
   const wasm = join(root, 'tests/bench/batch_wasm.mjs');
   const records = { native: [], native_2t: [], simd: [], relaxed: [] };
   for (let round = 0; round < rounds; round++) {
-    records.native.push(await json(join(root, 'build/native/bench_batch'), [model, '1', '3']));
-    records.native_2t.push(await json(join(root, 'build/native/bench_batch'), [model, '2', '3']));
-    records.simd.push(await json(process.execPath, [wasm, model, '3']));
-    records.relaxed.push(await json(join(root, 'node_modules/.bin/deno'), ['run', '--allow-all', '--no-remote', wasm, model, '3']));
+    records.native.push(await json(join(root, 'build/native/bench_batch'), [model, '1', times]));
+    records.native_2t.push(await json(join(root, 'build/native/bench_batch'), [model, '2', times]));
+    records.simd.push(await json(process.execPath, [wasm, model, times]));
+    records.relaxed.push(await json(join(root, 'node_modules/.bin/deno'), ['run', '--allow-all', '--no-remote', wasm, model, times]));
     say(`round ${round + 1}: ${Object.entries(records).map(([k, r]) => `${k} ${r.at(-1).one.toFixed(1)}, four ${r.at(-1).four.toFixed(1)}`).join('; ')}`);
   }
   const m = Object.fromEntries(Object.entries(records).map(([k, r]) => [k, medians(r)]));

@@ -2,17 +2,19 @@
 // One line of JSON: nanoseconds a pair (16-256 B), a random replacement among a million live blocks, the worst single operation, overhead.
 #include "../../src/mem/slab.h"
 #include "../../src/port.h"
+#include "bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIVE = 1000000, PAIRS = 20000000, STEPS = 10000000, SPREAD = 64 };
+enum { LIVE_MOST = 1000000, SPREAD = 64 };
+static int live_blocks, pair_count, step_count, timed_count;
 
 static hyp_magazine *magazine;
 static bool ours;
-static void *blocks[LIVE];
-static uint16_t sizes[LIVE];
+static void *blocks[LIVE_MOST];
+static uint16_t sizes[LIVE_MOST];
 
 static inline uint32_t next(uint64_t *state) {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -24,32 +26,32 @@ static inline uint32_t next(uint64_t *state) {
         uint64_t state = 1, start = hyp_port_now_ns();                                                                                     \
         void *ring[SPREAD] = {0};                                                                                                          \
         uint32_t ring_bytes[SPREAD] = {0};                                                                                                 \
-        for (int i = 0; i < PAIRS; i++) { /* a few dozen live at once, as a session has */                                                 \
+        for (int i = 0; i < pair_count; i++) { /* a few dozen live at once, as a session has */                                            \
             uint32_t bytes = 16 + next(&state) % 241, at = (uint32_t)i % SPREAD;                                                           \
             if (ring[at]) FREE(ring[at], ring_bytes[at]);                                                                                  \
             ring[at] = ALLOC(bytes);                                                                                                       \
             ring_bytes[at] = bytes;                                                                                                        \
             *(volatile char *)ring[at] = 1;                                                                                                \
         }                                                                                                                                  \
-        pairs = (double)(hyp_port_now_ns() - start) / PAIRS;                                                                               \
+        pairs = (double)(hyp_port_now_ns() - start) / pair_count;                                                                          \
         size_t live = 0;                                                                                                                   \
-        for (int i = 0; i < LIVE; i++) {                                                                                                   \
+        for (int i = 0; i < live_blocks; i++) {                                                                                            \
             sizes[i] = (uint16_t)(16 + next(&state) % 241);                                                                                \
             blocks[i] = ALLOC(sizes[i]);                                                                                                   \
             *(volatile char *)blocks[i] = 1;                                                                                               \
         }                                                                                                                                  \
         start = hyp_port_now_ns();                                                                                                         \
-        for (int i = 0; i < STEPS; i++) {                                                                                                  \
-            uint32_t at = next(&state) % LIVE;                                                                                             \
+        for (int i = 0; i < step_count; i++) {                                                                                             \
+            uint32_t at = next(&state) % (uint32_t)live_blocks;                                                                            \
             FREE(blocks[at], sizes[at]);                                                                                                   \
             sizes[at] = (uint16_t)(16 + next(&state) % 241);                                                                               \
             blocks[at] = ALLOC(sizes[at]);                                                                                                 \
         }                                                                                                                                  \
-        trace = (double)(hyp_port_now_ns() - start) / STEPS;                                                                               \
-        for (int i = 0; i < LIVE; i++) live += sizes[i];                                                                                   \
+        trace = (double)(hyp_port_now_ns() - start) / step_count;                                                                          \
+        for (int i = 0; i < live_blocks; i++) live += sizes[i];                                                                            \
         overhead = (double)resident() / (double)live;                                                                                      \
-        for (int i = 0; i < 2000000; i++) {                                                                                                \
-            uint32_t at = next(&state) % LIVE;                                                                                             \
+        for (int i = 0; i < timed_count; i++) {                                                                                            \
+            uint32_t at = next(&state) % (uint32_t)live_blocks;                                                                            \
             uint64_t then = hyp_port_now_ns();                                                                                             \
             FREE(blocks[at], sizes[at]);                                                                                                   \
             blocks[at] = ALLOC(sizes[at]);                                                                                                 \
@@ -77,6 +79,10 @@ static inline void libc_free(void *block, size_t bytes) {
 
 int main(int argc, char **argv) {
     ours = argc > 1 && strcmp(argv[1], "slab") == 0;
+    live_blocks = (int)hyp_bench_count(LIVE_MOST, 20000);
+    pair_count = (int)hyp_bench_count(20000000, 100000);
+    step_count = (int)hyp_bench_count(10000000, 100000);
+    timed_count = (int)hyp_bench_count(2000000, 20000);
     static hyp_budget budget;
     memset(blocks, 1, sizeof blocks), memset(sizes, 1, sizeof sizes); // resident before the count begins
     free(malloc(100));

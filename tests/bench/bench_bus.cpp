@@ -3,10 +3,17 @@
 extern "C" {
 #include "../../src/bus/bus.h"
 #include "../../src/port.h"
+#include "bench.h"
+#if __has_include(<ck_ring.h>)
 #include <ck_ring.h>
+#define CK 1
+#endif
 }
 #include <algorithm>
+#if __has_include(<boost/lockfree/spsc_queue.hpp>)
 #include <boost/lockfree/spsc_queue.hpp>
+#define BOOST 1
+#endif
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -97,6 +104,7 @@ template <size_t N> static double lane_round(uint64_t count, uint32_t ring) {
     return ns / double(count);
 }
 
+#ifdef BOOST
 template <size_t N> static double boost_round(uint64_t count, uint32_t ring) {
     boost::lockfree::spsc_queue<message<N>> queue(ring / N);
     return timed(
@@ -136,6 +144,8 @@ static double boost_bulk_round(uint64_t count, uint32_t ring) {
                }) /
            double(count);
 }
+#endif
+#ifdef CK
 static double ck_round(uint64_t count, uint32_t ring) {
     static ck_ring_t head;
     ck_ring_buffer_t *buffer = static_cast<ck_ring_buffer_t *>(calloc(ring / 8, sizeof *buffer));
@@ -156,7 +166,9 @@ static double ck_round(uint64_t count, uint32_t ring) {
     return ns / double(count);
 }
 
-enum { TRIPS = 300000 };
+#endif
+
+static const uint64_t TRIPS = hyp_bench_count(300000, 2000);
 static double lane_trip() {
     hyp_lane *there = make_lane(4096), *back = make_lane(4096);
     auto run = [&](hyp_lane *out, hyp_lane *in, bool first) {
@@ -175,8 +187,9 @@ static double lane_trip() {
     };
     double ns = timed([&] { run(there, back, true); }, [&] { run(back, there, false); });
     free(there), free(back);
-    return ns / TRIPS;
+    return ns / double(TRIPS);
 }
+#ifdef BOOST
 static double boost_trip() {
     boost::lockfree::spsc_queue<uint64_t> there(512), back(512);
     return timed(
@@ -195,8 +208,9 @@ static double boost_trip() {
                        back.push(v);
                    }
                }) /
-           TRIPS;
+           double(TRIPS);
 }
+#endif
 
 // Capsules with checksums and verdicts over `lanes` lanes and one bus.
 static double capsules(uint32_t lanes, uint32_t bytes, uint64_t count, uint64_t *verdicts) {
@@ -295,26 +309,46 @@ static std::vector<double> over(const std::vector<double> &a, const std::vector<
 }
 
 int main() {
-    enum { ROUNDS = 7 };
+    const int rounds = int(hyp_bench_count(7, 1));
+    const uint64_t share = hyp_bench_count(1, 200); // of the messages in a full run
     std::vector<double> l8, b8, bulk8, c8, l64, b64, l256, b256, l4k, b4k, trip, btrip, copy, plain, dram, k1, k2, k4, k8;
     uint64_t verdicts = 0;
-    for (int round = 0; round < ROUNDS; round++) {
-        l8.push_back(lane_round<8>(20000000, 64 << 10)), b8.push_back(boost_round<8>(10000000, 64 << 10));
-        c8.push_back(ck_round(10000000, 64 << 10)), bulk8.push_back(boost_bulk_round(20000000, 64 << 10));
-        l64.push_back(lane_round<64>(4000000, 64 << 10)), b64.push_back(boost_round<64>(4000000, 64 << 10));
-        l256.push_back(lane_round<256>(1000000, 1 << 20)), b256.push_back(boost_round<256>(1000000, 1 << 20));
-        l4k.push_back(lane_round<4096>(100000, 1 << 20)), b4k.push_back(boost_round<4096>(100000, 1 << 20));
-        trip.push_back(lane_trip()), btrip.push_back(boost_trip());
-        plain.push_back(memcpy_round(400000, 0)), dram.push_back(memcpy_round(0, 1)), copy.push_back(lane_copy_round(200000));
-        k1.push_back(capsules(1, 64, 500000, &verdicts)), k2.push_back(capsules(2, 64, 500000, &verdicts));
-        k4.push_back(capsules(4, 64, 500000, &verdicts)), k8.push_back(capsules(8, 64, 500000, &verdicts));
+    for (int round = 0; round < rounds; round++) {
+        l8.push_back(lane_round<8>(20000000 / share, 64 << 10));
+        l64.push_back(lane_round<64>(4000000 / share, 64 << 10));
+        l256.push_back(lane_round<256>(1000000 / share, 1 << 20));
+        l4k.push_back(lane_round<4096>(100000 / share, 1 << 20));
+        trip.push_back(lane_trip());
+#ifdef BOOST
+        b8.push_back(boost_round<8>(10000000 / share, 64 << 10));
+        bulk8.push_back(boost_bulk_round(20000000 / share / 64 * 64, 64 << 10));
+        b64.push_back(boost_round<64>(4000000 / share, 64 << 10));
+        b256.push_back(boost_round<256>(1000000 / share, 1 << 20));
+        b4k.push_back(boost_round<4096>(100000 / share, 1 << 20));
+        btrip.push_back(boost_trip());
+#endif
+#ifdef CK
+        c8.push_back(ck_round(10000000 / share, 64 << 10));
+#endif
+        plain.push_back(memcpy_round(400000 / share, 0)), dram.push_back(memcpy_round(0, 1)), copy.push_back(lane_copy_round(200000 / share));
+        k1.push_back(capsules(1, 64, 500000 / share, &verdicts)), k2.push_back(capsules(2, 64, 500000 / share, &verdicts));
+        k4.push_back(capsules(4, 64, 500000 / share, &verdicts)), k8.push_back(capsules(8, 64, 500000 / share, &verdicts));
     }
     auto rate = [](const std::vector<double> &v) { return 1000 / median(v); }; // millions a second
-    printf("{\"lane_8b_m_per_s\":%.1f,\"boost_8b_m_per_s\":%.1f,\"boost_bulk_8b_m_per_s\":%.1f,\"ck_8b_m_per_s\":%.1f,", rate(l8), rate(b8), rate(bulk8), rate(c8));
-    printf("\"lane_64b_m_per_s\":%.2f,\"boost_64b_m_per_s\":%.2f,\"lane_256b_m_per_s\":%.2f,\"boost_256b_m_per_s\":%.2f,\"lane_4k_m_per_s\":%.3f,\"boost_4k_m_per_s\":%.3f,",
-           rate(l64), rate(b64), rate(l256), rate(b256), rate(l4k), rate(b4k));
-    printf("\"lane_roundtrip_ns\":%.0f,\"boost_roundtrip_ns\":%.0f,\"memcpy_4k_cached_gb_per_s\":%.2f,\"memcpy_4k_memory_gb_per_s\":%.2f,\"lane_4k_gb_per_s\":%.2f,", median(trip), median(btrip), 4096 / median(plain), 4096 / median(dram), 4096 / median(copy));
-    printf("\"capsule_ns_1_lane\":%.1f,\"capsule_ns_2_lanes\":%.1f,\"capsule_ns_4_lanes\":%.1f,\"capsule_ns_8_lanes\":%.1f,\"verdicts_per_capsule\":%.3f,", median(k1), median(k2), median(k4), median(k8), double(verdicts) / (ROUNDS * 4 * 500000.0));
-    printf("\"throughput_vs_boost\":%.3f,\"throughput_vs_boost_bulk\":%.3f,\"throughput_vs_ck\":%.3f,\"roundtrip_vs_boost\":%.3f,\"copy_vs_memcpy_cached\":%.3f,\"copy_vs_memcpy_memory\":%.3f}\n", median(over(b8, l8)), median(over(bulk8, l8)), median(over(c8, l8)),
-           median(over(trip, btrip)), median(over(plain, copy)), median(over(dram, copy)));
+    printf("{\"lane_8b_m_per_s\":%.1f,\"lane_64b_m_per_s\":%.2f,\"lane_256b_m_per_s\":%.2f,\"lane_4k_m_per_s\":%.3f,",
+           rate(l8), rate(l64), rate(l256), rate(l4k));
+    printf("\"lane_roundtrip_ns\":%.0f,\"memcpy_4k_cached_gb_per_s\":%.2f,\"memcpy_4k_memory_gb_per_s\":%.2f,\"lane_4k_gb_per_s\":%.2f,",
+           median(trip), 4096 / median(plain), 4096 / median(dram), 4096 / median(copy));
+    printf("\"capsule_ns_1_lane\":%.1f,\"capsule_ns_2_lanes\":%.1f,\"capsule_ns_4_lanes\":%.1f,\"capsule_ns_8_lanes\":%.1f,\"verdicts_per_capsule\":%.3f,",
+           median(k1), median(k2), median(k4), median(k8), double(verdicts) / (rounds * 4 * double(500000 / share)));
+#ifdef BOOST
+    printf("\"boost_8b_m_per_s\":%.1f,\"boost_bulk_8b_m_per_s\":%.1f,\"boost_64b_m_per_s\":%.2f,\"boost_256b_m_per_s\":%.2f,\"boost_4k_m_per_s\":%.3f,\"boost_roundtrip_ns\":%.0f,",
+           rate(b8), rate(bulk8), rate(b64), rate(b256), rate(b4k), median(btrip));
+    printf("\"throughput_vs_boost\":%.3f,\"throughput_vs_boost_bulk\":%.3f,\"roundtrip_vs_boost\":%.3f,",
+           median(over(b8, l8)), median(over(bulk8, l8)), median(over(trip, btrip)));
+#endif
+#ifdef CK
+    printf("\"ck_8b_m_per_s\":%.1f,\"throughput_vs_ck\":%.3f,", rate(c8), median(over(c8, l8)));
+#endif
+    printf("\"copy_vs_memcpy_cached\":%.3f,\"copy_vs_memcpy_memory\":%.3f}\n", median(over(plain, copy)), median(over(dram, copy)));
 }

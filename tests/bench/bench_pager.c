@@ -1,4 +1,4 @@
-// The pager against pread, natively, on a file that the page cache holds. usage: bench_pager FILE (512 MiB). One line of JSON; medians of 7.
+// The pager against pread, natively, on a file that the page cache holds. usage: bench_pager FILE (512 MiB, 32 in a quick run). One line of JSON; medians of 7.
 //   pinned      pin, sum, unpin over 16 MiB of resident pages of 64 KiB, the least that weights have / the same sums over one plain block
 //               (times; 1 is equal); pinned_4k the same with pages of 4 KiB
 //   cold        all 4 KiB pieces of a cold range of 64 MiB in random order: touched, so that absent pages fault / pread of each piece into a
@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "../../src/mem/pager.h"
 #include "../../src/port.h"
+#include "bench.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,8 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROUNDS = 7, PIECE = 4096 };
-#define FILE_BYTES (UINT64_C(512) << 20)
+enum { ROUNDS_MOST = 7, PIECE = 4096 };
+static int rounds;
+static uint64_t file_bytes, cold_bytes; // capacities of the cold walks shrink with the range
 
 static int file;
 static uint32_t page_bytes;
@@ -32,8 +34,8 @@ static int compare(const void *a, const void *b) {
     return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
 static double median(double *v) {
-    qsort(v, ROUNDS, sizeof *v, compare);
-    return v[ROUNDS / 2];
+    qsort(v, (size_t)rounds, sizeof *v, compare);
+    return v[rounds / 2];
 }
 
 static hyp_budget budget;
@@ -61,8 +63,8 @@ static double pinned(uint32_t bytes, double *ours_ns, double *raw_ns) {
     hyp_pager *p = open_pager(bytes, whole, 0, false);
     char *raw = hyp_port_map(whole);
     if (pread(file, raw, whole, 0) < 0) exit(1);
-    double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
-    for (int round = -1; round < ROUNDS; round++) {
+    double ours[ROUNDS_MOST], plain[ROUNDS_MOST], ratio[ROUNDS_MOST];
+    for (int round = -1; round < rounds; round++) {
         uint64_t t0 = hyp_port_now_ns(), s = 0;
         for (int k = 0; k < 8; k++)
             for (uint32_t i = 0; i < count; i++) {
@@ -101,8 +103,8 @@ static uint32_t *shuffled(uint32_t n) {
 static double cold(uint32_t bytes, uint64_t range, uint64_t capacity, double *ours_ns, double *pread_ns) {
     static _Alignas(4096) char buffer[PIECE];
     uint32_t count = (uint32_t)(range / PIECE), *order = shuffled(count);
-    double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
-    for (int round = -1; round < ROUNDS; round++) {
+    double ours[ROUNDS_MOST], plain[ROUNDS_MOST], ratio[ROUNDS_MOST];
+    for (int round = -1; round < rounds; round++) {
         hyp_pager *p = open_pager(bytes, range, capacity, true);
         const char *base = hyp_pager_address(p, 0);
         if (!base) exit(1);
@@ -129,14 +131,14 @@ static double cold(uint32_t bytes, uint64_t range, uint64_t capacity, double *ou
 static double sequential(uint32_t bytes, uint64_t capacity, double *ours_gbs, double *pread_gbs) {
     enum { MEG = 1 << 20 };
     char *buffer = hyp_port_map(MEG);
-    double ours[ROUNDS], plain[ROUNDS], ratio[ROUNDS];
-    for (int round = -1; round < ROUNDS; round++) {
-        hyp_pager *p = open_pager(bytes, FILE_BYTES, capacity, true);
+    double ours[ROUNDS_MOST], plain[ROUNDS_MOST], ratio[ROUNDS_MOST];
+    for (int round = -1; round < rounds; round++) {
+        hyp_pager *p = open_pager(bytes, file_bytes, capacity, true);
         const char *base = hyp_pager_address(p, 0);
         uint64_t t0 = hyp_port_now_ns(), s = 0;
-        for (uint64_t at = 0; at < FILE_BYTES; at += PIECE) s += *(const volatile uint8_t *)(base + at);
+        for (uint64_t at = 0; at < file_bytes; at += PIECE) s += *(const volatile uint8_t *)(base + at);
         uint64_t t1 = hyp_port_now_ns();
-        for (uint64_t at = 0; at < FILE_BYTES; at += MEG) {
+        for (uint64_t at = 0; at < file_bytes; at += MEG) {
             if (pread(file, buffer, MEG, (off_t)at) != MEG) exit(1);
             for (int i = 0; i < MEG; i += PIECE) s += *(volatile uint8_t *)(buffer + i);
         }
@@ -144,8 +146,8 @@ static double sequential(uint32_t bytes, uint64_t capacity, double *ours_gbs, do
         sink = s;
         hyp_pager_destroy(p);
         if (round < 0) continue;
-        ours[round] = (double)FILE_BYTES / (double)(t1 - t0);
-        plain[round] = (double)FILE_BYTES / (double)(t2 - t1);
+        ours[round] = (double)file_bytes / (double)(t1 - t0);
+        plain[round] = (double)file_bytes / (double)(t2 - t1);
         ratio[round] = ours[round] / plain[round];
     }
     *ours_gbs = median(ours), *pread_gbs = median(plain);
@@ -153,6 +155,9 @@ static double sequential(uint32_t bytes, uint64_t capacity, double *ours_gbs, do
 }
 
 int main(int argc, char **argv) {
+    rounds = (int)hyp_bench_count(ROUNDS_MOST, 1);
+    file_bytes = (uint64_t)hyp_bench_count(512, 32) << 20;
+    cold_bytes = (uint64_t)hyp_bench_count(64, 8) << 20;
     if (argc != 2 || (file = open(argv[1], O_RDONLY)) < 0) return fprintf(stderr, "usage: bench_pager FILE\n"), 2;
     static char warm[1 << 20];
     while (read(file, warm, sizeof warm) > 0) {
@@ -167,10 +172,10 @@ int main(int argc, char **argv) {
         const char *name;
         uint32_t bytes;
         uint64_t capacity;
-    } colds[] = {{"cold", 256 << 10, 64 << 20}, {"cold_64k", 64 << 10, 64 << 20}, {"cold_4k", 4 << 10, 16 << 20}},
+    } colds[] = {{"cold", 256 << 10, 1}, {"cold_64k", 64 << 10, 1}, {"cold_4k", 4 << 10, 4}},
       walks[] = {{"sequential", 8 << 20, 8 << 20}, {"sequential_1m", 1 << 20, 2 << 20}};
     for (int i = 0; i < 3; i++) {
-        r = cold(colds[i].bytes, 64 << 20, colds[i].capacity, &a, &b);
+        r = cold(colds[i].bytes, cold_bytes, cold_bytes / colds[i].capacity, &a, &b);
         printf(",\"%s_ns\":%.0f,\"%s_pread_ns\":%.0f,\"%s_vs_pread\":%.3f", colds[i].name, a, colds[i].name, b, colds[i].name, r);
     }
     for (int i = 0; i < 2; i++) {

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
 import { LaneConsumer, LaneProducer, createLane, pause } from '../../glue/lane.js';
-import { build, json, median, medians, root } from './tools.mjs';
+import { build, json, median, medians, quick, root } from './tools.mjs';
 
-const COUNT = 8000000;
-const MESSAGES = 200000;
+const COUNT = quick ? 192000 : 8000000;
+const MESSAGES = quick ? 5000 : 200000;
 
 if (!isMainThread && workerData?.bus) {
   const { lane, port, role, grant } = workerData;
@@ -87,6 +87,7 @@ export async function run({ rounds, say }) {
     const { port1, port2 } = new MessageChannel();
     posted.push(MESSAGES / 1000 / (await pair(['post', 'listen'], [{ port: port1 }, { port: port2 }], [[port1], [port2]])));
     const r = native.at(-1);
+    if (!quick && !(r.throughput_vs_boost && r.throughput_vs_ck)) throw new Error('Boost.Lockfree or ck is not there: install libboost-dev and libck-dev');
     say(`round ${round + 1}: 8 B, million messages a second: lane ${r.lane_8b_m_per_s}, Boost ${r.boost_8b_m_per_s}, ck ${r.ck_8b_m_per_s}; round trip ${r.lane_roundtrip_ns} and ${r.boost_roundtrip_ns} ns; Node: lane ${node.at(-1).toFixed(1)}, postMessage ${posted.at(-1).toFixed(2)}`);
   }
   const all = medians(native);

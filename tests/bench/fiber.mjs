@@ -4,10 +4,10 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { build, json, median, medians, onPath, root } from './tools.mjs';
+import { build, json, median, medians, onPath, quick, root } from './tools.mjs';
 
 const DEPTHS = [1, 4, 16];
-const TURNS = 1000000;
+const TURNS = quick ? 10000 : 1000000;
 
 /** Runs in Node and in a page: nanoseconds for a resume and a yield, at each depth. */
 const measure = `async (bytes, depths, turns) => {
@@ -28,10 +28,10 @@ const PEER = `delete globalThis.fetch; // Emscripten 3.1.6 would fetch a local f
 require(process.argv[1])().then(m => {
   const out = {};
   for (const depth of ${JSON.stringify(DEPTHS)}) {
-    m._run(depth, 1e4);
+    m._run(depth, ${TURNS / 100});
     const start = performance.now();
-    m._run(depth, 1e5);
-    out[depth] = ((performance.now() - start) * 1e6) / 1e5;
+    m._run(depth, ${TURNS / 10});
+    out[depth] = ((performance.now() - start) * 1e6) / ${TURNS / 10};
   }
   console.log(JSON.stringify(out));
 });`;
@@ -60,7 +60,7 @@ function cost() {
   const touched = new Set([...told.matchAll(/^\[asyncify\] (\S+) can change the state/gm)].map(m => m[1]));
   const defined = file => [...readFileSync(join(root, file), 'utf8').matchAll(/^(?:static )?(?:inline )?\w+ \*?(\w+)\([^;]*\) \{/gm)].map(m => m[1]);
   const scalar = new Set(defined('src/kernels/scalar.c')); // the reference converts through a table of formats, and may be touched
-  const kernels = [...defined('wasm/kernels_simd128.c'), ...defined('src/kernels/vector.h'), ...defined('src/kernels/pack.c')].filter(k => !scalar.has(k));
+  const kernels = [...defined('wasm/kernels_simd128.c'), ...defined('src/kernels/vector.h'), ...defined('src/kernels/layout.c'), ...defined('src/kernels/products.h')].filter(k => !scalar.has(k));
   if (kernels.length < 20) throw new Error('the kernels are not found in their sources');
   const dist = join(root, 'dist/hyperion.wasm');
   return { size: statSync(dist).size / statSync(plain).size, gzip: gzipSync(readFileSync(dist)).length / gzipSync(readFileSync(plain)).length, functions: touched.size, kernels: kernels.filter(k => touched.has(k)) };
@@ -78,19 +78,21 @@ export async function run({ rounds, say }) {
   const native = [];
   const wasm = [];
   const swap = [];
-  for (let round = 0; round < Math.max(rounds, 5); round++) {
+  for (let round = 0; round < (quick ? rounds : Math.max(rounds, 5)); round++) {
     native.push(await json(join(root, 'build/native/bench_fiber')));
     wasm.push(await eval(measure)(bytes, DEPTHS, TURNS));
     if (emscripten) swap.push(await json(process.execPath, [peer]));
     const n = native.at(-1);
+    if (!quick && !n.boost_switch_ns) throw new Error('Boost.Context is not there: install libboost-context-dev');
     say(`round ${round + 1}: switch ${n.switch_ns} ns (Boost ${n.boost_switch_ns}), 10,000 at random ${n.random10k_ns} (Boost ${n.boost_random10k_ns}); wasm depth 1 ${wasm.at(-1)[1].toFixed(1)} ns${emscripten ? ` (emscripten_fiber_swap ${swap.at(-1)[1].toFixed(0)})` : ''}`);
   }
-  const chromium = await inChromium(bytes);
+  const chromium = quick && !onPath('chromium') ? null : await inChromium(bytes);
+  if (!chromium) say('chromium is not there and is left out');
   const asyncify = cost();
   const figures = { rounds: native.length, ...medians(native) };
   for (const depth of DEPTHS) {
     figures[`wasm_ns_depth${depth}`] = median(wasm.map(w => w[depth]));
-    figures[`wasm_chromium_ns_depth${depth}`] = chromium[depth];
+    if (chromium) figures[`wasm_chromium_ns_depth${depth}`] = chromium[depth];
     if (emscripten) figures[`emscripten_ns_depth${depth}`] = median(swap.map(s => s[depth]));
   }
   Object.assign(figures, { instrumented_functions: asyncify.functions, instrumented_kernels: asyncify.kernels.length });

@@ -3,8 +3,7 @@ import { createWriteStream, existsSync, mkdirSync, rmSync, statSync, writeFileSy
 import { randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { makeShape } from '../tools/models.mjs';
-import { build, json, median, medians, root } from './tools.mjs';
+import { build, json, median, medians, quick, root, shape } from './tools.mjs';
 
 const SHARES = [100, 75, 50, 37, 25];
 const TOKENS = 8;
@@ -33,8 +32,8 @@ function plot(rows, path) {
 export async function run({ rounds, model: size, say }) {
   build('native', 'bench_pager', 'bench_paged', 'hyperion');
   mkdirSync(join(root, 'build/bench'), { recursive: true });
-  const file = join(root, 'build/bench/pager.bin');
-  await makeFile(file, 512 << 20);
+  const file = join(root, `build/bench/pager${quick ? '-quick' : ''}.bin`);
+  await makeFile(file, (quick ? 32 : 512) << 20);
   const records = [];
   for (let round = 0; round < Math.min(rounds, 5); round++) {
     records.push(await json(join(root, 'build/native/bench_pager'), [file]));
@@ -42,15 +41,14 @@ export async function run({ rounds, model: size, say }) {
     say(`round ${round + 1}: pinned ${r.pinned_vs_raw}, cold ${r.cold_vs_pread} (single 4 KiB pages ${r.cold_4k_vs_pread}), sequential ${r.sequential_vs_pread}`);
   }
   rmSync(file);
-  const shape = { '135m': 'smol135m', '15m': 'stories15m' }[size];
-  const path = makeShape(shape, 'q4_0', join(root, `build/${shape}-q4_0.gguf`));
+  const path = shape({ '135m': 'smol135m', '15m': 'stories15m' }[size], 'q4_0');
   const paged = limit => json(join(root, 'build/native/bench_paged'), [path, String(limit), String(TOKENS)]);
   const whole = await paged(0);
   const rows = [];
   for (const share of SHARES) {
     const limit = share === 100 ? 0 : Math.round((whole.peak_mb - whole.whole_mb + 0.6 + (whole.whole_mb * share) / 100) * 1e6);
     const runs = [];
-    for (let i = 0; i < 3; i++) runs.push(await paged(limit));
+    for (let i = 0; i < (quick ? 1 : 3); i++) runs.push(await paged(limit));
     if (runs.some(r => r.error || r.token !== whole.token)) throw new Error(`under ${limit} bytes: ${JSON.stringify(runs[0])}`);
     const wasm = await json(process.execPath, [join(root, 'tests/bench/paged_wasm.mjs'), path, String(limit), String(TOKENS)]);
     const r = medians(runs);
@@ -58,7 +56,7 @@ export async function run({ rounds, model: size, say }) {
     const last = rows.at(-1);
     say(`${String(share).padStart(3)} % fits: native ${last.native.toFixed(1)} tokens/s, ${last.read.toFixed(2)} MB read a token (least ${last.least.toFixed(2)}), ${last.resident.toFixed(1)} MB resident of a limit of ${limit ? (limit / 1e6).toFixed(1) : 'none'}; wasm ${last.wasm.toFixed(1)} tokens/s, ${last.wasmMemory.toFixed(1)} MB of linear memory`);
   }
-  plot(rows, join(root, 'build/bench/pager.svg'));
+  if (!quick) plot(rows, join(root, 'build/bench/pager.svg'));
   const limited = rows.filter(r => r.limit);
   const figures = { rounds: records.length, ...medians(records) };
   for (const r of rows) Object.assign(figures, { [`native_tokens_per_second_${r.share}`]: r.native, [`wasm_tokens_per_second_${r.share}`]: r.wasm });

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { root } from './tools.mjs';
+import { quick, root } from './tools.mjs';
 
 const PATH = join(root, 'docs/BENCHMARKS.md');
 const HEAD = `# Benchmarks
@@ -13,6 +13,7 @@ turns within one run and medians are shown. Machines differ and are noisy: the r
 
 /** Replaces the section of a benchmark. @param {string} name @param {string} title @param {string} body */
 export function section(name, title, body) {
+  if (quick) return;
   const old = existsSync(PATH) ? readFileSync(PATH, 'utf8') : HEAD;
   const [from, to] = [`<!-- ${name} -->`, `<!-- end of ${name} -->`];
   const processor = cpus()[0].model.trim();
@@ -29,6 +30,7 @@ export const table = (columns, rows) => [columns, columns.map((_, i) => (i ? '--
  * @param {string} file name below docs/benchmarks @param {string} unit @param {{label: string, value: number, ours?: boolean}[]} rows
  */
 export function bars(file, unit, rows) {
+  if (quick) return '';
   const dir = join(root, 'docs/benchmarks');
   mkdirSync(dir, { recursive: true });
   const [w, left, line] = [640, 220, 26];

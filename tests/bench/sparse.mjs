@@ -2,11 +2,10 @@
 import { existsSync, statSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { makeShape } from '../tools/models.mjs';
 import { bars, section, table } from './report.mjs';
-import { build, json, median, root } from './tools.mjs';
+import { build, json, median, quick, root, shape } from './tools.mjs';
 
-const MEGABYTES = '128'; // of dense weights: beyond any cache
+const MEGABYTES = quick ? '2' : '128'; // of dense weights: beyond any cache
 const AVX2 = '0x1c'; // HYP_ISA_MASK: without AVX-512
 const DENSITY = 0.3;
 
@@ -23,10 +22,10 @@ export async function run({ rounds, say }) {
   build('native', 'bench_sparse', 'hyperion');
   build('wasm-tests', 'bench_sparse');
   const native = join(root, 'build/native/bench_sparse');
-  const runs = { native: () => json(native, [MEGABYTES]), avx2: () => json(native, [MEGABYTES, AVX2]), simd: () => json(process.execPath, ['--no-warnings', '--single-threaded', join(root, 'tests/tools/run_wasi.mjs'), join(root, 'build/wasm-tests/bench_sparse.wasm'), '8']) };
-  const dense = makeShape('smol135m', 'q4_0', join(root, 'build/smol135m-q4_0.gguf'));
+  const runs = { native: () => json(native, [MEGABYTES]), avx2: () => json(native, [MEGABYTES, AVX2]), simd: () => json(process.execPath, ['--no-warnings', '--single-threaded', join(root, 'tests/tools/run_wasi.mjs'), join(root, 'build/wasm-tests/bench_sparse.wasm'), quick ? '1' : '8']) };
+  const dense = shape('smol135m', 'q4_0');
   const hyperion = join(root, 'build/native/hyperion');
-  const pruned = join(root, 'build/smol135m-pruned30.gguf');
+  const pruned = dense.replace('-q4_0.gguf', '-pruned30.gguf');
   if (!existsSync(pruned)) execFileSync(hyperion, ['prune', dense, pruned, '--density', String(DENSITY), '-q']);
   const speed = async model => json(hyperion, ['bench', model, '--threads', '1', '--json']);
   const records = { native: [], avx2: [], simd: [] };

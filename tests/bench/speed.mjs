@@ -3,9 +3,8 @@ import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { makeShape } from '../tools/models.mjs';
 import { bars, section, table } from './report.mjs';
-import { build, json, median, root } from './tools.mjs';
+import { build, hasPeer, json, median, onPath, quick, root, shape } from './tools.mjs';
 
 const PROMPT = 126;
 const ANSWER = 64;
@@ -38,25 +37,36 @@ const ENGINES = {
 };
 const TAKEN = { '135m': Object.keys(ENGINES), '15m': Object.keys(ENGINES), q4_k_m: ['relaxed', 'native', 'llamacpp'] };
 
+/** What an engine needs that is not there; only a quick run goes on without it. */
+const LACKS = {
+  chromium: () => !onPath('chromium') && 'chromium',
+  llamacpp: () => !hasPeer('node-llama-cpp') && 'node-llama-cpp',
+  wllama: () => (!onPath('chromium') && 'chromium') || (!hasPeer('@wllama/wllama') && 'wllama'),
+};
+
 export async function run({ name, rounds, say }) {
+  const lacking = quick ? Object.entries(LACKS).map(([e, lacks]) => [e, lacks()]).filter(([, what]) => what) : [];
+  for (const [e, what] of lacking) say(`${what} is not there: ${ENGINES[e].label} is left out`);
+  const there = e => !lacking.some(([other]) => other === e);
+  const taken = Object.fromEntries(Object.entries(TAKEN).map(([m, engines]) => [m, engines.filter(there)]));
   build('native', 'hyperion', 'bench_dram');
-  const paths = Object.fromEntries(Object.entries(MODELS).map(([m, [shape, type]]) => [m, makeShape(shape, type, join(root, `build/${shape}-${type}.gguf`))]));
-  const rates = Object.fromEntries(Object.keys(MODELS).map(m => [m, Object.fromEntries(TAKEN[m].map(e => [e, { prefill: [], decode: [] }]))]));
+  const paths = Object.fromEntries(Object.entries(MODELS).map(([m, [name, type]]) => [m, shape(name, type)]));
+  const rates = Object.fromEntries(Object.keys(MODELS).map(m => [m, Object.fromEntries(taken[m].map(e => [e, { prefill: [], decode: [] }]))]));
   const dram = [];
   say(`${PROMPT} prompt and ${ANSWER} answer tokens, one thread, tokens per second: prefill / decode`);
   for (let round = 0; round < rounds; round++) {
     dram.push((await json(join(root, 'build/native/bench_dram'))).gb_per_second);
     for (const m of Object.keys(MODELS))
-      for (const e of TAKEN[m]) {
+      for (const e of taken[m]) {
         const r = await ENGINES[e].run(paths[m]);
         rates[m][e].prefill.push(r.prefill), rates[m][e].decode.push(r.decode);
         say(`round ${round + 1}, ${MODELS[m].join(' ')}, ${ENGINES[e].label}: ${r.prefill.toFixed(1)} / ${r.decode.toFixed(1)}`);
       }
   }
-  const of = (m, e, what) => median(rates[m][e][what]);
+  const of = (m, e, what) => (there(e) ? median(rates[m][e][what]) : NaN);
   const bytes = m => statSync(paths[m]).size; // of weights that a token reads: all of them, the embedding being the output matrix
   const ratiosOf = what => {
-    const relaxed = Math.min(of('135m', 'relaxed', what), of('135m', 'chromium', what)); // the slower of the two hosts
+    const relaxed = Math.min(...['relaxed', 'chromium'].filter(there).map(e => of('135m', e, what))); // the slower of the two hosts
     const ratios = {
       relaxed_vs_wllama: relaxed / of('135m', 'wllama', what),
       relaxed_vs_llamacpp: relaxed / of('135m', 'llamacpp', what),
@@ -74,13 +84,13 @@ export async function run({ name, rounds, say }) {
   };
   // Both were measured: both sections are written, whichever was asked for.
   for (const what of ['decode', 'prefill']) {
-    const rows = Object.keys(MODELS).flatMap(m => TAKEN[m].map(e => ({ m, e, value: of(m, e, what) })));
+    const rows = Object.keys(MODELS).flatMap(m => taken[m].map(e => ({ m, e, value: of(m, e, what) })));
     const picture = m => bars(`${what}-${m.replaceAll('_', '')}.svg`, 'tokens per second, one thread', rows.filter(r => r.m === m).map(r => ({ label: ENGINES[r.e].label, value: r.value, ours: ENGINES[r.e].ours })));
     const names = { '135m': '135M parameters, Q4_0', '15m': '15M parameters, Q4_0', q4_k_m: '135M parameters, Q4_K_M' };
     section(what, what === 'decode' ? 'Answers: tokens per second, one thread' : `Prompts: ${PROMPT} tokens, one thread`,
       `\`npm run -s bench -- ${what}\`: ${PROMPT} prompt and ${ANSWER} answer tokens, random weights of the published shapes, ${rounds} rounds.${what === 'decode' ? ` One thread reads ${median(dram).toFixed(1)} GB/s from memory here.` : ''}\n\n` +
         Object.keys(MODELS).map(m => `${names[m]}:\n\n${picture(m)}`).join('\n\n') + `\n\n${table(['ratio', 'measured'], Object.entries(ratiosOf(what)).map(([k, v]) => [`\`${k}\``, v]))}`);
   }
-  const figures = Object.fromEntries(Object.keys(MODELS).flatMap(m => TAKEN[m].map(e => [`${m}_${e}_tokens_per_second`, Number(of(m, e, name).toFixed(2))])));
+  const figures = Object.fromEntries(Object.keys(MODELS).flatMap(m => taken[m].map(e => [`${m}_${e}_tokens_per_second`, Number(of(m, e, name).toFixed(2))])));
   return { figures: { rounds, dram_gb_per_second: median(dram), ...figures }, ratios: ratiosOf(name) };
 }

@@ -2,9 +2,8 @@
 import { execFile, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { makeShape } from '../tools/models.mjs';
 import { bars, section, table } from './report.mjs';
-import { build, median, root } from './tools.mjs';
+import { build, median, root, shape } from './tools.mjs';
 
 const execute = promisify(execFile);
 const COMMANDS = {
@@ -23,7 +22,7 @@ async function measure(engine, model, threads) {
 
 export async function run({ rounds, say }) {
   build('native', 'hyperion');
-  const model = makeShape('smol135m', 'q4_0', join(root, 'build/smol135m-q4_0.gguf'));
+  const model = shape('smol135m', 'q4_0');
   const rates = {};
   const note = (key, r) => {
     for (const what of ['prefill', 'decode']) ((rates[`${key}_${what}`] ??= []), rates[`${key}_${what}`].push(r[what]));

@@ -4,8 +4,14 @@ import { delimiter, join } from 'node:path';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { makeShape } from '../tools/models.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
+/** A quick run shows that a benchmark works: little is measured, nothing is written, and a peer that is not installed is left out. */
+export const quick = Boolean(process.env.HYP_QUICK);
+export const PEERS = join(root, 'tests/peers');
+export const hasPeer = name => existsSync(join(PEERS, 'node_modules', name));
+
 export const median = list => [...list].sort((a, b) => a - b)[list.length >> 1];
 export const onPath = name => process.env.PATH.split(delimiter).some(dir => existsSync(join(dir, name)));
 
@@ -14,6 +20,12 @@ export function build(preset, ...targets) {
   const env = { EMSCRIPTEN_ROOT: '/usr/share/emscripten', ...process.env, ...(preset === 'emscripten' && { NODE_PATH: '/usr/share/nodejs' }) };
   execFileSync('cmake', ['--preset', preset, ...(preset === 'native' ? ['-DHYP_BENCH=ON', '-DCMAKE_CXX_COMPILER=clang++-19'] : [])], { cwd: root, env, stdio: ['ignore', 'ignore', 'ignore'] });
   execFileSync('cmake', ['--build', join(root, 'build', preset), '-j2', '--target', ...targets], { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+/** A model of a published shape, or of a small one in a quick run; returns its path. */
+export function shape(name, type) {
+  const taken = quick ? 'quick' : name;
+  return makeShape(taken, type, join(root, `build/${taken}-${type}.gguf`));
 }
 
 /** Runs a program that prints one line of JSON. */

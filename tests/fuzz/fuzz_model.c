@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!hyp_model_tokenize(model, prompt, sizeof prompt - 1, HYP_TEXT_EDGES | HYP_TEXT_SPECIALS, &tokens, &count) &&
         !hyp_session_create(model, &(hyp_session_config){.context = 64, .batch = 8}, &session)) {
         hyp_piece piece = {.finish = HYP_FINISH_NONE};
-        if (!hyp_session_begin(session, tokens, count, &(hyp_sampling){.temperature = 1, .top_p = 0.9f}, (const char *const[]){"and"}, 1))
+        if (!hyp_session_begin(session, tokens, count, &(hyp_sampling){.temperature = 1, .top_p = 0.9f}, &(hyp_text){"and", 3}, 1))
             for (int i = 0; i < 6 && !piece.finish; i++)
                 if (hyp_session_next(session, &piece)) break;
         hyp_session_destroy(session);

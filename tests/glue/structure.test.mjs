@@ -71,3 +71,13 @@ test('nothing names a path of a machine or a registry', () => {
   assert.ok(!/"resolved"/.test(text), 'package-lock.json names where packages came from');
   for (const file of ['src', 'glue', 'web', 'tools', 'native', 'wasm', 'docs'].flatMap(walk)) if (/\.(c|h|m?js|md|py|html|css|json)$/.test(file)) assert.ok(!/\/home\/\w|\/root\//.test(readFileSync(join(root, file), 'utf8')), relative(root, file));
 });
+
+test('as many threads as processors, or as a test pretends; at most eight', async () => {
+  const { execFileSync } = await import('node:child_process');
+  const { availableParallelism } = await import('node:os');
+  const threads = env => Number(execFileSync(process.execPath, ['--input-type=module', '-e',
+    `import { threadsHere } from ${JSON.stringify(join(root, 'glue/detect.js'))}; console.log(await threadsHere())`], { env: { PATH: process.env.PATH, ...env } }));
+  assert.equal(threads({}), Math.min(availableParallelism(), 8));
+  for (const [pretended, expected] of [['1', 1], ['3', 3], ['16', 8]]) assert.equal(threads({ HYP_PROCESSORS: pretended }), expected);
+  for (const nonsense of ['0', '', 'many', '-1']) assert.equal(threads({ HYP_PROCESSORS: nonsense }), Math.min(availableParallelism(), 8));
+});

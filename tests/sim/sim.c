@@ -3,12 +3,14 @@
 // Oracle: each token and piece of text, each score and vector equals that of the same call alone in a fresh engine, to the bit; every refusal
 // is one that can be, with a message; nothing hangs (bounded turns); nothing is left when all is closed.
 // usage: sim [N | A..B] [--jobs N] [--verbose]   seeds 1..N, or A to B; a failing one prints itself, and `sim S..S --verbose` repeats it
+//        sim --walk                               every allocation and every read of each public call fails once
 #include "../../native/port_posix.h"
 #include "../../src/base/bytes.h"
 #include "../../src/port.h"
 #include "../../src/runtime/engine.h"
 #include "../../src/runtime/inspect.h"
 #include "tiny.h"
+#include "walk.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -99,7 +101,12 @@ static void remove_files(void) {
     }
 }
 
-static void on_crash(int signal_number) { broken("it ends with signal %d", signal_number); } // a panic, or an access where nothing is
+// A panic, or an access where nothing is; in a worker thread, whose seed is one of the last that were begun.
+static uint64_t next_seed, last_seed;
+static void on_crash(int signal_number) {
+    if (!seed_now) seed_now = next_seed - 1;
+    broken("it ends with signal %d", signal_number);
+}
 
 // ---- Requests, and what they give alone
 
@@ -128,10 +135,11 @@ static hyp_sampling sampling_of(request r) {
                                                   {.temperature = 0.7f, .seed = 5, .bias = few, .bias_count = 3}};
     return presets[r.preset];
 }
-static uint32_t stops_of(request r, const char **stops) {
+static uint32_t stops_of(request r, hyp_text *stops) {
     static const char *const sets[STOP_SETS][2] = {{NULL, NULL}, {"a", "lk"}, {"ebe", "zzz"}};
     uint32_t n = 0;
-    while (n < 2 && sets[r.stops][n]) stops[n] = sets[r.stops][n], n++;
+    for (; n < 2 && sets[r.stops][n]; n++)
+        stops[n] = (hyp_text){sets[r.stops][n], strlen(sets[r.stops][n])};
     return n;
 }
 
@@ -176,7 +184,7 @@ static const told *answer_alone(request r) {
     hyp_model *model;
     hyp_session *session = alone(r, &engine, &model);
     int32_t prompt[24];
-    const char *stops[2];
+    hyp_text stops[2];
     hyp_sampling sampling = sampling_of(r);
     uint32_t count = prompt_of(r, prompt), stop_count = stops_of(r, stops);
     must(hyp_session_begin(session, prompt, count, &sampling, stops, stop_count), engine);
@@ -419,7 +427,7 @@ static void begin(host *h, player *p) {
         return;
     }
     int32_t prompt[24];
-    const char *stops[2];
+    hyp_text stops[2];
     hyp_sampling sampling = sampling_of(p->asked);
     uint32_t count = prompt_of(p->asked, prompt), stop_count = stops_of(p->asked, stops);
     p->goal = 1 + below(r, 24);
@@ -442,8 +450,7 @@ static void compare(host *h, player *p, const hyp_piece *piece) {
     if (piece->finish == HYP_FINISH_CONTEXT && piece->token < 0) {
         if (lengths[p->asked.length] + p->made != p->context) broken("session %d says its context is full at token %u", index, p->made);
     } else if (p->made >= w->count) broken("session %d makes more tokens than alone", index);
-    else if (piece->token != w->token[p->made])
-        broken("session %d, token %u: %d, not %d", index, p->made, piece->token, w->token[p->made]);
+    else if (piece->token != w->token[p->made]) broken("session %d, token %u: %d, not %d", index, p->made, piece->token, w->token[p->made]);
     else if (piece->finish != w->finish[p->made] || piece->bytes != w->bytes[p->made] ||
              memcmp(piece->text, w->piece[p->made], piece->bytes))
         broken("session %d, token %u: text '%.*s' (%d), not '%.*s' (%d)", index, p->made, (int)piece->bytes, piece->text, piece->finish,
@@ -504,7 +511,8 @@ static void look_around(host *h) {
     rng *r = &h->random;
     uint32_t m = below(r, h->model_count);
     hyp_residency res = hyp_model_residency(h->models[m]);
-    if (res.kept > res.pages || res.resident > res.pages || res.faults) broken("%u of %u pages are kept, %u are there", res.kept, res.pages, res.resident);
+    if (res.kept > res.pages || res.resident > res.pages || res.faults)
+        broken("%u of %u pages are kept, %u are there", res.kept, res.pages, res.resident);
     uint8_t heat[512];
     hyp_model_heat(h->models[m], 0, res.pages < 512 ? res.pages : 512, heat);
     hyp_model_helpers(h->models[m]);
@@ -667,7 +675,6 @@ static void play(uint64_t seed) {
 
 // ---- Seeds
 
-static uint64_t next_seed, last_seed;
 static void *job(void *unused) {
     (void)unused;
     for (uint64_t seed; (seed = __atomic_fetch_add(&next_seed, 1, __ATOMIC_RELAXED)) <= last_seed;) play(seed);
@@ -687,14 +694,16 @@ static bool append(void *context, const void *data, size_t count) {
 int main(int argc, char **argv) {
     uint64_t first = 1, last = 2000;
     uint32_t jobs = 2;
+    bool walking = false;
     for (int i = 1; i < argc; i++) {
         char *end;
         if (!strcmp(argv[i], "--verbose")) verbose = true;
+        else if (!strcmp(argv[i], "--walk")) walking = true;
         else if (!strcmp(argv[i], "--jobs") && i + 1 < argc) jobs = (uint32_t)strtoul(argv[++i], NULL, 10);
         else {
             last = strtoull(argv[i], &end, 10);
             if (!strncmp(end, "..", 2)) first = last, last = strtoull(end + 2, &end, 10);
-            if (*end || last < first) return fputs("usage: sim [N | A..B] [--jobs N] [--verbose]\n", stderr), 2;
+            if (*end || last < first) return fputs("usage: sim [N | A..B] [--jobs N] [--verbose] | --walk\n", stderr), 2;
         }
     }
     if (jobs < 1 || jobs > JOBS_MOST) jobs = 1;
@@ -704,13 +713,19 @@ int main(int argc, char **argv) {
         uint8_t *floats = tiny_model(5 + f, &bytes);
         hyp_engine *engine = hyp_engine_create(NULL);
         hyp_source source = hyp_source_of_memory(floats, bytes);
-        must(hyp_engine_quantize(engine, &source, 1, &(hyp_quantization){.format = formats[f]}, &(hyp_writer){.write = append, .context = &f}),
+        must(hyp_engine_quantize(engine, &source, 1, &(hyp_quantization){.format = formats[f]},
+                                 &(hyp_writer){.write = append, .context = &f}),
              engine);
         hyp_engine_destroy(engine);
         free(floats);
         snprintf(paths[f], sizeof paths[f], "/tmp/hyperion-sim-%d-%u", (int)getpid(), f);
         FILE *out = fopen(paths[f], "wb");
         if (!out || fwrite(files[f], 1, file_bytes[f], out) != file_bytes[f] || fclose(out)) return fputs("no temporary file\n", stderr), 1;
+    }
+    if (walking) {
+        walk(files[0], file_bytes[0]);
+        remove_files();
+        return 0;
     }
     signal(SIGABRT, on_crash);
     signal(SIGSEGV, on_crash);

@@ -114,10 +114,11 @@ uint8_t *tiny_model(uint64_t seed, size_t *bytes) {
     static const struct {
         const char *name;
         uint32_t value;
-    } wholes[] = {{"llama.context_length", TINY_CONTEXT},   {"llama.embedding_length", TINY_DIM},     {"llama.block_count", LAYERS},
-                  {"llama.feed_forward_length", FFN},       {"llama.attention.head_count", HEADS},    {"llama.attention.head_count_kv", KV_HEADS},
-                  {"llama.attention.key_length", HEAD},     {"llama.attention.value_length", HEAD},   {"llama.rope.dimension_count", HEAD},
-                  {"llama.vocab_size", TINY_VOCAB}};
+    } wholes[] = {{"llama.context_length", TINY_CONTEXT}, {"llama.embedding_length", TINY_DIM},
+                  {"llama.block_count", LAYERS},          {"llama.feed_forward_length", FFN},
+                  {"llama.attention.head_count", HEADS},  {"llama.attention.head_count_kv", KV_HEADS},
+                  {"llama.attention.key_length", HEAD},   {"llama.attention.value_length", HEAD},
+                  {"llama.rope.dimension_count", HEAD},   {"llama.vocab_size", TINY_VOCAB}};
     tensor tensors[2 + LAYERS * 9 + 2];
     uint32_t count = list(tensors);
     image head = {.random = seed}, keys = {0};

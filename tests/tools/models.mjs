@@ -92,6 +92,8 @@ export const ORACLE = [
 
 const SHAPES = {
   stories15m: { arch: 'llama', layers: 6, dim: 288, heads: 6, kvHeads: 6, head: 48, ffn: 768, vocab: 32000, context: 1024, tied: true },
+  // As many tokens as the benchmarks name, and of everything else as little as each format and kernel takes.
+  quick: { arch: 'llama', layers: 2, dim: 256, heads: 4, kvHeads: 2, head: 64, ffn: 256, vocab: 20480, context: 2048, tied: true },
   smol135m: { arch: 'llama', layers: 30, dim: 576, heads: 9, kvHeads: 3, head: 64, ffn: 1536, vocab: 49152, context: 2048, tied: true },
 };
 
@@ -154,6 +156,14 @@ export function makeSimModels(dir) {
     }
     return path;
   });
+}
+
+/** A model of a few kilobytes with further metadata. @returns {string} its path */
+export function tinyModel(path, more = []) {
+  const shape = { arch: 'llama', name: 'tiny', layers: 1, dim: 32, heads: 1, kvHeads: 1, head: 32 };
+  const { metadata, tensors } = transformer({ ...shape, ffn: 32, vocab: 512, context: 64, tied: true }, 'q4_0');
+  writeGguf(path, [...metadata, ...more], tensors, t => oracleData(t, 3));
+  return path;
 }
 
 /** Writes the oracle's models that are not there yet. */
