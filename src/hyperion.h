@@ -64,12 +64,14 @@ const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128"
 // ---- Model
 
 enum {
-    HYP_CONTEXT_MOST = 1 << 24, // tokens of a context: what a model may be trained for, and a session may ask for
+    // Tokens of a context: what a model may be trained for, and a session may ask for
+    HYP_CONTEXT_MOST = 1 << 24,
     HYP_BATCH_MOST = 4096       // tokens of a step
 };
 
 typedef struct hyp_model_config {
-    // Longest text that sessions will ask for, where the model has variants, up to HYP_CONTEXT_MOST; 0: the model's own.
+    // Longest text that sessions will ask for, where the model has variants, up to
+    // HYP_CONTEXT_MOST; 0: the model's own.
     uint32_t context;
     // Called while weights arrive; false cancels. May be NULL.
     bool (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes);
@@ -79,7 +81,8 @@ typedef struct hyp_model_config {
 // Loads a GGUF model from its files in order (one for an unsplit model). What the engine's memory does not hold of the weights is read
 // again when it is used, and may have to give way to sessions later: the sources (not the array) must last as long as the model, unless the
 // engine has no memory limit.
-// May suspend. HYP_E_NOMEM names the least memory that would do; HYP_E_ARGUMENT: `config` is out of its range.
+// May suspend. HYP_E_NOMEM names the least memory that would do; HYP_E_ARGUMENT: `config` is out of
+// its range.
 HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);
 void hyp_model_close(hyp_model *model); // after its sessions and calls
@@ -136,8 +139,10 @@ typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
 typedef enum hyp_purpose { HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_DEADLINE, HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND } hyp_purpose;
 
 typedef struct hyp_session_config {
-    uint32_t context; // tokens of prompt and answer together, up to HYP_CONTEXT_MOST; 0: the model's, at most 2048
-    uint32_t batch;   // prompt tokens computed at once, up to HYP_BATCH_MOST, never more than the context; 0: 64
+    // Tokens of prompt and answer together, up to HYP_CONTEXT_MOST; 0: the model's, at most 2048
+    uint32_t context;
+    // Prompt tokens computed at once, up to HYP_BATCH_MOST, never more than the context; 0: 64
+    uint32_t batch;
     hyp_cache cache;
     bool profile;   // time each operation
     bool calibrate; // note the mean square of each column that goes into a product, for hyp_session_importance

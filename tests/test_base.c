@@ -51,10 +51,42 @@ static void elementary_functions(void) {
 
 // Numbers from files reach these functions: each has an answer for whatever they are.
 static void elementary_functions_of_anything(void) {
-    const double odd[] = {0,       -0.0,     NAN,     INFINITY, -INFINITY, 1e-310,  -1e-310,         5e-324,          1e308,
-                          -1e308,  1e19,     -1e19,   709.5,    -709.5,    1e-30,   HYP_ANGLE_MOST,  -HYP_ANGLE_MOST, 1.1e9,
-                          -1.1e9,  0x1p63,   0x1p64,  -1,       88.7,      89,      0x1p-126,        0x1p-149,        3e38,
-                          -3e38,   16777216, 1e-45,   87.4,     -87.4,     0x1p52,  0x1.8p52,        0x1p53,          2};
+    const double odd[] = {0,
+                          -0.0,
+                          NAN,
+                          INFINITY,
+                          -INFINITY,
+                          1e-310,
+                          -1e-310,
+                          5e-324,
+                          1e308,
+                          -1e308,
+                          1e19,
+                          -1e19,
+                          709.5,
+                          -709.5,
+                          1e-30,
+                          HYP_ANGLE_MOST,
+                          -HYP_ANGLE_MOST,
+                          1.1e9,
+                          -1.1e9,
+                          0x1p63,
+                          0x1p64,
+                          -1,
+                          88.7,
+                          89,
+                          0x1p-126,
+                          0x1p-149,
+                          3e38,
+                          -3e38,
+                          16777216,
+                          1e-45,
+                          87.4,
+                          -87.4,
+                          0x1p52,
+                          0x1.8p52,
+                          0x1p53,
+                          2};
     enum { N = sizeof odd / sizeof *odd };
     for (int i = 0; i < N + 20000; i++) {
         uint64_t bits = (uint64_t)random_u32() << 32 | random_u32();
@@ -67,17 +99,22 @@ static void elementary_functions_of_anything(void) {
         else CHECK_MSG(isnan(s) && isnan(c), "sincos(%g)", x);
         double l = hyp_log(x), p = hyp_pow(2, x), want = pow(2, x);
         if (isnan(x) || x < 0) CHECK_MSG(isnan(l), "log(%g)", x);
-        else CHECK_MSG(l == log(x) || fabs(l - log(x)) <= 1e-14 * fmax(1, fabs(log(x))), "log(%g) is %g", x, l);
+        else
+            CHECK_MSG(l == log(x) || fabs(l - log(x)) <= 1e-14 * fmax(1, fabs(log(x))),
+                      "log(%g) is %g", x, l);
         if (isnan(x)) CHECK(isnan(p));
         else if (want < 1e-307 || want > 8e307)
             CHECK_MSG(want < 1 ? p <= 1.001e-307 : p > 7.9e307, "2^%g is %g", x, p);
         else CHECK_MSG(fabs(p / want - 1) <= 1e-12, "2^%g is %g", x, p);
         for (int k = 0; k < N; k++) {
             double q = hyp_pow(x, odd[k]);
-            CHECK_MSG(!(x < 0 || isnan(x) || isnan(odd[k])) || isnan(q), "%g^%g is %g", x, odd[k], q);
+            CHECK_MSG(!(x < 0 || isnan(x) || isnan(odd[k])) || isnan(q), "%g^%g is %g", x, odd[k],
+                      q);
         }
-        float y = i < N ? (float)x : hyp_bits_f32((uint32_t)bits), e = hyp_expf(y), t = hyp_tanhf(y);
-        CHECK_MSG(isnan(y) ? isnan(e) && isnan(t) : e >= 0 && fabs((double)t) <= 1, "%g", (double)y);
+        float y = i < N ? (float)x : hyp_bits_f32((uint32_t)bits), e = hyp_expf(y),
+              t = hyp_tanhf(y);
+        CHECK_MSG(isnan(y) ? isnan(e) && isnan(t) : e >= 0 && fabs((double)t) <= 1, "%g",
+                  (double)y);
         int r = hyp_round_within(y, -127, 127, 5);
         CHECK(r >= -127 && r <= 127 && (!isnan(y) || r == 5));
     }

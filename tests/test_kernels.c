@@ -316,7 +316,8 @@ static void halves_of_the_cache(void) {
         CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_Q8_0, N)) == 0);
         tier.kv[HYP_KV_Q8_0].scores(score, HYP_KV_BLOCK, q, N, 1, a, HYP_KV_BLOCK, N, 1);
         CHECK(score[at] - score[at] == 0);
-        memset(a, 0, hyp_kv_block_bytes(HYP_KV_F16, N)), memset(b, 0, hyp_kv_block_bytes(HYP_KV_F16, N));
+        memset(a, 0, hyp_kv_block_bytes(HYP_KV_F16, N)),
+            memset(b, 0, hyp_kv_block_bytes(HYP_KV_F16, N));
     }
     free(a), free(b);
 }
@@ -388,22 +389,28 @@ static void quantizers(void) {
 // One float that is infinite or NaN, in whatever block: found; the largest finite ones are none.
 static void finite_weights(void) {
     enum { ELEMS = 4 * HYP_SUPER };
-    static const uint16_t halves[] = {0x7C00, 0xFC00, 0x7C01, 0xFE00, 0x7FFF}, fine[] = {0x7BFF, 0xFBFF, 0x0001, 0x8000};
-    static const uint32_t singles[] = {0x7F800000, 0xFF800000, 0x7F800001, 0xFFC00000}, large[] = {0x7F7FFFFF, 0xFF7FFFFF, 1, 0x80000000};
+    static const uint16_t halves[] = {0x7C00, 0xFC00, 0x7C01, 0xFE00, 0x7FFF},
+                          fine[] = {0x7BFF, 0xFBFF, 0x0001, 0x8000};
+    static const uint32_t singles[] = {0x7F800000, 0xFF800000, 0x7F800001, 0xFFC00000},
+                          large[] = {0x7F7FFFFF, 0xFF7FFFFF, 1, 0x80000000};
     static uint8_t weights[ELEMS * 4];
     for (int f = 0; f < HYP_FORMATS; f++) {
         const hyp_format_info *info = &hyp_formats[f];
         for (int round = 0; round < 200; round++) {
             random_weights(weights, (hyp_format)f, ELEMS);
             CHECK_MSG(hyp_format_finite((hyp_format)f, weights, ELEMS), "%s", info->name);
-            size_t blocks = ELEMS / info->block_elems, at = round == 0 ? 0 : round == 1 ? blocks - 1 : random_u32() % blocks;
+            size_t blocks = ELEMS / info->block_elems, at = round == 0   ? 0
+                                                            : round == 1 ? blocks - 1
+                                                                         : random_u32() % blocks;
             uint8_t *block = weights + at * info->block_bytes;
             for (uint32_t bad = 0; bad < 2; bad++) {
                 uint32_t k = random_u32() % 4;
                 hyp_block b;
                 if (f == HYP_F32) hyp_store_u32(block, bad ? singles[k] : large[k]);
-                else if (f == HYP_BF16) hyp_store_u16(block, (uint16_t)((bad ? singles[k] | 0x10000 : large[k]) >> 16));
-                else if (f == HYP_F16) hyp_store_u16(block, bad ? halves[k + (uint32_t)round % 2] : fine[k]);
+                else if (f == HYP_BF16)
+                    hyp_store_u16(block, (uint16_t)((bad ? singles[k] | 0x10000 : large[k]) >> 16));
+                else if (f == HYP_F16)
+                    hyp_store_u16(block, bad ? halves[k + (uint32_t)round % 2] : fine[k]);
                 else if (f == HYP_MXFP4) block[0] = bad ? 255 : 254;
                 else {
                     hyp_split((hyp_format)f, &b, block);
@@ -411,9 +418,11 @@ static void finite_weights(void) {
                     else b.d_bits = bad ? halves[k] : fine[k];
                     hyp_join((hyp_format)f, block, &b);
                 }
-                CHECK_MSG(hyp_format_finite((hyp_format)f, weights, ELEMS) == !bad, "%s, block %zu", info->name, at);
+                CHECK_MSG(hyp_format_finite((hyp_format)f, weights, ELEMS) == !bad, "%s, block %zu",
+                          info->name, at);
             }
-            CHECK(hyp_format_finite((hyp_format)f, weights, at * info->block_elems)); // what lies behind does not count
+            CHECK(hyp_format_finite((hyp_format)f, weights,
+                                    at * info->block_elems)); // what lies behind does not count
         }
     }
 }

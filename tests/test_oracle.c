@@ -74,14 +74,19 @@ static void numbers_out_of_range(void) {
     static const struct {
         const char *model, *name;
         float least, most, others[4]; // 0 ends them
-    } cases[] = {{"llama-freqs-q8_0", "rope_freqs.weight", 0.125f, 1e9f, {0.1249f, 1e-30f, -1, 1.1e9f}},
-                 {"phi3-longrope-q8_0", "rope_factors_long.weight", 0.125f, 1e9f, {1e-30f, -8, 1e30f}},
-                 {"llama-linear-q8_0", "llama.rope.scaling.factor", 0.125f, 1e9f, {0.12f, 1e-30f, -1, 1e10f}},
-                 {"llama-linear-q8_0", "llama.rope.freq_base", 1, 9e19f, {0.99f, -1, 1e-30f, 1e21f}},
-                 {"llama-linear-q8_0", "llama.attention.layer_norm_rms_epsilon", 1e-19f, 1, {1e-30f, -1, 2}},
-                 {"gemma2-q8_0", "gemma2.attn_logit_softcapping", 0, 1e6f, {-1, 1e7f}},
-                 {"gemma2-q8_0", "gemma2.final_logit_softcapping", 0, 1e6f, {-1e-30f, 1e7f}},
-                 {"phi3-longrope-q8_0", "phi3.rope.scaling.attn_factor", 0.00101f, 999, {1e-4f, -1, 1e4f}}};
+    } cases[] = {
+        {"llama-freqs-q8_0", "rope_freqs.weight", 0.125f, 1e9f, {0.1249f, 1e-30f, -1, 1.1e9f}},
+        {"phi3-longrope-q8_0", "rope_factors_long.weight", 0.125f, 1e9f, {1e-30f, -8, 1e30f}},
+        {"llama-linear-q8_0",
+         "llama.rope.scaling.factor",
+         0.125f,
+         1e9f,
+         {0.12f, 1e-30f, -1, 1e10f}},
+        {"llama-linear-q8_0", "llama.rope.freq_base", 1, 9e19f, {0.99f, -1, 1e-30f, 1e21f}},
+        {"llama-linear-q8_0", "llama.attention.layer_norm_rms_epsilon", 1e-19f, 1, {1e-30f, -1, 2}},
+        {"gemma2-q8_0", "gemma2.attn_logit_softcapping", 0, 1e6f, {-1, 1e7f}},
+        {"gemma2-q8_0", "gemma2.final_logit_softcapping", 0, 1e6f, {-1e-30f, 1e7f}},
+        {"phi3-longrope-q8_0", "phi3.rope.scaling.attn_factor", 0.00101f, 999, {1e-4f, -1, 1e4f}}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         char path[128];
         size_t bytes;
@@ -94,11 +99,18 @@ static void numbers_out_of_range(void) {
         CHECK(hyp_gguf_open(&gguf, &budget, &source, 1, &fault) == HYP_OK);
         const hyp_gguf_kv *kv = hyp_gguf_find(&gguf, cases[c].name);
         const hyp_gguf_tensor *t = hyp_gguf_tensor_named(&gguf, cases[c].name);
-        CHECK_MSG((kv && kv->type == HYP_GGUF_F32) || (t && t->format == HYP_F32), "%s", cases[c].name);
+        CHECK_MSG((kv && kv->type == HYP_GGUF_F32) || (t && t->format == HYP_F32), "%s",
+                  cases[c].name);
         uint8_t *at = data + (kv ? kv->at : t->offset + t->bytes - 4);
         hyp_gguf_deinit(&gguf);
-        const float numbers[] = {cases[c].least,     cases[c].most,      cases[c].others[0], cases[c].others[1],
-                                 cases[c].others[2], cases[c].others[3], NAN,                INFINITY,
+        const float numbers[] = {cases[c].least,
+                                 cases[c].most,
+                                 cases[c].others[0],
+                                 cases[c].others[1],
+                                 cases[c].others[2],
+                                 cases[c].others[3],
+                                 NAN,
+                                 INFINITY,
                                  -INFINITY};
         for (int i = 0; i < 9; i++) {
             if (i >= 2 && numbers[i] == 0) continue;
@@ -108,15 +120,18 @@ static void numbers_out_of_range(void) {
             hyp_session *session;
             hyp_status status = hyp_model_open(engine, &source, 1, NULL, &model);
             if (i >= 2)
-                CHECK_MSG(status == HYP_E_FORMAT && strstr(hyp_engine_error(engine), cases[c].name), "%s of %g: %d, %s", cases[c].name,
-                          (double)numbers[i], status, hyp_engine_error(engine));
+                CHECK_MSG(status == HYP_E_FORMAT && strstr(hyp_engine_error(engine), cases[c].name),
+                          "%s of %g: %d, %s", cases[c].name, (double)numbers[i], status,
+                          hyp_engine_error(engine));
             else {
-                CHECK_MSG(status == HYP_OK, "%s of %g: %s", cases[c].name, (double)numbers[i], hyp_engine_error(engine));
+                CHECK_MSG(status == HYP_OK, "%s of %g: %s", cases[c].name, (double)numbers[i],
+                          hyp_engine_error(engine));
                 CHECK(hyp_session_create(model, NULL, &session) == HYP_OK);
                 int32_t tokens[] = {1, 2, 3};
                 hyp_piece piece;
                 CHECK(hyp_session_begin(session, tokens, 3, NULL, NULL, 0) == HYP_OK);
-                CHECK_MSG(hyp_session_next(session, &piece) == HYP_OK, "%s", hyp_engine_error(engine));
+                CHECK_MSG(hyp_session_next(session, &piece) == HYP_OK, "%s",
+                          hyp_engine_error(engine));
                 hyp_session_destroy(session);
             }
             hyp_model_close(model);

@@ -391,33 +391,44 @@ static void sizes_out_of_range(void) {
                {{.context = 64, .batch = 1 << 26}, "batch", "4096"},
                {{.context = 8192, .batch = 4097}, "batch", "4096"}};
     fixture f;
-    CHECK(open_with(&f, &(hyp_engine_config){.memory_bytes = 64 << 20}, &(hyp_session_config){.context = 64}) == HYP_OK);
+    CHECK(open_with(&f, &(hyp_engine_config){.memory_bytes = 64 << 20},
+                    &(hyp_session_config){.context = 64}) == HYP_OK);
     hyp_session *session;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        CHECK_MSG(hyp_session_create(f.model, &bad[i].config, &session) == HYP_E_ARGUMENT && !session, "case %zu", i);
+        CHECK_MSG(hyp_session_create(f.model, &bad[i].config, &session) == HYP_E_ARGUMENT &&
+                      !session,
+                  "case %zu", i);
         const char *why = hyp_engine_error(f.engine);
         CHECK_MSG(strstr(why, bad[i].word) && strstr(why, bad[i].range), "%s", why);
     }
-    CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = HYP_CONTEXT_MOST, .batch = HYP_BATCH_MOST}, &session) ==
-          HYP_E_NOMEM);
+    CHECK(hyp_session_create(
+              f.model, &(hyp_session_config){.context = HYP_CONTEXT_MOST, .batch = HYP_BATCH_MOST},
+              &session) == HYP_E_NOMEM);
     // 6 layers, 2 heads of 64, keys and values of two bytes: 3 KB a token, and more for the step
     const char *megabytes = strstr(hyp_engine_error(f.engine), " takes ");
-    CHECK_MSG(megabytes && strtoul(megabytes + 7, NULL, 10) >= 3ul << 14, "%s", hyp_engine_error(f.engine));
+    CHECK_MSG(megabytes && strtoul(megabytes + 7, NULL, 10) >= 3ul << 14, "%s",
+              hyp_engine_error(f.engine));
     // more of a batch than of a context is not taken
-    CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 3, .batch = HYP_BATCH_MOST}, &session) == HYP_OK);
+    CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = 3, .batch = HYP_BATCH_MOST},
+                             &session) == HYP_OK);
     hyp_piece piece;
     int32_t tokens[] = {1, 400, 500};
-    CHECK(hyp_session_begin(session, tokens, 2, NULL, NULL, 0) == HYP_OK && hyp_session_next(session, &piece) == HYP_OK);
+    CHECK(hyp_session_begin(session, tokens, 2, NULL, NULL, 0) == HYP_OK &&
+          hyp_session_next(session, &piece) == HYP_OK);
     hyp_session_destroy(session);
     hyp_source source = hyp_source_of_memory(story, story_bytes);
     hyp_model *model;
-    CHECK(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = HYP_CONTEXT_MOST + 1}, &model) == HYP_E_ARGUMENT && !model);
+    CHECK(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = HYP_CONTEXT_MOST + 1},
+                         &model) == HYP_E_ARGUMENT &&
+          !model);
     CHECK(strstr(hyp_engine_error(f.engine), "16777216"));
     close_all(&f);
-    if (sizeof(size_t) > 4) return; // what follows fits
+    if (sizeof(size_t) > 4) return;             // what follows fits
     CHECK(open_with(&f, NULL, NULL) == HYP_OK); // no limit but that of the address space
-    for (uint32_t context = 1 << 19; context <= HYP_CONTEXT_MOST; context *= 2)
-        CHECK(hyp_session_create(f.model, &(hyp_session_config){.context = context, .batch = HYP_BATCH_MOST}, &session) == HYP_E_NOMEM);
+    for (uint32_t context = 1 << 20; context <= HYP_CONTEXT_MOST; context *= 2)
+        CHECK(hyp_session_create(f.model,
+                                 &(hyp_session_config){.context = context, .batch = HYP_BATCH_MOST},
+                                 &session) == HYP_E_NOMEM);
     close_all(&f);
 }
 
@@ -668,8 +679,9 @@ static void weights_that_are_no_numbers(void) {
     static const struct {
         const char *format, *tensor;
         float density;
-    } cases[] = {{"f32", "blk.3.ffn_down.weight", 0},   {"f16", "output_norm.weight", 0},      {"bf16", "token_embd.weight", 0},
-                 {"q4_0", "blk.0.attn_q.weight", 0},    {"q4_0", "blk.5.ffn_up.weight", 0.2f}, {"q4_0", "blk.1.attn_k.weight", 0.005f},
+    } cases[] = {{"f32", "blk.3.ffn_down.weight", 0},   {"f16", "output_norm.weight", 0},
+                 {"bf16", "token_embd.weight", 0},      {"q4_0", "blk.0.attn_q.weight", 0},
+                 {"q4_0", "blk.5.ffn_up.weight", 0.2f}, {"q4_0", "blk.1.attn_k.weight", 0.005f},
                  {"f16", "blk.2.attn_norm.weight", 0}};
     uint8_t *own = story;
     size_t own_bytes = story_bytes;
@@ -677,31 +689,37 @@ static void weights_that_are_no_numbers(void) {
         story = own, story_bytes = own_bytes;
         file damaged = rewritten(cases[c].format, cases[c].density, NULL);
         uint8_t *at = tensor_in(&damaged, cases[c].tensor);
-        if (cases[c].density > 0) hyp_store_u16(at + 4, 0x7E00); // d of the first row, behind the group's size
+        if (cases[c].density > 0)
+            hyp_store_u16(at + 4, 0x7E00); // d of the first row, behind the group's size
         else if (strcmp(cases[c].format, "bf16") == 0) hyp_store_u16(at, 0x7F80);
         else if (strcmp(cases[c].format, "q4_0") == 0) hyp_store_u16(at, 0xFC00);
-        else if (cases[c].format[1] == '1' && !strstr(cases[c].tensor, "norm")) hyp_store_u16(at, 0x7C00);
+        else if (cases[c].format[1] == '1' && !strstr(cases[c].tensor, "norm"))
+            hyp_store_u16(at, 0x7C00);
         else hyp_store_u32(at, 0x7FC00000);
         story = damaged.data, story_bytes = damaged.bytes;
         for (size_t limit = 0; limit < 2; limit++) {
             fixture f;
-            hyp_status status =
-                open_with(&f, &(hyp_engine_config){.memory_bytes = limit * 5500000}, &(hyp_session_config){.context = 64, .batch = 8});
-            CHECK_MSG(limit || status == HYP_E_FORMAT, "%s of %s", cases[c].tensor, cases[c].format);
+            hyp_status status = open_with(&f, &(hyp_engine_config){.memory_bytes = limit * 5500000},
+                                          &(hyp_session_config){.context = 64, .batch = 8});
+            CHECK_MSG(limit || status == HYP_E_FORMAT, "%s of %s", cases[c].tensor,
+                      cases[c].format);
             int32_t tokens[] = {1, 400};
             hyp_piece piece;
             if (!status) {
                 CHECK(hyp_session_begin(f.session, tokens, 2, NULL, NULL, 0) == HYP_OK);
-                for (int i = 0; i < 2 && (status = hyp_session_next(f.session, &piece)) == HYP_OK; i++) {
+                for (int i = 0; i < 2 && (status = hyp_session_next(f.session, &piece)) == HYP_OK;
+                     i++) {
                 }
-                if (strstr(cases[c].tensor, "token_embd") && !status) { // of an embedding only what is asked for is read
+                if (strstr(cases[c].tensor, "token_embd") &&
+                    !status) { // of an embedding only what is asked for is read
                     tokens[0] = 0;
                     CHECK(hyp_session_begin(f.session, tokens, 1, NULL, NULL, 0) == HYP_OK);
                     status = hyp_session_next(f.session, &piece);
                 }
             }
-            CHECK_MSG(status == HYP_E_FORMAT && strstr(hyp_engine_error(f.engine), cases[c].tensor), "%s of %s under %zu: %d, %s",
-                      cases[c].tensor, cases[c].format, limit * 5500000, status, hyp_engine_error(f.engine));
+            CHECK_MSG(status == HYP_E_FORMAT && strstr(hyp_engine_error(f.engine), cases[c].tensor),
+                      "%s of %s under %zu: %d, %s", cases[c].tensor, cases[c].format,
+                      limit * 5500000, status, hyp_engine_error(f.engine));
             close_all(&f);
         }
         free(damaged.data);
@@ -715,7 +733,8 @@ static void ignore_row(void *context, uint32_t position, const float *log_probab
     (void)context, (void)position, (void)log_probabilities;
 }
 static void sums_that_overflow(void) {
-    static const char *const tensors[] = {"output_norm.weight", "blk.2.ffn_norm.weight", "blk.4.attn_v.weight"};
+    static const char *const tensors[] = {"output_norm.weight", "blk.2.ffn_norm.weight",
+                                          "blk.4.attn_v.weight"};
     uint8_t *own = story;
     size_t own_bytes = story_bytes;
     for (size_t t = 0; t < 3; t++) {
@@ -725,17 +744,20 @@ static void sums_that_overflow(void) {
         bool cached = strstr(tensors[t], "attn_v");
         bool first = true;
         int32_t want[3][3] = {0};
-        for (int i = 0; i < 256; i++) hyp_store_u32(at + 4 * i, hyp_f32_bits((i % 2 ? 1 : -1) * (cached ? 1e6f : 3e38f)));
+        for (int i = 0; i < 256; i++)
+            hyp_store_u32(at + 4 * i, hyp_f32_bits((i % 2 ? 1 : -1) * (cached ? 1e6f : 3e38f)));
         story = huge.data, story_bytes = huge.bytes;
         for (uint32_t bit = 0; bit <= HYP_ISA_BITS; bit++) {
             uint32_t mask = bit ? 1u << (bit - 1) : 1u << 31; // scalar first
             if (bit && !(hyp_port_caps()->isa & mask)) continue;
             if (slow && !bit) continue;
             fixture f;
-            CHECK(open_with(&f, &(hyp_engine_config){.isa_mask = mask, .threads = 1 + bit % 2}, &(hyp_session_config){.context = 64}) ==
-                  HYP_OK);
+            CHECK(open_with(&f, &(hyp_engine_config){.isa_mask = mask, .threads = 1},
+                            &(hyp_session_config){.context = 64}) == HYP_OK);
             const int32_t tokens[] = {1, 400, 500, 600};
-            const hyp_sampling sampling[] = {{0}, {.temperature = 1, .top_p = 0.9f, .seed = 1}, {.temperature = 1, .mirostat_tau = 3}};
+            const hyp_sampling sampling[] = {{0},
+                                             {.temperature = 1, .top_p = 0.9f, .seed = 1},
+                                             {.temperature = 1, .mirostat_tau = 3}};
             hyp_piece piece;
             const float *vector;
             uint32_t dim;
@@ -744,12 +766,13 @@ static void sums_that_overflow(void) {
                 for (int i = 0; i < 3; i++) {
                     hyp_status status = hyp_session_next(f.session, &piece);
                     if (cached) {
-                        CHECK_MSG(status == HYP_OK && (first || piece.token == want[s][i]), "tier %u: %d, not %d", bit, piece.token,
-                                  want[s][i]);
+                        CHECK_MSG(status == HYP_OK && (first || piece.token == want[s][i]),
+                                  "tier %u: %d, not %d", bit, piece.token, want[s][i]);
                         want[s][i] = piece.token;
                     } else
-                        CHECK_MSG(status == HYP_E_FORMAT && strstr(hyp_engine_error(f.engine), "finite"), "%s, tier %u: token %d",
-                                  tensors[t], bit, piece.token);
+                        CHECK_MSG(status == HYP_E_FORMAT &&
+                                      strstr(hyp_engine_error(f.engine), "finite"),
+                                  "%s, tier %u: token %d", tensors[t], bit, piece.token);
                 }
             }
             first = false;
@@ -766,8 +789,9 @@ static void sums_that_overflow(void) {
 // The sampler alone, with any logits: a token whose logit is a number, or -1; the same in each tier.
 static void logits_of_any_kind(void) {
     enum { VOCAB = 1100 };
-    static const uint32_t odd[] = {0x7FC00000, 0xFFC00001, 0x7F800001, 0xFF800000, 0x7F800000, 0x7F7FFFFF,
-                                   0xFF7FFFFF, 0,          0x80000000, 1,          0x80000001, 0x42C80000};
+    static const uint32_t odd[] = {0x7FC00000, 0xFFC00001, 0x7F800001, 0xFF800000,
+                                   0x7F800000, 0x7F7FFFFF, 0xFF7FFFFF, 0,
+                                   0x80000000, 1,          0x80000001, 0x42C80000};
     const hyp_sampling kinds[] = {{0},
                                   {.temperature = 1},
                                   {.temperature = 1e-40f},
@@ -775,13 +799,17 @@ static void logits_of_any_kind(void) {
                                   {.temperature = 1, .top_p = 0.5f},
                                   {.temperature = 1, .min_p = 0.3f, .typical_p = 0.4f},
                                   {.temperature = 1, .mirostat_tau = 2},
-                                  {.temperature = 0.7f, .repeat_penalty = 1e-40f, .frequency_penalty = 10, .penalty_last = 1000}};
+                                  {.temperature = 0.7f,
+                                   .repeat_penalty = 1e-40f,
+                                   .frequency_penalty = 10,
+                                   .penalty_last = 1000}};
     hyp_budget budget = {0};
     static float logits[VOCAB], copy[VOCAB];
     uint32_t none = 0, some = 0;
     for (int round = 0; round < (slow ? 100 : 1500); round++) {
         // few kinds in a round, so that some rounds have no number in them, and some no infinity
-        uint32_t kind[3] = {random_u32() % 12, random_u32() % 12, round % 3 ? random_u32() % 12 : 11};
+        uint32_t kind[3] = {random_u32() % 12, random_u32() % 12,
+                            round % 3 ? random_u32() % 12 : 11};
         for (int i = 0; i < VOCAB; i++) logits[i] = hyp_bits_f32(odd[kind[random_u32() % 3]]);
         float top = -INFINITY;
         for (int i = 0; i < VOCAB; i++) top = logits[i] > top ? logits[i] : top;
@@ -799,11 +827,16 @@ static void logits_of_any_kind(void) {
             for (int draw = 0; draw < 3; draw++) {
                 memcpy(copy, logits, sizeof copy);
                 int32_t token = hyp_sampler_choose(&sampler, copy);
-                CHECK_MSG(token >= -1 && token < VOCAB && (token < 0 || logits[token] == logits[token]), "round %d: %d", round, token);
+                CHECK_MSG(token >= -1 && token < VOCAB &&
+                              (token < 0 || logits[token] == logits[token]),
+                          "round %d: %d", round, token);
                 if (sampling->repeat_penalty == 0) // penalties can make numbers of infinities
-                    CHECK_MSG((token < 0) == !(top >= -3.4028235e38f && top <= 3.4028235e38f), "round %d: %d", round, token);
+                    CHECK_MSG((token < 0) == !(top >= -3.4028235e38f && top <= 3.4028235e38f),
+                              "round %d: %d", round, token);
                 if (draw == 0 && bit == 0) first = token;
-                if (draw == 0) CHECK_MSG(token == first, "round %d, tier %u: %d, not %d", round, bit, token, first);
+                if (draw == 0)
+                    CHECK_MSG(token == first, "round %d, tier %u: %d, not %d", round, bit, token,
+                              first);
                 *(token < 0 ? &none : &some) += 1;
             }
             hyp_arena_deinit(&arena);

@@ -219,9 +219,11 @@ static void special_tokens(void) {
 
 // Half a megabyte of whatever repeats takes time in proportion, not in its square: seconds, not hours.
 static void long_texts(void) {
-    static const char *const files[] = {"tests/golden/tok-bpe.gguf", "tests/golden/tok-spm.gguf", "tests/golden/tok-wordpiece.gguf"};
-    static const char *const parts[] = {"e",  " ",   "\xCC\x81",        "\xFF\xC3",     "7",    "hello world ", "a\xE1\xBA\xBF",
-                                        "1 ", "!! ", "A\xE6\x96\x87", "\xE6\x96\x87", "\n  ", "   x\t",        "\xC2\xA0'"};
+    static const char *const files[] = {"tests/golden/tok-bpe.gguf", "tests/golden/tok-spm.gguf",
+                                        "tests/golden/tok-wordpiece.gguf"};
+    static const char *const parts[] = {
+        "e",  " ",   "\xCC\x81",      "\xFF\xC3",     "7",    "hello world ", "a\xE1\xBA\xBF",
+        "1 ", "!! ", "A\xE6\x96\x87", "\xE6\x96\x87", "\n  ", "   x\t",       "\xC2\xA0'"};
     for (int f = 0; f < 3; f++) {
         vocabulary *v = load(files[f]);
         size_t n = slow ? 1 << 16 : 1 << 19;
@@ -270,7 +272,8 @@ static void nested_special_tokens(void) {
             for (uint32_t at = 0; at < n;) { // every token at every place
                 int32_t best = -1;
                 for (int32_t i = 4; i < (int32_t)t->count; i++)
-                    if ((flags || t->tokens[i].type == HYP_TOKEN_USER) && t->tokens[i].bytes <= n - at &&
+                    if ((flags || t->tokens[i].type == HYP_TOKEN_USER) &&
+                        t->tokens[i].bytes <= n - at &&
                         memcmp(t->tokens[i].text, text + at, t->tokens[i].bytes) == 0 &&
                         (best < 0 || t->tokens[i].bytes > t->tokens[best].bytes))
                         best = i;
@@ -280,7 +283,8 @@ static void nested_special_tokens(void) {
             }
             hyp_buffer out = {.budget = &budget};
             CHECK(hyp_tokenizer_encode(t, text, n, flags, &out) == HYP_OK);
-            CHECK_MSG(out.bytes == count * 4 && (n == 0 || memcmp(out.data, want, out.bytes) == 0), "'%.*s'", (int)n, text);
+            CHECK_MSG(out.bytes == count * 4 && (n == 0 || memcmp(out.data, want, out.bytes) == 0),
+                      "'%.*s'", (int)n, text);
             hyp_buffer_deinit(&out);
         }
         unload(v);
@@ -312,8 +316,10 @@ static void large_vocabularies(void) {
     vocabulary *v;
     calls all = {0}, c;
     uint8_t *copy = memcpy(malloc(f.bytes), f.data, f.bytes);
-    CHECK_MSG(attempt(&v, copy, f.bytes, (hyp_progress){count_call, &all}) == HYP_OK, "%s", v->fault.text);
-    CHECK_MSG(all.made >= count / 4096 * 4 && all.made <= count / 4096 * (log + 2), "%u calls", all.made);
+    CHECK_MSG(attempt(&v, copy, f.bytes, (hyp_progress){count_call, &all}) == HYP_OK, "%s",
+              v->fault.text);
+    CHECK_MSG(all.made >= count / 4096 * 4 && all.made <= count / 4096 * (log + 2), "%u calls",
+              all.made);
     const hyp_tokenizer *t = &v->tokenizer;
     for (uint32_t i = 1; i < count; i++) {
         const hyp_token *a = &t->tokens[t->specials[i - 1]], *b = &t->tokens[t->specials[i]];
@@ -324,7 +330,8 @@ static void large_vocabularies(void) {
     for (uint32_t at = 1; at <= all.made; at += 1 + all.made / 40) {
         c = (calls){.stop_at = at};
         copy = memcpy(malloc(f.bytes), f.data, f.bytes);
-        CHECK(attempt(&v, copy, f.bytes, (hyp_progress){count_call, &c}) == HYP_E_CANCELLED && c.made == at);
+        CHECK(attempt(&v, copy, f.bytes, (hyp_progress){count_call, &c}) == HYP_E_CANCELLED &&
+              c.made == at);
         CHECK(strstr(v->fault.text, "stopped"));
         unload(v);
     }
@@ -358,11 +365,13 @@ static hyp_token_type long_special(uint32_t i, char *text) {
 static void vocabularies_that_collide(void) {
     vocabulary *v;
     image f = vocabulary_of(2048, colliding);
-    CHECK(attempt(&v, f.data, f.bytes, (hyp_progress){0}) == HYP_E_FORMAT && strstr(v->fault.text, "collide"));
+    CHECK(attempt(&v, f.data, f.bytes, (hyp_progress){0}) == HYP_E_FORMAT &&
+          strstr(v->fault.text, "collide"));
     unload(v);
     for (uint32_t count = 1; count <= 2; count++) {
         f = vocabulary_of(count, long_special);
-        CHECK(attempt(&v, f.data, f.bytes, (hyp_progress){0}) == (count == 1 ? HYP_OK : HYP_E_FORMAT));
+        CHECK(attempt(&v, f.data, f.bytes, (hyp_progress){0}) ==
+              (count == 1 ? HYP_OK : HYP_E_FORMAT));
         CHECK(count == 1 || strstr(v->fault.text, "1025 bytes"));
         unload(v);
     }

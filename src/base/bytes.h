@@ -44,6 +44,10 @@ static inline uint32_t hyp_f32_bits(float f) {
     return bits;
 }
 
+// The largest finite floats of 32 and of 16 bits.
+#define HYP_F32_MOST 0x1.fffffep127f
+#define HYP_F16_MOST 65504.0f
+
 // IEEE binary16 to binary32, exact, infinities and NaN kept.
 static inline float hyp_f16_to_f32(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7FFF;
@@ -64,7 +68,6 @@ static inline uint16_t hyp_f32_to_f16(float f) {
 }
 
 // The same, but a finite half always: the largest for what is larger, 0 for NaN.
-#define HYP_F16_MOST 65504.0f
 static inline uint16_t hyp_f32_to_finite_f16(float f) {
     uint16_t h = hyp_f32_to_f16(f), rest = h & 0x7FFF;
     if (rest < 0x7C00) return h;

@@ -67,8 +67,9 @@ void hyp_sincos(double angle, double *sine, double *cosine) {
         *sine = *cosine = __builtin_nan("");
         return;
     }
-    // Cody-Waite reduction by pi/2 in three parts, then Taylor series on [-pi/4, pi/4]. The first part has 33 bits: its
-    // products are exact for up to 2^20 of them, so what is beyond is taken off first, in multiples of 2^20.
+    // Cody-Waite reduction by pi/2 in three parts, then Taylor series on [-pi/4, pi/4]. The first
+    // part has 33 bits: its products are exact for up to 2^20 of them, so what is beyond is taken
+    // off first, in multiples of 2^20.
     double n = (angle * 0.6366197723675814 + 6755399441055744.0) - 6755399441055744.0;
     double far = (double)((int64_t)n / (1 << 20) * (1 << 20));
     double r = (angle - far * 1.5707963267341256) - (n - far) * 1.5707963267341256;

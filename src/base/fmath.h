@@ -13,7 +13,8 @@ float hyp_expf(float x);
 float hyp_tanhf(float x);
 // Relative error below 1e-14; -infinity of 0, NaN below it.
 double hyp_log(double x);
-// Of a positive base, NaN for a negative one; 0 where the result is below e^-708, infinity above e^709.
+// Of a positive base, NaN for a negative one; 0 where the result is below e^-708, infinity above
+// e^709.
 double hyp_pow(double base, double exponent);
 
 #define HYP_ANGLE_MOST 0x1p30 // beyond it a double has no digits left for a fraction worth the name

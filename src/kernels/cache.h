@@ -2,8 +2,8 @@
 //   keys, F16:    for each 16 keys: (n elements, 16 keys)                     values, F16:   for each 16 elements: (positions, 16 elements)
 //   keys, Q8_0:   for each 16 keys, each 32 elements: 16 d, (32, 16 keys)     values, Q8_0:  for each 32 elements: d of each position, then
 //                                                                             for each 16 of them (positions, 16 elements)
-// A cache holds finite numbers only: what is beyond a half's range is stored as the largest half, NaN as 0. (Where halves become floats by
-// shifts, an infinite one would become 65536.)
+// A cache holds finite numbers only: what is beyond a half's range is stored as the largest half,
+// NaN as 0. (Where halves become floats by shifts, an infinite one would become 65536.)
 #ifndef HYP_KERNELS_CACHE_H
 #define HYP_KERNELS_CACHE_H
 

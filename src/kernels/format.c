@@ -311,12 +311,14 @@ void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t cou
 // A float is infinite or NaN when its exponent's bits are all set. Without a branch, and of one width: the loops become vectors.
 static bool all_finite_32(const uint8_t *in, uint64_t count) {
     uint32_t bad = 0;
-    for (uint64_t i = 0; i < count; i++) bad |= (hyp_load_u32(in + 4 * i) & 0x7F800000) == 0x7F800000 ? 1 : 0;
+    for (uint64_t i = 0; i < count; i++)
+        bad |= (hyp_load_u32(in + 4 * i) & 0x7F800000) == 0x7F800000 ? 1 : 0;
     return !bad;
 }
 static bool all_finite_16(const uint8_t *in, uint64_t count, uint16_t exponent) {
     uint16_t bad = 0;
-    for (uint64_t i = 0; i < count; i++) bad |= (hyp_load_u16(in + 2 * i) & exponent) == exponent ? 1 : 0;
+    for (uint64_t i = 0; i < count; i++)
+        bad |= (hyp_load_u16(in + 2 * i) & exponent) == exponent ? 1 : 0;
     return !bad;
 }
 // The halves at `in`, one in each stored block.

@@ -21,7 +21,8 @@ static void store(const hyp_state *of, uint32_t first, hyp_state *state, uint8_t
     const hyp_shape *s = &state->model->shape;
     const hyp_kernels *k = state->model->kernels;
     uint32_t q_floats = s->heads * s->head, kv_floats = s->kv_heads * s->head;
-    size_t each = (size_t)hyp_cache_head_bytes(s, state->kv, state->context), block_bytes = hyp_kv_block_bytes(state->kv, s->head);
+    size_t each = (size_t)hyp_cache_head_bytes(s, state->kv, state->context),
+           block_bytes = hyp_kv_block_bytes(state->kv, s->head);
     for (uint32_t t = 0; t < tokens; t++) {
         const float *in = hyp_state_row(of, HYP_SLOT_QKV, first + t) + q_floats;
         uint32_t position = state->past + t, at = position % HYP_KV_BLOCK;
@@ -116,7 +117,8 @@ static void compute(const void *context, const void *input, uint32_t tile, float
 static void attend(const hyp_state *of, uint32_t first, hyp_state *state, uint32_t layer, bool windowed, uint32_t tokens) {
     hyp_transformer *m = state->model;
     const hyp_shape *s = &m->shape;
-    size_t head_bytes = (size_t)hyp_cache_head_bytes(s, state->kv, state->context), at = layer * s->kv_heads * head_bytes;
+    size_t head_bytes = (size_t)hyp_cache_head_bytes(s, state->kv, state->context),
+           at = layer * s->kv_heads * head_bytes;
     store(of, first, state, state->keys + at, state->values + at, tokens);
     job j = {.shape = s,
              .kernels = m->kernels,

@@ -8,7 +8,8 @@ enum {
     MAX_NAME = 1 << 10,
     READ_BYTES = 128 << 10,
     MAX_ALIGNMENT = 1 << 20,
-    MAX_PROBES = 256 // by chance not even millions of names in a table that is half empty stand 100 slots from their own
+    MAX_PROBES =
+        256 // by chance not even millions of names in a table that is half empty stand 100 slots from their own
 };
 
 typedef struct reader {
@@ -81,23 +82,27 @@ const void *hyp_gguf_value(const hyp_gguf *gguf, const hyp_gguf_kv *kv) { return
 static bool same(hyp_text a, const char *b) { return strlen(b) == a.bytes && memcmp(a.data, b, a.bytes) == 0; }
 
 static hyp_text entry_name(const hyp_gguf *gguf, uint32_t index, bool tensors) {
-    return tensors ? hyp_gguf_tensor_name(gguf, hyp_gguf_tensor_at(gguf, index)) : hyp_gguf_key(gguf, hyp_gguf_kv_at(gguf, index));
+    return tensors ? hyp_gguf_tensor_name(gguf, hyp_gguf_tensor_at(gguf, index))
+                   : hyp_gguf_key(gguf, hyp_gguf_kv_at(gguf, index));
 }
 
 // The slot of a name, or the empty one where it would stand; NULL: neither is among the first `probes`.
-static uint32_t *name_slot(const hyp_gguf *gguf, const hyp_gguf_names *names, hyp_text name, bool tensors, uint32_t probes) {
+static uint32_t *name_slot(const hyp_gguf *gguf, const hyp_gguf_names *names, hyp_text name,
+                           bool tensors, uint32_t probes) {
     uint32_t at = (uint32_t)hyp_hash(name.data, name.bytes);
     for (uint32_t n = 0; n < probes; n++) {
         uint32_t *slot = &names->slots[(at + n) & names->mask];
         if (!*slot) return slot;
         hyp_text other = entry_name(gguf, *slot - 1, tensors);
-        if (other.bytes == name.bytes && memcmp(other.data, name.data, name.bytes) == 0) return slot;
+        if (other.bytes == name.bytes && memcmp(other.data, name.data, name.bytes) == 0)
+            return slot;
     }
     return NULL;
 }
 
 // The index of a name + 1, or 0.
-static uint32_t find_name(const hyp_gguf *gguf, const hyp_gguf_names *names, hyp_text name, bool tensors) {
+static uint32_t find_name(const hyp_gguf *gguf, const hyp_gguf_names *names, hyp_text name,
+                          bool tensors) {
     const uint32_t *slot = name_slot(gguf, names, name, tensors, names->probes);
     return slot ? *slot : 0;
 }
@@ -310,7 +315,8 @@ hyp_status hyp_gguf_decode_group(const hyp_gguf *gguf, const hyp_gguf_tensor *t,
 
 hyp_status hyp_gguf_not_finite(const hyp_gguf *gguf, const hyp_gguf_tensor *t) {
     hyp_text name = hyp_gguf_tensor_name(gguf, t);
-    return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model is damaged: tensor '%.*s' holds weights that are no finite numbers",
+    return hyp_fail(gguf->fault, HYP_E_FORMAT,
+                    "the model is damaged: tensor '%.*s' holds weights that are no finite numbers",
                     (int)name.bytes, name.data);
 }
 
@@ -326,11 +332,12 @@ static hyp_status find_groups(reader *r, hyp_gguf_tensor *t) {
     if (bytes <= sizeof key) {
         memcpy(key, HYP_GGUF_GROUPS, prefix);
         memcpy(key + prefix, name, (size_t)t->name_bytes);
-        found = find_name(gguf, r->shard ? &gguf->shard_names : &gguf->key_names, (hyp_text){key, bytes}, false);
+        found = find_name(gguf, r->shard ? &gguf->shard_names : &gguf->key_names,
+                          (hyp_text){key, bytes}, false);
     }
     const hyp_gguf_kv *kv = found ? hyp_gguf_kv_at(gguf, found - 1) : NULL;
-    if (kv && kv->type == HYP_GGUF_ARRAY && kv->element == HYP_GGUF_U32 && kv->count == groups && t->dims == 2 &&
-        t->dim[0] % HYP_BLOCK == 0) {
+    if (kv && kv->type == HYP_GGUF_ARRAY && kv->element == HYP_GGUF_U32 && kv->count == groups &&
+        t->dims == 2 && t->dim[0] % HYP_BLOCK == 0) {
         t->sizes_at = kv->at;
         for (uint32_t g = 0; g < groups; g++) t->bytes += hyp_gguf_group_bytes(gguf, t, g);
         return HYP_OK;
@@ -396,7 +403,9 @@ static hyp_status read_shard(hyp_gguf *gguf, uint32_t shard) {
     uint32_t first_kv = hyp_gguf_kv_count(gguf), first_tensor = hyp_gguf_tensor_count(gguf);
     for (uint64_t i = 0; i < kvs; i++)
         if ((status = take_kv(&r))) return status;
-    if ((status = index_names(gguf, shard ? &gguf->shard_names : &gguf->key_names, first_kv, false))) return status;
+    if ((status =
+             index_names(gguf, shard ? &gguf->shard_names : &gguf->key_names, first_kv, false)))
+        return status;
     alignment = 32;
     for (uint32_t i = first_kv; i < hyp_gguf_kv_count(gguf); i++) {
         const hyp_gguf_kv *kv = hyp_gguf_kv_at(gguf, i);
@@ -443,7 +452,8 @@ static hyp_status index_names(hyp_gguf *gguf, hyp_gguf_names *names, uint32_t fi
     uint32_t count = tensors ? hyp_gguf_tensor_count(gguf) : hyp_gguf_kv_count(gguf), slots = 16;
     while (slots < (count - first) * 2) slots *= 2;
     names->slots = hyp_budget_map(gguf->budget, slots * sizeof *names->slots);
-    if (!names->slots) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for the model's names");
+    if (!names->slots)
+        return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for the model's names");
     names->mask = slots - 1;
     for (uint32_t i = first; i < count; i++) {
         hyp_text name = entry_name(gguf, i, tensors);
@@ -451,10 +461,15 @@ static hyp_status index_names(hyp_gguf *gguf, hyp_gguf_names *names, uint32_t fi
         int shown = name.bytes < 80 ? (int)name.bytes : 80;
         const char *kind = tensors ? "tensor" : "metadata key";
         if (!slot)
-            return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s '%.*s': the file's names are made to collide", kind, shown, name.data);
-        if (*slot) return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s '%.*s' stands twice in the file", kind, shown, name.data);
+            return hyp_fail(gguf->fault, HYP_E_FORMAT,
+                            "%s '%.*s': the file's names are made to collide", kind, shown,
+                            name.data);
+        if (*slot)
+            return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s '%.*s' stands twice in the file", kind,
+                            shown, name.data);
         *slot = i + 1;
-        uint32_t place = (uint32_t)(slot - names->slots), own = (uint32_t)hyp_hash(name.data, name.bytes);
+        uint32_t place = (uint32_t)(slot - names->slots),
+                 own = (uint32_t)hyp_hash(name.data, name.bytes);
         names->probes = hyp_max_u32(names->probes, ((place - own) & names->mask) + 1);
     }
     return HYP_OK;

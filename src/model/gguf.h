@@ -66,7 +66,8 @@ typedef struct hyp_gguf {
     uint32_t shards, version;
     hyp_buffer header[HYP_GGUF_SHARDS]; // what has been read of each file's start
     hyp_buffer kvs, tensors;            // of hyp_gguf_kv, hyp_gguf_tensor
-    hyp_gguf_names key_names, tensor_names, shard_names; // the last: of the keys of a later shard, while it is read
+    hyp_gguf_names key_names, tensor_names,
+        shard_names; // the last: of the keys of a later shard, while it is read
     hyp_fault *fault;
 } hyp_gguf;
 

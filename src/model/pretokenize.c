@@ -164,9 +164,7 @@ static size_t deepseek_match(int rule, cursor c) {
         if (space(c)) w = after(c);
         return ended(w) || !is(w) ? 0 : skip(w, is).at - c.at;
     }
-    case 4:
-        w = skip(c, space);
-        return ended(w) ? w.at - c.at : 0;
+    case 4: w = skip(c, space); return ended(w) ? w.at - c.at : 0;
     case 5: return skip(c, cjk).at - c.at;
     default: return skip(c, number).at - c.at;
     }
@@ -181,7 +179,10 @@ static size_t deepseek_end(int rule, cursor c) {
     }
     size_t n = deepseek_match(rule, c);
     if (n) return c.at + n;
-    do w = rule == 4 && space(w) ? skip(w, space) : after(w); // no part of a run of spaces is at the end when the run is not
+    do
+        w = rule == 4 && space(w)
+                ? skip(w, space)
+                : after(w); // no part of a run of spaces is at the end when the run is not
     while (!ended(w) && !deepseek_match(rule, w));
     return w.at;
 }
@@ -197,7 +198,8 @@ static size_t deepseek_llm(cursor c, hyp_cuts *cuts) {
     return end - c.at;
 }
 
-size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes, size_t place, hyp_cuts *cuts) {
+size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes, size_t place,
+                       hyp_cuts *cuts) {
     cursor c = at(text, bytes, place);
     switch (kind) {
     case HYP_PRE_LLAMA3: return llama3(c, 3);

@@ -26,6 +26,7 @@ typedef struct hyp_cuts {
 
 // Length in bytes of the word at `at` (below `bytes`) of `text`; at least 1. The words of a text are asked for in order, each where the
 // one before ended, with the same `cuts`.
-size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes, size_t at, hyp_cuts *cuts);
+size_t hyp_pretokenize(hyp_pretokenizer kind, const char *text, size_t bytes, size_t at,
+                       hyp_cuts *cuts);
 
 #endif

@@ -3,8 +3,6 @@
 #include "../base/bytes.h"
 #include "../base/fmath.h"
 
-#include <float.h>
-
 // xoroshiro128+ [Blackman, Vigna 2018], seeded by splitmix64
 static uint64_t splitmix(uint64_t *x) {
     uint64_t z = (*x += 0x9E3779B97F4A7C15u);
@@ -72,7 +70,9 @@ void hyp_sampler_accept(hyp_sampler *s, int32_t token) {
     if (s->recent_count < s->config.penalty_last) s->recent_count++;
 }
 
-static bool known(const hyp_sampler *s, int32_t token) { return token >= 0 && (uint32_t)token < s->vocab; }
+static bool known(const hyp_sampler *s, int32_t token) {
+    return token >= 0 && (uint32_t)token < s->vocab;
+}
 
 // Repetition penalty [Keskar et al. 2019], frequency and presence penalties as OpenAI's API defines them.
 static void penalize(const hyp_sampler *s, float *logits) {
@@ -89,7 +89,7 @@ static void penalize(const hyp_sampler *s, float *logits) {
         float *l = &logits[token];
         *l = *l > 0 ? *l / c->repeat_penalty : *l * c->repeat_penalty;
         *l -= (float)counts[token] * c->frequency_penalty + c->presence_penalty;
-        *l = *l > FLT_MAX ? FLT_MAX : *l; // divided by next to nothing
+        *l = *l > HYP_F32_MOST ? HYP_F32_MOST : *l; // divided by next to nothing
         counts[token] = 0;
     }
 }
@@ -219,7 +219,7 @@ static int32_t mirostat(hyp_sampler *s, hyp_candidates *c) {
 
 enum { STRIP = 512 };
 
-static bool finite(float x) { return x >= -FLT_MAX && x <= FLT_MAX; }
+static bool finite(float x) { return x >= -HYP_F32_MOST && x <= HYP_F32_MOST; }
 
 // The likeliest token, the first of equals; NaN is passed over. -1: its logit is not finite.
 static int32_t likeliest(const hyp_sampler *s, const float *logits) {

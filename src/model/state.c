@@ -40,16 +40,19 @@ hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *a
                           hyp_fault *fault) {
     const hyp_shape *s = &model->shape;
     if (context == 0 || context > HYP_CONTEXT_MOST)
-        return hyp_fail(fault, HYP_E_ARGUMENT, "context must be between 1 and %d tokens, not %u", HYP_CONTEXT_MOST, context);
+        return hyp_fail(fault, HYP_E_ARGUMENT, "context must be between 1 and %d tokens, not %u",
+                        HYP_CONTEXT_MOST, context);
     if (batch == 0 || batch > HYP_BATCH_MOST)
-        return hyp_fail(fault, HYP_E_ARGUMENT, "batch must be between 1 and %d tokens, not %u", HYP_BATCH_MOST, batch);
+        return hyp_fail(fault, HYP_E_ARGUMENT, "batch must be between 1 and %d tokens, not %u",
+                        HYP_BATCH_MOST, batch);
     batch = hyp_min_u32(batch, context);
     if (kv == HYP_KV_Q8_0 && s->head % 32)
         return hyp_fail(fault, HYP_E_UNSUPPORTED, "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16",
                         s->head);
     *state = (hyp_state){.model = model, .context = context, .batch = batch, .kv = kv};
     needs n = needs_of(model, context, batch, kv);
-    bool ok = hyp_state_bytes(model, context, batch, kv) <= SIZE_MAX / 2; // of a 32-bit address space, too
+    bool ok = hyp_state_bytes(model, context, batch, kv) <=
+              SIZE_MAX / 2; // of a 32-bit address space, too
     if (ok) {
         state->keys = hyp_arena_alloc(arena, (size_t)n.cache);
         state->values = hyp_arena_alloc(arena, (size_t)n.cache);
@@ -211,7 +214,8 @@ static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) 
 
 // Whether the final hidden row of a token is finite: what is not in a layer is not so to the end, though quantizing may take it for 0.
 static bool row_finite(const hyp_state *state, uint32_t token) {
-    return hyp_format_finite(HYP_F32, hyp_state_row(state, HYP_SLOT_H, token), state->model->shape.dim);
+    return hyp_format_finite(HYP_F32, hyp_state_row(state, HYP_SLOT_H, token),
+                             state->model->shape.dim);
 }
 
 bool hyp_state_finite(const hyp_state *state) {
@@ -268,7 +272,8 @@ hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) 
     if (state->timings) note(state, m->op_count, 1, count, began);
     for (uint32_t t = 0; t < count && m->shape.logit_cap > 0; t++)
         m->kernels->softcap(logits + t * stride, m->shape.vocab, m->shape.logit_cap);
-    for (uint32_t t = 0; t < count; t++) // of guesses, or of several texts: one that has overflowed is nothing to the others
+    for (uint32_t t = 0; t < count;
+         t++) // of guesses, or of several texts: one that has overflowed is nothing to the others
         if (!row_finite(state, t)) deny(logits + t * stride, m->shape.vocab);
     return HYP_OK;
 }

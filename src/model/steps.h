@@ -27,7 +27,8 @@ void hyp_attention_needs(const hyp_transformer *model, hyp_team_config *needs);
 // Floats that attention takes besides its output.
 size_t hyp_attention_scratch(const hyp_shape *shape);
 // Bytes of one head's cache. In 64 bits: what a state takes is added up before it is known to fit.
-static inline uint64_t hyp_cache_head_bytes(const hyp_shape *s, hyp_kv_format kv, uint32_t context) {
+static inline uint64_t hyp_cache_head_bytes(const hyp_shape *s, hyp_kv_format kv,
+                                            uint32_t context) {
     return ((uint64_t)context + HYP_KV_BLOCK - 1) / HYP_KV_BLOCK * hyp_kv_block_bytes(kv, s->head);
 }
 // The position of the step's token `t`.

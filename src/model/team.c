@@ -12,7 +12,6 @@ enum {
     CALIBRATION_NS = 100000,
     SLEEP_NS = 1000000000,
     MOMENT_NS = 20000,
-    ARRIVAL_NS = 300000000, // how long a team that ends waits for a thread that has not come yet
     MANY_ROWS = 8,
     EPOCH_STAGES = 60,  // and no less than
     EPOCH_NS = 8000000, // some of the system's time slices
@@ -130,8 +129,10 @@ static size_t helper_bytes(const hyp_team_config *c, const hyp_lane_config *lane
 
 size_t hyp_team_bytes(const hyp_team_config *c) {
     hyp_lane_config lane = lane_of(c);
-    uint64_t bytes = sizeof(hyp_team) + hyp_min_u32(c->helpers, HYP_TEAM_HELPERS) * (uint64_t)helper_bytes(c, &lane);
-    return bytes < SIZE_MAX / 2 ? (size_t)bytes : SIZE_MAX; // of a 32-bit address space: more than there is
+    uint64_t bytes = sizeof(hyp_team) +
+                     hyp_min_u32(c->helpers, HYP_TEAM_HELPERS) * (uint64_t)helper_bytes(c, &lane);
+    return bytes < SIZE_MAX / 2 ? (size_t)bytes
+                                : SIZE_MAX; // of a 32-bit address space: more than there is
 }
 
 hyp_team *hyp_team_create(hyp_budget *budget, const hyp_team_config *c) {
@@ -175,11 +176,10 @@ void hyp_team_destroy(hyp_team *team) {
     if (!team) return;
     for (uint32_t i = 0; i < team->helpers; i++) hyp_lane_close(helper_at(team, i)->lane);
     bool all = true;
-    uint64_t until = hyp_port_now_ns() + ARRIVAL_NS;
     for (uint32_t i = 0; i < team->helpers; i++) {
         helper *h = helper_at(team, i);
-        // Where this thread can not sleep, a host's event loop may have to turn first: what has not come is not waited for.
-        while (hyp_atomic_load(&h->present, HYP_ACQUIRE) == ABSENT && hyp_port_now_ns() < until && hyp_port_nap(MOMENT_NS)) {
+        // Where this thread can not sleep, a host's event loop may have to turn first: what has not come is not waited for there.
+        while (hyp_atomic_load(&h->present, HYP_ACQUIRE) == ABSENT && hyp_port_nap(MOMENT_NS)) {
         }
         hyp_atomic none = ABSENT;
         if (__atomic_compare_exchange_n(&h->present, &none, UNWANTED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) all = false;

@@ -9,7 +9,8 @@
 // ---- Building
 
 enum {
-    PROBES_MOST = 256,   // by chance not even 2^24 texts in a table that is half empty stand 100 slots from their own
+    PROBES_MOST =
+        256, // by chance not even 2^24 texts in a table that is half empty stand 100 slots from their own
     TOKENS_AT_ONCE = 4096 // between which others may run, and the caller may stop the load
 };
 
@@ -34,7 +35,8 @@ static int32_t find(const hyp_tokenizer *t, const char *text, size_t bytes) {
 int32_t hyp_tokenizer_find(const hyp_tokenizer *t, const char *text, size_t bytes) { return find(t, text, bytes); }
 
 // The same for a pair of tokens; the number of probes that it took in *far.
-static hyp_merge *merge_slot(const hyp_tokenizer *t, int32_t left, int32_t right, uint32_t probes, uint32_t *far) {
+static hyp_merge *merge_slot(const hyp_tokenizer *t, int32_t left, int32_t right, uint32_t probes,
+                             uint32_t *far) {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
     h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
     for (*far = 1; *far <= probes; ++*far) {
@@ -103,7 +105,8 @@ static hyp_status let_others(const reading *l) {
 }
 
 static hyp_status collide(const hyp_gguf *gguf, const char *what, uint32_t index) {
-    return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s %u: the vocabulary's texts are made to collide", what, index);
+    return hyp_fail(gguf->fault, HYP_E_FORMAT, "%s %u: the vocabulary's texts are made to collide",
+                    what, index);
 }
 
 static hyp_status read_tokens(hyp_tokenizer *t, const reading *l, hyp_arena *arena) {
@@ -160,7 +163,9 @@ static hyp_status read_tokens(hyp_tokenizer *t, const reading *l, hyp_arena *are
         if (!slot) return collide(gguf, "token", i);
         if (*slot) continue; // of two equal texts the first counts
         *slot = (int32_t)i + 1;
-        uint32_t far = ((uint32_t)(slot - t->table) - (uint32_t)hyp_hash(token->text, token->bytes)) & t->table_mask;
+        uint32_t far =
+            ((uint32_t)(slot - t->table) - (uint32_t)hyp_hash(token->text, token->bytes)) &
+            t->table_mask;
         t->table_probes = hyp_max_u32(t->table_probes, far + 1);
         t->longest = hyp_max_u32(t->longest, token->bytes);
     }
@@ -212,13 +217,16 @@ static bool special_before(const hyp_tokenizer *t, int32_t a, int32_t b) {
 }
 
 // Merges the sorted runs of `width`, pair by pair, from `in` to `out`.
-static hyp_status merge_runs(const hyp_tokenizer *t, const reading *l, int32_t *out, const int32_t *in, uint32_t width) {
+static hyp_status merge_runs(const hyp_tokenizer *t, const reading *l, int32_t *out,
+                             const int32_t *in, uint32_t width) {
     for (uint32_t at = 0; at < t->special_count;) {
-        uint32_t a = at, middle = hyp_min_u32(a + width, t->special_count), b = middle, end = hyp_min_u32(b + width, t->special_count);
+        uint32_t a = at, middle = hyp_min_u32(a + width, t->special_count), b = middle,
+                 end = hyp_min_u32(b + width, t->special_count);
         for (; at < end; at++) {
             hyp_status status = at % TOKENS_AT_ONCE == TOKENS_AT_ONCE - 1 ? let_others(l) : HYP_OK;
             if (status) return status;
-            out[at] = b == end || (a < middle && special_before(t, in[a], in[b])) ? in[a++] : in[b++];
+            out[at] =
+                b == end || (a < middle && special_before(t, in[a], in[b])) ? in[a++] : in[b++];
         }
     }
     return HYP_OK;
@@ -250,8 +258,10 @@ static hyp_status sort_specials(hyp_tokenizer *t, const reading *l, hyp_arena *a
     for (uint32_t i = 0; i < t->count; i++) {
         if (!is_special(&t->tokens[i])) continue;
         if (t->tokens[i].bytes > HYP_SPECIAL_MOST)
-            return hyp_fail(l->gguf->fault, HYP_E_FORMAT, "token %u: a special token of %u bytes is not possible (%d are the most)", i,
-                            t->tokens[i].bytes, HYP_SPECIAL_MOST);
+            return hyp_fail(
+                l->gguf->fault, HYP_E_FORMAT,
+                "token %u: a special token of %u bytes is not possible (%d are the most)", i,
+                t->tokens[i].bytes, HYP_SPECIAL_MOST);
         t->specials[t->special_count++] = (int32_t)i;
     }
     for (uint32_t width = 1; width < count; width *= 2) {
@@ -265,7 +275,8 @@ static hyp_status sort_specials(hyp_tokenizer *t, const reading *l, hyp_arena *a
         t->special_starts[i] = longest_start(t, i);
         t->special_from[(uint8_t)*t->tokens[t->specials[i]].text + 1] = i + 1;
     }
-    for (int b = 0; b < 256; b++) t->special_from[b + 1] = hyp_max_u32(t->special_from[b + 1], t->special_from[b]);
+    for (int b = 0; b < 256; b++)
+        t->special_from[b + 1] = hyp_max_u32(t->special_from[b + 1], t->special_from[b]);
     return HYP_OK;
 }
 
@@ -279,10 +290,12 @@ static hyp_status read_special(const hyp_tokenizer *t, const hyp_gguf *gguf, con
     return HYP_OK;
 }
 
-hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena, hyp_progress progress) {
+hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena *arena,
+                              hyp_progress progress) {
     *t = (hyp_tokenizer){0};
     reading l = {.gguf = gguf, .progress = progress};
-    for (uint32_t i = 0; i < hyp_gguf_tensor_count(gguf); i++) l.total += hyp_gguf_tensor_at(gguf, i)->bytes;
+    for (uint32_t i = 0; i < hyp_gguf_tensor_count(gguf); i++)
+        l.total += hyp_gguf_tensor_at(gguf, i)->bytes;
     hyp_text model = hyp_gguf_string(gguf, "tokenizer.ggml.model"), pre = hyp_gguf_string(gguf, "tokenizer.ggml.pre");
     if (model.bytes == 5 && memcmp(model.data, "llama", 5) == 0) t->kind = HYP_TOKENIZER_SPM;
     else if (model.bytes == 4 && memcmp(model.data, "gpt2", 4) == 0) t->kind = HYP_TOKENIZER_BPE;
@@ -541,7 +554,8 @@ static bool encode_plain(merger *m, const char *text, size_t bytes, bool first, 
 
 // The longest special token that the text starts with.
 static int32_t special_at(const hyp_tokenizer *t, const char *text, size_t bytes, bool control) {
-    uint32_t first = t->special_from[(uint8_t)*text], low = first, high = t->special_from[(uint8_t)*text + 1];
+    uint32_t first = t->special_from[(uint8_t)*text], low = first,
+             high = t->special_from[(uint8_t)*text + 1];
     while (low < high) { // `low` becomes the number of the first that comes after the text
         uint32_t middle = low + (high - low) / 2;
         const hyp_token *s = &t->tokens[t->specials[middle]];

@@ -20,7 +20,8 @@ typedef enum hyp_token_type {
 enum {
     HYP_NO_TOKEN = -1,
     HYP_TEXT_MAX = 1 << 26,
-    HYP_SPECIAL_MOST = 1024 // bytes of a control or user-defined token's text: each place of a text is compared with them
+    HYP_SPECIAL_MOST =
+        1024 // bytes of a control or user-defined token's text: each place of a text is compared with them
 };
 
 typedef struct hyp_token {
@@ -47,7 +48,8 @@ typedef struct hyp_tokenizer {
     uint32_t longest;                    // bytes of a token's text
     // Control and user-defined tokens, by text; those whose text begins with byte b from special_from[b] to special_from[b + 1].
     int32_t *specials;
-    int32_t *special_starts; // by their number: that of the longest other one whose text theirs starts with, or -1
+    int32_t *
+        special_starts; // by their number: that of the longest other one whose text theirs starts with, or -1
     uint32_t special_count, special_from[257];
     int32_t bytes[256];                             // token of a single byte
     int32_t bos, eos, eot, eom, unk, sep, pad, cls; // HYP_NO_TOKEN: none
@@ -55,7 +57,8 @@ typedef struct hyp_tokenizer {
 } hyp_tokenizer;
 
 // Builds the tables in `arena`, which owns them. `gguf` is needed only during the call. May suspend, and may be stopped by `progress`.
-HYP_MUST_USE hyp_status hyp_tokenizer_init(hyp_tokenizer *tokenizer, const hyp_gguf *gguf, hyp_arena *arena, hyp_progress progress);
+HYP_MUST_USE hyp_status hyp_tokenizer_init(hyp_tokenizer *tokenizer, const hyp_gguf *gguf,
+                                           hyp_arena *arena, hyp_progress progress);
 
 typedef enum hyp_encode_flags {
     HYP_ENCODE_EDGES = 1,   // the tokens that the model expects around a text (BOS, EOS, CLS, SEP)

@@ -74,7 +74,8 @@ void hyp_transformer_close(hyp_transformer *model) {
 
 hyp_status hyp_transformer_overflowed(const hyp_transformer *model) {
     return hyp_fail(model->weights.gguf->fault, HYP_E_FORMAT,
-                    "what the model computes are no finite numbers: its weights are damaged, or too large to compute with");
+                    "what the model computes are no finite numbers: its weights are damaged, or "
+                    "too large to compute with");
 }
 
 // ---- Shape
@@ -83,7 +84,8 @@ hyp_status hyp_transformer_overflowed(const hyp_transformer *model) {
 // least, of the scale and of a factor, takes the last position there.
 #define ROPE_FACTOR_LEAST 0.125
 #define ROPE_FACTOR_MOST 1e9
-_Static_assert(HYP_CONTEXT_MOST / (ROPE_FACTOR_LEAST * ROPE_FACTOR_LEAST) <= HYP_ANGLE_MOST, "angles stay within hyp_sincos");
+_Static_assert(HYP_CONTEXT_MOST / (ROPE_FACTOR_LEAST * ROPE_FACTOR_LEAST) <= HYP_ANGLE_MOST,
+               "angles stay within hyp_sincos");
 
 typedef struct keys {
     const hyp_gguf *gguf;
@@ -96,12 +98,15 @@ static const char *key(keys *k, const char *name) {
     hyp_format_text(k->text, sizeof k->text, "%s.%s", k->arch, name);
     return k->text;
 }
-static hyp_status out_of_range(hyp_fault *fault, const char *what, hyp_text name, float value, double low, double high) {
+static hyp_status out_of_range(hyp_fault *fault, const char *what, hyp_text name, float value,
+                               double low, double high) {
     char text[3][25];
     const double numbers[3] = {(double)value, low, high};
-    for (int i = 0; i < 3; i++) text[i][numbers[i] - numbers[i] == 0 ? hyp_format_real(text[i], numbers[i]) : 0] = 0;
-    return hyp_fail(fault, HYP_E_FORMAT, "%s '%.*s' holds %s: it must be a number between %s and %s", what, (int)name.bytes, name.data,
-                    *text[0] ? text[0] : "what is none", text[1], text[2]);
+    for (int i = 0; i < 3; i++)
+        text[i][numbers[i] - numbers[i] == 0 ? hyp_format_real(text[i], numbers[i]) : 0] = 0;
+    return hyp_fail(
+        fault, HYP_E_FORMAT, "%s '%.*s' holds %s: it must be a number between %s and %s", what,
+        (int)name.bytes, name.data, *text[0] ? text[0] : "what is none", text[1], text[2]);
 }
 static uint32_t whole(keys *k, const char *name, uint32_t otherwise) {
     uint32_t v = otherwise;
@@ -117,7 +122,8 @@ static float real(keys *k, const char *name, float otherwise) {
 static float within(keys *k, const char *name, float otherwise, double low, double high) {
     float v = real(k, name, otherwise);
     if (!k->status && !((double)v >= low && (double)v <= high))
-        k->status = out_of_range(k->gguf->fault, "metadata key", (hyp_text){key(k, name), strlen(k->text)}, v, low, high);
+        k->status = out_of_range(k->gguf->fault, "metadata key",
+                                 (hyp_text){key(k, name), strlen(k->text)}, v, low, high);
     return v;
 }
 
@@ -140,11 +146,13 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
     if (experts) return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "mixtures of experts are not supported (this model has %u)", experts);
     if (s->layers == 0 || s->layers > MAX_LAYERS) return bad_shape(gguf, "layer count", s->layers);
     if (s->dim == 0 || s->dim > 1 << 17 || s->dim % 8) return bad_shape(gguf, "embedding length", s->dim);
-    if (s->heads == 0 || s->heads > 1024 || s->heads > s->dim || (s->dim % s->heads && !hyp_gguf_find(gguf, key(&k, "attention.key_length"))))
+    if (s->heads == 0 || s->heads > 1024 || s->heads > s->dim ||
+        (s->dim % s->heads && !hyp_gguf_find(gguf, key(&k, "attention.key_length"))))
         return bad_shape(gguf, "head count", s->heads);
     if (s->kv_heads == 0 || s->heads % s->kv_heads) return bad_shape(gguf, "key-value head count", s->kv_heads);
     if (s->ffn == 0 || s->ffn > 1 << 20 || s->ffn % 8) return bad_shape(gguf, "feed-forward length", s->ffn);
-    if (s->context == 0 || s->context > HYP_CONTEXT_MOST) return bad_shape(gguf, "context length", s->context);
+    if (s->context == 0 || s->context > HYP_CONTEXT_MOST)
+        return bad_shape(gguf, "context length", s->context);
     s->head = whole(&k, "attention.key_length", s->dim / s->heads);
     uint32_t value = whole(&k, "attention.value_length", s->head);
     s->rope_dims = whole(&k, "rope.dimension_count", s->head);
@@ -154,10 +162,12 @@ static hyp_status read_shape(hyp_transformer *model, const hyp_gguf *gguf, uint3
     s->attention_cap = within(&k, "attn_logit_softcapping", 0, 0, 1e6);
     s->logit_cap = within(&k, "final_logit_softcapping", 0, 0, 1e6);
     s->rope_attention = within(&k, "rope.scaling.attn_factor", 1, 1e-3, 1e3);
-    s->rope_scale = within(&k, "rope.scaling.factor", real(&k, "rope.scale_linear", 1), ROPE_FACTOR_LEAST, ROPE_FACTOR_MOST);
+    s->rope_scale = within(&k, "rope.scaling.factor", real(&k, "rope.scale_linear", 1),
+                           ROPE_FACTOR_LEAST, ROPE_FACTOR_MOST);
     if (k.status) return k.status;
     if (s->head == 0 || s->head > 1024 || s->head % 8 || value != s->head) return bad_shape(gguf, "head size", s->head);
-    if (s->rope_dims == 0 || s->rope_dims > s->head || s->rope_dims % 2) return bad_shape(gguf, "rotary dimension", s->rope_dims);
+    if (s->rope_dims == 0 || s->rope_dims > s->head || s->rope_dims % 2)
+        return bad_shape(gguf, "rotary dimension", s->rope_dims);
     hyp_text scaling = hyp_gguf_string(gguf, key(&k, "rope.scaling.type"));
     if (scaling.bytes == 4 && memcmp(scaling.data, "yarn", 4) == 0)
         return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "RoPE scaling 'yarn' is not supported");
@@ -395,8 +405,10 @@ static hyp_status read_vector(loader *l, const job *j, uint8_t *row) {
     if (!hyp_format_finite(t->format, row, count)) return hyp_gguf_not_finite(l->gguf, t);
     hyp_dequantize(t->format, j->vector, row, count);
     for (uint32_t i = 0; i < count && j->vector == l->model->rope_factors; i++)
-        if (!((double)j->vector[i] >= ROPE_FACTOR_LEAST && (double)j->vector[i] <= ROPE_FACTOR_MOST))
-            return out_of_range(l->fault, "tensor", name, j->vector[i], ROPE_FACTOR_LEAST, ROPE_FACTOR_MOST);
+        if (!((double)j->vector[i] >= ROPE_FACTOR_LEAST &&
+              (double)j->vector[i] <= ROPE_FACTOR_MOST))
+            return out_of_range(l->fault, "tensor", name, j->vector[i], ROPE_FACTOR_LEAST,
+                                ROPE_FACTOR_MOST);
     return HYP_OK;
 }
 
@@ -422,7 +434,8 @@ static hyp_status read_weights(loader *l, hyp_progress progress) {
     hyp_status status = row ? HYP_OK : hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory to read the model's norms");
     for (uint32_t i = 0; i < l->job_count && !status; i++) {
         const job *j = &l->jobs[i];
-        status = j->matrix ? read_matrix(l, j->matrix, &done, total, progress) : read_vector(l, j, row);
+        status =
+            j->matrix ? read_matrix(l, j->matrix, &done, total, progress) : read_vector(l, j, row);
     }
     hyp_budget_unmap(l->arena->budget, row, row_bytes);
     return status;

@@ -112,7 +112,8 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
         status = hyp_gguf_read(w->gguf, m->tensor, stored_bytes(w->gguf, m->tensor, 0, first), w->staging, bytes);
         if (!status) status = unpack_groups(w, m, first, groups, w->staging, frame);
     } else status = hyp_gguf_read(w->gguf, m->tensor, row * (uint64_t)row_bytes, w->staging, rows * row_bytes);
-    if (!status && !m->tensor->sparse && !hyp_format_finite(m->format, w->staging, (uint64_t)rows * m->cols))
+    if (!status && !m->tensor->sparse &&
+        !hyp_format_finite(m->format, w->staging, (uint64_t)rows * m->cols))
         status = hyp_gguf_not_finite(w->gguf, m->tensor);
     for (uint32_t r = 0; r < rows && !status && !m->tensor->sparse; r += HYP_GROUP)
         w->kernels->weights[m->format].pack((uint8_t *)frame + r / HYP_GROUP * group_bytes, w->staging + r * row_bytes,

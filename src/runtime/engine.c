@@ -83,7 +83,8 @@ const char *hyp_engine_kernels(const hyp_engine *engine) {
 hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_model_config *config, hyp_model **out) {
     *out = NULL;
     if (config && config->context > HYP_CONTEXT_MOST)
-        return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "context must be at most %d tokens, not %u", HYP_CONTEXT_MOST, config->context);
+        return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "context must be at most %d tokens, not %u",
+                        HYP_CONTEXT_MOST, config->context);
     hyp_arena arena;
     hyp_arena_init(&arena, &engine->budget);
     hyp_model *model = hyp_arena_alloc(&arena, sizeof *model);
@@ -94,7 +95,8 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
     hyp_progress progress = {config ? config->progress : NULL, config ? config->progress_context : NULL};
     hyp_status status = copies ? hyp_gguf_open(&model->gguf, &engine->budget, copies, count, &engine->fault)
                                : hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to open a model");
-    if (!status) status = hyp_tokenizer_init(&model->tokenizer, &model->gguf, &model->arena, progress);
+    if (!status)
+        status = hyp_tokenizer_init(&model->tokenizer, &model->gguf, &model->arena, progress);
     if (!status)
         status = hyp_transformer_load(&model->transformer, &model->gguf, &engine->kernels, &model->arena, config ? config->context : 0,
                                       engine->threads, progress);

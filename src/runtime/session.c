@@ -367,7 +367,8 @@ static hyp_status run_all(hyp_session *s, const int32_t *tokens, uint32_t count,
     for (uint32_t at = 0, n; at < count; at += n) {
         n = hyp_min_u32(count - at, s->state.batch);
         status = hyp_state_step(&s->state, tokens + at, n);
-        if (!status && !hyp_state_finite(&s->state)) status = hyp_transformer_overflowed(&s->model->transformer);
+        if (!status && !hyp_state_finite(&s->state))
+            status = hyp_transformer_overflowed(&s->model->transformer);
         if (!status) status = visit(s, at, n, context);
         if (status) return computing_failed(s, status, n);
     }
@@ -422,7 +423,9 @@ static hyp_status score_batch(hyp_session *s, uint32_t from, uint32_t n, void *c
         double sum = 0;
         for (uint32_t i = 1; i < vocab; i++) top = l[i] > top ? l[i] : top;
         for (uint32_t i = 0; i < vocab; i++) sum += (double)hyp_expf(l[i] - top);
-        if (!(sum == sum)) return hyp_transformer_overflowed(&s->model->transformer); // one logit is NaN, or the largest is infinite
+        if (!(sum == sum))
+            return hyp_transformer_overflowed(
+                &s->model->transformer); // one logit is NaN, or the largest is infinite
         float shift = top + (float)hyp_log(sum);
         for (uint32_t i = 0; i < vocab; i++) l[i] -= shift;
         c->visit(c->context, from + t, l);

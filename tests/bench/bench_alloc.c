@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIVE_MOST = 1000000, SPREAD = 64 };
-static int live_blocks, pair_count, step_count, timed_count;
+enum { LIVE = 1000000, SPREAD = 64 };
+static int pair_count, step_count, timed_count;
 
 static hyp_magazine *magazine;
 static bool ours;
-static void *blocks[LIVE_MOST];
-static uint16_t sizes[LIVE_MOST];
+static void *blocks[LIVE];
+static uint16_t sizes[LIVE];
 
 static inline uint32_t next(uint64_t *state) {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -35,23 +35,23 @@ static inline uint32_t next(uint64_t *state) {
         }                                                                                                                                  \
         pairs = (double)(hyp_port_now_ns() - start) / pair_count;                                                                          \
         size_t live = 0;                                                                                                                   \
-        for (int i = 0; i < live_blocks; i++) {                                                                                            \
+        for (int i = 0; i < LIVE; i++) {                                                                                                   \
             sizes[i] = (uint16_t)(16 + next(&state) % 241);                                                                                \
             blocks[i] = ALLOC(sizes[i]);                                                                                                   \
             *(volatile char *)blocks[i] = 1;                                                                                               \
         }                                                                                                                                  \
         start = hyp_port_now_ns();                                                                                                         \
         for (int i = 0; i < step_count; i++) {                                                                                             \
-            uint32_t at = next(&state) % (uint32_t)live_blocks;                                                                            \
+            uint32_t at = next(&state) % LIVE;                                                                                             \
             FREE(blocks[at], sizes[at]);                                                                                                   \
             sizes[at] = (uint16_t)(16 + next(&state) % 241);                                                                               \
             blocks[at] = ALLOC(sizes[at]);                                                                                                 \
         }                                                                                                                                  \
         trace = (double)(hyp_port_now_ns() - start) / step_count;                                                                          \
-        for (int i = 0; i < live_blocks; i++) live += sizes[i];                                                                            \
+        for (int i = 0; i < LIVE; i++) live += sizes[i];                                                                                   \
         overhead = (double)resident() / (double)live;                                                                                      \
         for (int i = 0; i < timed_count; i++) {                                                                                            \
-            uint32_t at = next(&state) % (uint32_t)live_blocks;                                                                            \
+            uint32_t at = next(&state) % LIVE;                                                                                             \
             uint64_t then = hyp_port_now_ns();                                                                                             \
             FREE(blocks[at], sizes[at]);                                                                                                   \
             blocks[at] = ALLOC(sizes[at]);                                                                                                 \
@@ -79,7 +79,6 @@ static inline void libc_free(void *block, size_t bytes) {
 
 int main(int argc, char **argv) {
     ours = argc > 1 && strcmp(argv[1], "slab") == 0;
-    live_blocks = (int)hyp_bench_count(LIVE_MOST, 20000);
     pair_count = (int)hyp_bench_count(20000000, 100000);
     step_count = (int)hyp_bench_count(10000000, 100000);
     timed_count = (int)hyp_bench_count(2000000, 20000);

@@ -149,8 +149,8 @@ describe('sources', () => {
   test('what is no file is refused at once', async () => {
     const pipe = join(dir, 'pipe.gguf');
     execFileSync('mkfifo', [pipe]);
-    await rejects(open(pipe), 'HYP_E_IO', /pipe\.gguf.*not a file/);
-    await rejects(open(dir), 'HYP_E_IO', /not a file/);
+    await rejects(open(pipe), 'HYP_E_IO', /pipe\.gguf.*not a regular file/);
+    await rejects(open(dir), 'HYP_E_IO', /not a regular file/);
   });
 
   test('that give something else than bytes are named', async () => {
@@ -397,7 +397,7 @@ for (const worker of [false, true])
       const says = { stop: /stop/, purpose: /purpose/ };
       for (const [name, values] of Object.entries(wrongly))
         for (const value of values) await rejects(collect(model.generate('a', { [name]: value })), 'HYP_E_ARGUMENT', says[name] ?? new RegExp(`^${name} must be`));
-      for (const stop of [[''], ['a\0b'], [5], ['x'.repeat(257)]]) await rejects(collect(model.generate('a', { stop })), 'HYP_E_ARGUMENT', /stop text/);
+      for (const stop of [[''], [5], ['x'.repeat(257)]]) await rejects(collect(model.generate('a', { stop })), 'HYP_E_ARGUMENT', /stop text/);
       for (const tokens of [[1.5], [NaN], ['a'], [2 ** 32 + 5], 7, null]) await rejects(collect(model.generate(tokens)), 'HYP_E_ARGUMENT', /token/);
       await rejects(model.score([1, 2.5], () => {}), 'HYP_E_ARGUMENT', /2\.5 is no token/);
       for (const text of [undefined, 7, {}]) await rejects(model.tokenize(text), 'HYP_E_ARGUMENT', /text is wanted/);

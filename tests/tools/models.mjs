@@ -142,6 +142,14 @@ export function tinyModels(dir, pathOf) {
   writeGguf(pathOf(dir, 'wordpiece'), other('bert', ['[UNK]', '[CLS]', '[SEP]', '\u2581once', '\u2581,', '\u2581et', 's', 't', '\u2581don'], []), tensors, t => oracleData(t, 3));
 }
 
+/** A model of a few kilobytes with further metadata. @returns {string} its path */
+export function tinyModel(path, more = []) {
+  const shape = { arch: 'llama', name: 'tiny', layers: 1, dim: 32, heads: 1, kvHeads: 1, head: 32 };
+  const { metadata, tensors } = transformer({ ...shape, ffn: 32, vocab: 512, context: 64, tied: true }, 'q4_0');
+  writeGguf(path, [...metadata, ...more], tensors, t => oracleData(t, 3));
+  return path;
+}
+
 /** Models of some twenty small pages, and a smaller one that can draft for them: for the simulation. Their logits spread, so that a wrong one shows. */
 export function makeSimModels(dir) {
   mkdirSync(dir, { recursive: true });
@@ -156,14 +164,6 @@ export function makeSimModels(dir) {
     }
     return path;
   });
-}
-
-/** A model of a few kilobytes with further metadata. @returns {string} its path */
-export function tinyModel(path, more = []) {
-  const shape = { arch: 'llama', name: 'tiny', layers: 1, dim: 32, heads: 1, kvHeads: 1, head: 32 };
-  const { metadata, tensors } = transformer({ ...shape, ffn: 32, vocab: 512, context: 64, tied: true }, 'q4_0');
-  writeGguf(path, [...metadata, ...more], tensors, t => oracleData(t, 3));
-  return path;
 }
 
 /** Writes the oracle's models that are not there yet. */
