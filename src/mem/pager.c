@@ -114,6 +114,7 @@ static bool get_frames(hyp_pager *p, uint32_t count) {
     hyp_budget *budget = p->config.budget;
     for (uint32_t i = 0; i < count; i++) p->frames[i] = (frame){.page = NOWHERE};
     p->hand = 0;
+    if (!count) return true;
     if (p->range) {
         if (!hyp_budget_take(budget, count * p->frame_bytes)) return false;
         if (hyp_port_view_commit(p->range, home_of(p, 0), count * p->frame_bytes, true)) return p->frame_count = count, true;
