@@ -2,12 +2,11 @@
 // Serves the page with the headers that a deployment would send.
 // usage: serve.mjs [--port N]   (default: any free port)
 import { createServer } from 'node:http';
-import { realpathSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { readFileSync, realpathSync } from 'node:fs';
 import { extname, join, sep } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import send from 'send';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const HEADERS = {
@@ -18,16 +17,11 @@ const HEADERS = {
   'x-content-type-options': 'nosniff',
   'cache-control': 'no-cache',
 };
+// UTF-8 is named where a browser would not take it for granted; `send` knows all other types.
 const TYPES = {
   '.css': 'text/css',
   '.html': 'text/html;charset=utf-8',
   '.js': 'text/javascript',
-  '.json': 'application/json',
-  '.map': 'application/json',
-  '.mjs': 'text/javascript',
-  '.png': 'image/png',
-  '.svg': 'image/svg+xml',
-  '.wasm': 'application/wasm',
 };
 // What lies where, the longest prefix first. Nothing else is served.
 const MOUNTS = [
@@ -43,7 +37,7 @@ const CHAT = realpathSync(join(root, 'glue/chat.js'));
 class Refusal extends Error {
   constructor(status, message, headers = {}) {
     super(message);
-    Object.assign(this, { status, headers });
+    Object.assign(this, { status, headers, expose: true });
   }
 }
 const missing = () => new Refusal(404, 'not found');
@@ -70,81 +64,53 @@ function fileOf(address) {
   throw missing();
 }
 
-/**
- * The part of `size` bytes that is asked for: [first, last], or null for all, also where the header
- * is none that we know.
- */
-function rangeOf(header, size) {
-  const match = /^bytes=(\d*)-(\d*)$/.exec(header ?? '');
-  if (!match || match[0] === 'bytes=-') return null;
-  const [from, to] = [match[1], match[2]];
-  const first = from === '' ? Math.max(size - Number(to), 0) : Number(from);
-  const last = from === '' || to === '' ? size - 1 : Math.min(Number(to), size - 1);
-  if (first > last)
-    throw new Refusal(416, 'there is no such part', { 'content-range': `bytes */${size}` });
-  return [first, last];
-}
-
-async function serve(request, response) {
+function serve(request, response, fail) {
   if (request.method !== 'GET' && request.method !== 'HEAD')
     throw new Refusal(405, 'GET and HEAD are what there is', { allow: 'GET, HEAD' });
   const path = fileOf(request.url);
-  const file = await open(path);
-  try {
-    const info = await file.stat();
-    if (!info.isFile()) throw missing();
-    const type = TYPES[extname(path)] ?? 'application/octet-stream';
-    const etag = `W/"${info.size}-${info.mtimeMs}"`;
-    if (request.headers['if-none-match'] === etag) return response.writeHead(304, { etag }).end();
-    // What a bundler does for an application: the one bare import becomes an address.
-    if (path === CHAT) {
-      const text = (await file.readFile('utf8')).replace(
-        "'@huggingface/jinja'",
-        "'/npm/jinja/index.js'",
-      );
-      return response
-        .writeHead(200, { 'content-type': type, 'content-length': Buffer.byteLength(text) })
-        .end(text);
-    }
-    const range = request.method === 'GET' ? rangeOf(request.headers.range, info.size) : null;
-    const [first, last] = range ?? [0, info.size - 1];
-    const headers = {
-      'content-type': type,
-      'content-length': last + 1 - first,
-      'accept-ranges': 'bytes',
-      'last-modified': info.mtime.toUTCString(),
-      etag,
-    };
-    response.writeHead(
-      range ? 206 : 200,
-      range ? { ...headers, 'content-range': `bytes ${first}-${last}/${info.size}` } : headers,
+  const type = TYPES[extname(path)];
+  if (type) response.setHeader('content-type', type);
+  // What a bundler does for an application: the one bare import becomes an address.
+  if (path === CHAT) {
+    const text = readFileSync(path, 'utf8').replace(
+      "'@huggingface/jinja'",
+      "'/npm/jinja/index.js'",
     );
-    if (request.method === 'HEAD' || info.size === 0) return response.end();
-    const data = file.createReadStream({ start: first, end: last, autoClose: false });
-    await pipeline(data, response, { end: false });
-    // Where the file has become shorter meanwhile, to end here would look like all of it.
-    if (data.bytesRead < last + 1 - first) response.destroy();
-    else response.end();
-  } finally {
-    await file.close();
+    return response.setHeader('content-length', Buffer.byteLength(text)).end(text);
   }
+  // What lies in a mount is all served, and a folder above it may well begin with a dot.
+  send(request, encodeURIComponent(path), { dotfiles: 'allow', index: false })
+    .on('file', (_, { size }) => {
+      // The last bytes, more than there are, mean the whole file (RFC 9110, 14.1.2); `send` refuses.
+      const last = /^bytes=-(\d+)$/.exec(request.headers.range);
+      if (last && Number(last[1]) > size) request.headers.range = 'bytes=0-';
+    })
+    .on('directory', () => fail(missing()))
+    .on('error', fail)
+    .pipe(response);
 }
 
 /** @returns {import('node:http').Server} not yet listening */
 export function createPageServer() {
-  return createServer(async (request, response) => {
-    for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
-    try {
-      await serve(request, response);
-    } catch (error) {
+  return createServer((request, response) => {
+    const begin = () => {
+      for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+    };
+    const fail = error => {
       // Within an answer whoever asked has gone, or the file has: there is no other way to tell.
       if (response.headersSent) return response.destroy();
-      const {
-        status = 500,
-        message,
-        headers,
-      } = error instanceof Refusal ? error : { message: 'the file can not be read' };
+      // What is set by now tells of the file.
+      for (const name of response.getHeaderNames()) response.removeHeader(name);
+      begin();
+      const { status = 500, headers } = error;
+      const message = error.expose ? error.message : 'the file can not be read';
       response.writeHead(status, { ...headers, 'content-type': 'text/plain' }).end(`${message}\n`);
+    };
+    begin();
+    try {
+      serve(request, response, fail);
+    } catch (error) {
+      fail(error);
     }
   });
 }

@@ -3,17 +3,16 @@ import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { execFileSync } from 'node:child_process';
 import puppeteer from 'puppeteer-core';
-import sirv from 'sirv';
+import send from 'send';
 import { root } from './tools.mjs';
 
 const [path, artefact, threads] = process.argv.slice(2);
-const files = sirv(root, { dev: true });
 const server = createServer((request, response) => {
   response.setHeader('cross-origin-opener-policy', 'same-origin');
   response.setHeader('cross-origin-embedder-policy', 'require-corp');
   if (request.url === '/') return response.setHeader('content-type', 'text/html').end('<!doctype html><script type="importmap">{"imports":{"@huggingface/jinja":"/node_modules/@huggingface/jinja/dist/index.js"}}</script>');
   if (request.url === '/model.gguf') return createReadStream(path).pipe(response.setHeader('content-length', statSync(path).size));
-  files(request, response, () => response.writeHead(404).end());
+  send(request, request.url, { root }).pipe(response);
 }).listen(0, '127.0.0.1');
 await new Promise(resolve => server.once('listening', resolve));
 const browser = await puppeteer.launch({

@@ -4,16 +4,16 @@ import { createServer } from 'node:http';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import puppeteer from 'puppeteer-core';
-import sirv from 'sirv';
+import send from 'send';
 
 const [path, threads, prompt, answer, runs] = process.argv.slice(2);
-const files = sirv(fileURLToPath(new URL('node_modules/@wllama/wllama/esm', import.meta.url)), { dev: true });
+const files = fileURLToPath(new URL('node_modules/@wllama/wllama/esm', import.meta.url));
 const server = createServer((request, response) => {
   response.setHeader('cross-origin-opener-policy', 'same-origin');
   response.setHeader('cross-origin-embedder-policy', 'require-corp');
   if (request.url === '/') return response.setHeader('content-type', 'text/html').end('<!doctype html>');
   if (request.url === '/model.gguf') return createReadStream(path).pipe(response.setHeader('content-length', statSync(path).size));
-  files(request, response, () => response.writeHead(404).end());
+  send(request, request.url, { root: files }).pipe(response);
 }).listen(0, '127.0.0.1');
 await new Promise(resolve => server.once('listening', resolve));
 const browser = await puppeteer.launch({
