@@ -5,7 +5,7 @@
 //   --plain  without Asyncify, to measure what it costs
 // Binaryen's asyncify-asserts can not be used: it also traps in the two functions that start an unwinding and end it on purpose.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
@@ -21,7 +21,9 @@ const features = ['simd', 'bulk-memory', 'sign-ext', 'nontrapping-float-to-int',
 setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node 20 compiles it only so
 // No import suspends: fibers switch within the module. Which functions can be on the way to a switch, Binaryen finds by the call graph.
 const asyncify = flags.includes('--plain') ? [] : ['--asyncify', '--pass-arg=asyncify-ignore-imports'];
-execFileSync(opt, [input, '-o', output, ...features.map(name => `--enable-${name}`), ...asyncify, forTests ? '-O1' : '-O3', '--strip-producers', '--strip-debug'], { stdio: 'inherit' });
+// Whoever reads the module meanwhile gets the last one whole.
+execFileSync(opt, [input, '-o', `${output}.partial`, ...features.map(name => `--enable-${name}`), ...asyncify, forTests ? '-O1' : '-O3', '--strip-producers', '--strip-debug'], { stdio: 'inherit' });
+renameSync(`${output}.partial`, output);
 
 if (!forTests) {
   const known = new Set(['read', 'forget', 'now', 'panic', 'ended', 'progress', 'write', 'scored', ...(threads ? ['thread'] : [])].map(name => `hyp.${name}`));

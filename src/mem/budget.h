@@ -23,7 +23,9 @@ typedef struct hyp_budget {
 } hyp_budget;
 
 #ifdef HYP_CHECKED
-static inline bool hyp_budget_fails(hyp_budget *budget) { return ++budget->allocations == budget->fail_at; }
+static inline bool hyp_budget_fails(hyp_budget *budget) {
+    return __atomic_add_fetch(&budget->allocations, 1, __ATOMIC_RELAXED) == budget->fail_at; // threads share a slab
+}
 #else
 static inline bool hyp_budget_fails(hyp_budget *budget) { return (void)budget, false; }
 #endif

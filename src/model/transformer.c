@@ -55,6 +55,8 @@ hyp_status hyp_transformer_load(hyp_transformer *model, const hyp_gguf *gguf, co
         status = l.status ? l.status : open_weights(&l, context);
         if (!status) status = read_weights(&l, progress);
         if (!status) gather_team(&l, context, threads);
+        for (uint32_t i = 0; i < model->matrix_count; i++)
+            model->step_work += (uint64_t)model->matrices[i].rows * model->matrices[i].cols / HYP_WORK_UNIT;
     }
     hyp_buffer_deinit(&jobs);
     if (status) hyp_transformer_close(model);

@@ -61,6 +61,7 @@ typedef struct hyp_transformer {
     const float *rope_factors; // rope_dims / 2 divisors of the frequencies, or NULL
     uint32_t slot_floats[HYP_SLOT_COUNT];
     uint64_t weight_bytes; // as stored
+    uint64_t step_work;    // of a token, in the scheduler's units
 } hyp_transformer;
 
 // Checks every tensor, then reads what fits the arena's budget, in file order; the rest is read when it is used. `context`: tokens that

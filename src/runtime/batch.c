@@ -2,9 +2,11 @@
 
 #include "../base/check.h"
 
-// Will `other` come to the same point, about to compute one token for the same purpose?
+enum { WAIT_STEPS = 2 };
+
+// Will `other` come to the same point, about to compute one token for the same purpose? Who guesses ahead computes for itself.
 static bool decodes(const hyp_session *s, const hyp_session *other) {
-    return other->busy && other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose && other->ready && !other->finish &&
+    return other->busy && !other->cancelled && !other->lookup && other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose && other->ready && !other->finish &&
            other->count - other->state.past <= 1 && other->count < other->state.context;
 }
 
@@ -77,8 +79,11 @@ hyp_status hyp_batch_decode(hyp_session *s, float **logits) {
     // What is read for a step must not hold up the others' tokens: with pages that come and go, everyone computes for itself.
     if (!hyp_weights_whole(&s->model->transformer.weights)) return alone(s, logits);
     hyp_status status = HYP_OK;
+    hyp_sched *sched = s->model->engine->sched;
+    // Who is in the middle of a step comes within the work of one; others' work in between is allowed for, and then nobody is waited for.
+    uint64_t until = hyp_sched_describe(sched).work + (uint64_t)(missing(s) + 1) * WAIT_STEPS * s->model->transformer.step_work;
     s->turn = HYP_TURN_WAITING;
-    for (uint32_t rounds = missing(s);; rounds--) {
+    for (;;) {
         while (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);
         if (s->turn == HYP_TURN_DONE) {
             *logits = s->state.logits;
@@ -89,7 +94,7 @@ hyp_status hyp_batch_decode(hyp_session *s, float **logits) {
             status = HYP_E_CANCELLED;
             break;
         }
-        if (rounds == 0 || missing(s) == 0) {
+        if (missing(s) == 0 || hyp_sched_describe(sched).work > until) {
             status = lead(s, logits);
             break;
         }

@@ -41,7 +41,7 @@ test('workerd', async () => {
     });
   });
   const embed = path => JSON.stringify(join(root, path));
-  const files = ['index.js', 'remote.js', 'channel.js', 'lane.js', 'model.js', 'core.js', 'errors.js', 'detect.js', 'sources.js', 'chat.js'];
+  const files = ['index.js', 'remote.js', 'channel.js', 'lane.js', 'model.js', 'core.js', 'errors.js', 'detect.js', 'options.js', 'sources.js', 'chat.js'];
   const config = join(dir, 'config.capnp');
   writeFileSync(config, `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (services = [(name = "main", worker = .main)], sockets = [(name = "http", address = "127.0.0.1:${free}", http = (), service = "main")]);
