@@ -18,11 +18,11 @@ export const onPath = name => process.env.PATH.split(delimiter).some(dir => exis
 /** Builds targets of a preset that tests do not need. */
 export function build(preset, ...targets) {
   const env = { EMSCRIPTEN_ROOT: '/usr/share/emscripten', ...process.env, ...(preset === 'emscripten' && { NODE_PATH: '/usr/share/nodejs' }) };
-  // Only once: a suite that begins while this writes its folder anew would find no tests.
+  // In a quick run only once: a suite that begins while this writes its folder anew would find no tests. In a full one a peer may be new.
   const cache = join(root, 'build', preset, 'CMakeCache.txt');
   const configured = existsSync(cache) && (preset !== 'native' || readFileSync(cache, 'utf8').includes('HYP_BENCH:BOOL=ON'));
   const benches = preset === 'native' ? ['-DHYP_BENCH=ON', '-DCMAKE_CXX_COMPILER=clang++-19'] : [];
-  if (!configured) execFileSync('cmake', ['--preset', preset, ...benches], { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] });
+  if (!quick || !configured) execFileSync('cmake', ['--preset', preset, ...benches], { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] });
   execFileSync('cmake', ['--build', join(root, 'build', preset), '-j2', '--target', ...targets], { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
