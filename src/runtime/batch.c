@@ -2,12 +2,12 @@
 
 #include "../base/check.h"
 
-enum { WAIT_STEPS = 2 };
+enum { WAIT_STEPS = 2, IDLE_TURNS = 2 * HYP_BATCH_SESSIONS };
 
 // Will `other` come to the same point, about to compute one token for the same purpose? Who guesses ahead computes for itself.
 static bool decodes(const hyp_session *s, const hyp_session *other) {
-    return other->busy && !other->cancelled && !other->lookup && other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose && other->ready && !other->finish &&
-           other->count - other->state.past <= 1 && other->count < other->state.context;
+    return other->busy && !other->cancelled && !other->lookup && other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose &&
+           other->ready && !other->finish && other->count - other->state.past <= 1 && other->count < other->state.context;
 }
 
 // How many sessions of a batch have not arrived yet.
@@ -80,10 +80,13 @@ hyp_status hyp_batch_decode(hyp_session *s, float **logits) {
     if (!hyp_weights_whole(&s->model->transformer.weights)) return alone(s, logits);
     hyp_status status = HYP_OK;
     hyp_sched *sched = s->model->engine->sched;
-    // Who is in the middle of a step comes within the work of one; others' work in between is allowed for, and then nobody is waited for.
-    uint64_t until = hyp_sched_describe(sched).work + (uint64_t)(missing(s) + 1) * WAIT_STEPS * s->model->transformer.step_work;
+    // Who is in the middle of a step comes within the work of one; others' work in between is allowed for, and then nobody is waited for. Nor
+    // when nobody computes for some turns, in which calls may end and begin: then who is missing waits for a source.
+    uint64_t work = hyp_sched_describe(sched).work, before;
+    uint32_t idle = 0;
+    uint64_t until = work + (uint64_t)(missing(s) + 1) * WAIT_STEPS * s->model->transformer.step_work;
     s->turn = HYP_TURN_WAITING;
-    for (;;) {
+    for (;; idle = work == before ? idle + 1 : 0) {
         while (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);
         if (s->turn == HYP_TURN_DONE) {
             *logits = s->state.logits;
@@ -94,11 +97,13 @@ hyp_status hyp_batch_decode(hyp_session *s, float **logits) {
             status = HYP_E_CANCELLED;
             break;
         }
-        if (missing(s) == 0 || hyp_sched_describe(sched).work > until) {
+        if (missing(s) == 0 || idle > IDLE_TURNS || work > until) {
             status = lead(s, logits);
             break;
         }
+        before = work;
         (void)hyp_task_yield(); // whoever is ready comes before this one again
+        work = hyp_sched_describe(sched).work;
     }
     s->turn = HYP_TURN_NONE;
     return status;
