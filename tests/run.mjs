@@ -82,13 +82,14 @@ const SUITES = {
   'C in wasm': { run: ctest('wasm-tests') },
   'C natively': { run: ctest('native'), quick: true },
   types: { run: types, quick: true },
+  // Last: it compiles on all processors.
+  'schedules: faults set on purpose are found': {
+    run: [process.execPath, [join(root, 'tests/sim/mutants.mjs')]],
+  },
 
   'schedules, 100,000 seeds': { run: sim('native', 100000), long: true },
   'schedules, 10,000 seeds under ASan and UBSan': { run: sim('native-asan', 10000), long: true },
   'schedules, 5,000 seeds under TSan': { run: sim('native-tsan', 5000), long: true },
-  'schedules: faults set on purpose are found': {
-    run: [process.execPath, [join(root, 'tests/sim/mutants.mjs')]],
-  },
   'schedules through the glue, many': {
     run: node(...GLUE_SIM), long: true, env: { HYP_LONG: '1' }, skip: !GLUE_SIM.length,
   },
