@@ -140,7 +140,7 @@ static void give_frames(hyp_pager *p) { // all of them are free
     p->frame_count = 0;
 }
 
-// Places for good for pages `from` to `end` - 1, which become the kept ones; false, with as many as could be had.
+// Places for good for the pages from the first that has none up to `end` - 1; false, with nothing taken, when there is no memory for them.
 static bool get_places(hyp_pager *p, uint32_t end) {
     hyp_budget *budget = p->config.budget;
     size_t bytes = (size_t)(p->places[end] - p->places[p->kept]);

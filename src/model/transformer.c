@@ -392,7 +392,7 @@ static hyp_status read_matrix(loader *l, const hyp_matrix *m, uint64_t *done, ui
         *done += w->page_bytes[m->page + i];
         bool goes_on = !progress.report || progress.report(progress.context, *done < total ? *done : total, total);
         if (!goes_on || hyp_task_work(w->page_bytes[m->page + i] / BYTES_PER_UNIT)) // a host's event loop turns between pages
-            return hyp_fail(l->fault, HYP_E_CANCELLED, "loading was stopped");
+            return HYP_E_CANCELLED;
     }
     return HYP_OK;
 }

@@ -105,7 +105,8 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
                           model->transformer.shape.vocab);
     if (status) {
         hyp_model_close(model);
-        return status;
+        // Whatever waited or worked when it was cancelled has no words of its own for it.
+        return status == HYP_E_CANCELLED ? hyp_fail(&engine->fault, status, "loading was stopped") : status;
     }
     *out = model;
     return HYP_OK;

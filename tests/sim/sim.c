@@ -266,7 +266,6 @@ typedef struct host {
     size_t ballast_bytes;
     hyp_task *opening; // a model that is opened beside everything else
     hyp_model *opened;
-    hyp_status opened_status;
     bool may_fail, calm; // calm: nothing goes wrong any more
 } host;
 
@@ -362,7 +361,8 @@ static void open_beside(void *context) {
     origin *o = &h->origins[MODELS - 1];
     hyp_source source = {.bytes = file_bytes[o->format], .read = read_origin, .context = o};
     if (o->is_file) source = o->file;
-    h->opened_status = hyp_model_open(h->engine, &source, 1, NULL, &h->opened);
+    hyp_status status = hyp_model_open(h->engine, &source, 1, NULL, &h->opened);
+    if (status) check_refusal(h, status, true, "opening a model beside others");
 }
 
 // ---- Players
