@@ -1,6 +1,6 @@
 // Continues a text. usage: hello MODEL.gguf
 #include "../native/port_posix.h"
-#include "../src/hyperion.h"
+#include "../src/hyperion/hyperion.h"
 
 #include <stdio.h>
 

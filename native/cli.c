@@ -1,10 +1,9 @@
 // hyperion: the command line over the native core. The same verbs and options as the Node one in glue/cli.js.
 #include "../src/base/bytes.h"
-#include "../src/hyperion.h"
-#include "../src/model/gguf.h"
-#include "../src/model/unicode.h"
+#include "../src/hyperion/hyperion.h"
+#include "../src/gguf/gguf.h"
+#include "../src/text/unicode.h"
 #include "../src/port.h"
-#include "../src/runtime/inspect.h"
 #include "chat_format.h"
 #include "output.h"
 #include "port_posix.h"

@@ -8,7 +8,7 @@
 
 #define VECTOR 64
 #define LANE 8
-#include "../src/kernels/lanes.h"
+#include "../src/kernels/simd.h"
 
 enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_PARTS = 1 };
 static const float CSR_MOST = 0; // never the faster
@@ -18,7 +18,7 @@ ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)_mm512_dpbusd_epi32((__m51
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
 ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)_mm512_shuffle_epi8((__m512i)table, (__m512i)code); }
 
-#include "../src/kernels/products.h"
+#include "../src/kernels/matmul_tmpl.h"
 
 void hyp_kernels_avx512(hyp_kernels *table) { fill_table(table); }
 

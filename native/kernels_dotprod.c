@@ -8,7 +8,7 @@
 
 #define VECTOR 16
 #define LANE 8
-#include "../src/kernels/lanes.h"
+#include "../src/kernels/simd.h"
 
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 4 };
 static const float CSR_MOST = 0; // never the faster
@@ -22,7 +22,7 @@ ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)vdotq_s32((int32x4_t)sum, 
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
 ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)code); }
 
-#include "../src/kernels/products.h"
+#include "../src/kernels/matmul_tmpl.h"
 
 void hyp_kernels_dotprod(hyp_kernels *table) { fill_table(table); }
 

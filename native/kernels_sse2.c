@@ -6,7 +6,7 @@
 
 #define VECTOR 16
 #define LANE 16
-#include "../src/kernels/lanes.h"
+#include "../src/kernels/simd.h"
 
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 2 };
 static const float CSR_MOST = 0; // never the faster
@@ -20,7 +20,7 @@ ALWAYS_INLINE vb lookup(vb table, vb code) {
     return out;
 }
 
-#include "../src/kernels/products.h"
+#include "../src/kernels/matmul_tmpl.h"
 
 void hyp_kernels_sse2(hyp_kernels *table) { fill_table(table); }
 #endif

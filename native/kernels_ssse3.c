@@ -9,7 +9,7 @@
 #define VECTOR 16
 #define LANE 8
 #define NARROW
-#include "../src/kernels/lanes.h"
+#include "../src/kernels/simd.h"
 
 enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 1 };
 static const float CSR_MOST = 0; // never the faster
@@ -23,7 +23,7 @@ ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {
 }
 ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)_mm_shuffle_epi8((__m128i)table, (__m128i)code); }
 
-#include "../src/kernels/products.h"
+#include "../src/kernels/matmul_tmpl.h"
 
 void hyp_kernels_ssse3(hyp_kernels *table) { fill_table(table); }
 

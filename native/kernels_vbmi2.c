@@ -9,7 +9,7 @@
 
 #define VECTOR 64
 #define LANE 8
-#include "../src/kernels/lanes.h"
+#include "../src/kernels/simd.h"
 
 enum { WORDS = 4, MOST_TOKENS = 8, USUAL_BYTES = 192 }; // USUAL_BYTES: of a block at a density of 30 %
 static const float BITMAP_MOST = 0.8f;                  // see kernels.h

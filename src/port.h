@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "hyperion/types.h"
 
 struct hyp_kernels;
 

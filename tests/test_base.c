@@ -3,7 +3,7 @@
 #include "../src/base/status.h"
 #include "../src/base/text.h"
 #include "../src/mem/buffer.h"
-#include "../src/model/unicode.h"
+#include "../src/text/unicode.h"
 #include "harness.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 // GGUF reading: sound files, and every way in which a file can lie.
 #include "../src/base/bytes.h"
-#include "../src/model/gguf.h"
-#include "../src/model/gguf_write.h"
+#include "../src/gguf/gguf.h"
+#include "../src/convert/convert.h"
 #include "harness.h"
 
 #include <stdio.h>

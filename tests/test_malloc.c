@@ -1,5 +1,5 @@
 // After a model is open the engine takes nothing from the C library's heap: malloc is interposed and counted.
-#include "../src/hyperion.h"
+#include "../src/hyperion/hyperion.h"
 #include "../src/stream/source.h"
 #include "harness.h"
 

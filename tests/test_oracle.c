@@ -1,7 +1,7 @@
 // Every architecture against llama.cpp's log-probabilities (tests/golden), on this platform's kernels.
 #include "../src/base/bytes.h"
-#include "../src/hyperion.h"
-#include "../src/model/gguf.h"
+#include "../src/hyperion/hyperion.h"
+#include "../src/gguf/gguf.h"
 #include "../src/stream/source.h"
 #include "harness.h"
 

@@ -1,7 +1,7 @@
 // Pager: every byte is the source's whatever was evicted before, failures leave it sound, budgets hold, faults are served and passed on.
 #include "../src/base/bytes.h"
 #include "../src/fiber/sched.h"
-#include "../src/mem/pager.h"
+#include "../src/pager/pager.h"
 #include "../src/port.h"
 #include "harness.h"
 
@@ -287,7 +287,7 @@ static void shrinks_and_grows(void) {
         check_page(&w.origin, 2, view);
         hyp_pager_unpin(w.pager, 2);
         CHECK(hyp_pager_shrink(w.pager, 10 << 20) > 0 && hyp_pager_shrink(w.pager, 1) == 0); // nothing is left to go: no success
-        CHECK(!hyp_pagers_reclaim(w.budget.pagers, 1));
+        CHECK(!hyp_reclaim(w.budget.pagers, 1));
         pass_over(&w);
         for (size_t room = 0; room < 2; room++) {
             w.budget.limit_bytes = used + (room ? 256 << 10 : 0);
@@ -312,7 +312,7 @@ static void pagers_shrink_together(void) {
     CHECK(hyp_pager_shrink(other, SIZE_MAX / 2) > 0);
     w.budget.limit_bytes = w.budget.used_bytes;
     uint32_t kept = hyp_pager_describe(w.pager).kept;
-    CHECK(!hyp_pagers_reclaim(w.budget.pagers, 64 << 20) && hyp_pager_describe(w.pager).kept == kept);
+    CHECK(!hyp_reclaim(w.budget.pagers, 64 << 20) && hyp_pager_describe(w.pager).kept == kept);
     void *memory = hyp_budget_map(&w.budget, 60000);
     CHECK(memory && hyp_pager_describe(w.pager).kept < kept);
     hyp_budget_unmap(&w.budget, memory, 60000);

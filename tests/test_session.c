@@ -1,10 +1,9 @@
 // The public interface: answers, stop texts, whole characters, reuse of the cache, budgets, and the same bits on every platform.
 #include "../src/base/bytes.h"
-#include "../src/hyperion.h"
-#include "../src/model/gguf.h"
-#include "../src/model/sampler.h"
+#include "../src/hyperion/hyperion.h"
+#include "../src/gguf/gguf.h"
+#include "../src/decode/sampler.h"
 #include "../src/port.h"
-#include "../src/runtime/inspect.h"
 #include "../src/stream/source.h"
 #include "harness.h"
 

@@ -1,7 +1,7 @@
 // Tokenizers against the vectors of an independent encoder (tests/peers/tokenizers.mjs), and round trips over random Unicode.
 #include "../src/base/bytes.h"
-#include "../src/model/tokenizer.h"
-#include "../src/model/unicode.h"
+#include "../src/text/tokenizer.h"
+#include "../src/text/unicode.h"
 #include "harness.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/model/unicode_tables.h from Python's own Unicode database.
+"""Writes src/text/unicode_tables.h from Python's own Unicode database.
 
-usage: unicode_tables.py > src/model/unicode_tables.h
+usage: unicode_tables.py > src/text/unicode_tables.h
 """
 import sys
 import unicodedata as U

@@ -3,11 +3,10 @@
 //
 // What computes or waits is begun (session_post, and the jobs: model_open, inspect, quantize) and runs within engine_run, as a fiber; its
 // end is told to the host by `ended`, with the session's address, or 0 for the job. One job at a time.
-#include "../src/model/gguf.h"
+#include "../src/gguf/gguf.h"
 #include "../src/port.h"
 #include "../src/runtime/engine.h"
-#include "../src/runtime/inspect.h"
-#include "../src/runtime/json.h"
+#include "../src/text/json.h"
 
 #include <string.h>
 

@@ -18,7 +18,7 @@
 #else
 #define LANE 16
 #endif
-#include "../src/kernels/lanes.h"
+#include "../src/kernels/simd.h"
 
 ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_shifts(p, c); }
 ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)wasm_i8x16_swizzle((v128_t)table, (v128_t)code); }
@@ -40,7 +40,7 @@ ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return sum + (vi)wasm_i32x4_dot_i16x8
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
 #endif
 
-#include "../src/kernels/products.h"
+#include "../src/kernels/matmul_tmpl.h"
 
 uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {
     uint32_t isa = hyp_port_caps()->isa & isa_mask;

@@ -7,7 +7,7 @@ static const struct {
     const char *name, *message;
 } table[] = {
 #define HYP_STATUS(name, value, message) {HYP_##name, "HYP_" #name, message},
-#include "status.def"
+#include "../hyperion/status.def"
 #undef HYP_STATUS
 };
 

@@ -2,16 +2,7 @@
 #ifndef HYP_BASE_STATUS_H
 #define HYP_BASE_STATUS_H
 
-#define HYP_MUST_USE __attribute__((warn_unused_result))
-
-typedef enum hyp_status {
-#define HYP_STATUS(name, value, message) HYP_##name = (value),
-#include "status.def"
-#undef HYP_STATUS
-} hyp_status;
-
-const char *hyp_status_name(hyp_status status);    // "HYP_E_IO"; "HYP_E_UNKNOWN" for a value that is none
-const char *hyp_status_message(hyp_status status); // one clause, lower case
+#include "../hyperion/types.h"
 
 // What went wrong, for a human. All-zero is empty.
 typedef struct hyp_fault {

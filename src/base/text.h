@@ -2,13 +2,9 @@
 #ifndef HYP_BASE_TEXT_H
 #define HYP_BASE_TEXT_H
 
-#include <stdarg.h>
-#include <stddef.h>
+#include "../hyperion/types.h"
 
-typedef struct hyp_text { // borrowed bytes, not terminated
-    const char *data;
-    size_t bytes;
-} hyp_text;
+#include <stdarg.h>
 
 // As snprintf: at most `size` bytes with the terminator; returns the length of the whole text. Understands %% %c %s %d %u %x with
 // width, zero padding, precision of %s (`.*` too), and the lengths ll and z.

@@ -1,5 +1,5 @@
 // The scalar reference of every slot: what the other tiers are tested against, bit for bit. Written to be read.
-#include "cache.h"
+#include "kv_layout.h"
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"

@@ -2,7 +2,6 @@
 
 #include "../base/bytes.h"
 #include "../port.h"
-#include "pager.h"
 #include "slab.h"
 
 bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
@@ -14,7 +13,7 @@ bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
         if (budget->used_bytes > budget->limit_bytes - whole) {
             size_t lacking = budget->used_bytes - (budget->limit_bytes - whole);
             // A direct call: a pointer here would make every function that allocates one that may suspend, in Asyncify's eyes.
-            if (!hyp_pagers_reclaim(budget->pagers, lacking)) return false;
+            if (!hyp_reclaim(budget->pagers, lacking)) return false;
             if (budget->used_bytes > budget->limit_bytes - whole) return false;
         }
     }

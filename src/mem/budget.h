@@ -30,6 +30,10 @@ static inline bool hyp_budget_fails(hyp_budget *budget) {
 static inline bool hyp_budget_fails(hyp_budget *budget) { return (void)budget, false; }
 #endif
 
+// Asks a budget's pagers for `bytes`; false, with nothing changed, when all of them together can not give so much. Defined by the pager
+// and bound by the linker: a pointer here would make every function that allocates look suspendable.
+bool hyp_reclaim(struct hyp_pager *pagers, size_t bytes);
+
 // Maps zeroed pages under the budget, taking frames from its pagers first where the limit is reached. NULL: the budget or the platform has no more.
 void *hyp_budget_map(hyp_budget *budget, size_t bytes);
 void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes);

@@ -2,7 +2,6 @@
 
 #include "../base/bytes.h"
 #include "../port.h"
-#include "inspect.h"
 
 hyp_engine *hyp_engine_create(const hyp_engine_config *config) {
     hyp_budget budget = {.limit_bytes = config ? config->memory_bytes : 0};

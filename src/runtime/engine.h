@@ -3,10 +3,10 @@
 #define HYP_RUNTIME_ENGINE_H
 
 #include "../fiber/sched.h"
-#include "../hyperion.h"
-#include "../model/sampler.h"
-#include "../model/tokenizer.h"
-#include "../model/transformer.h"
+#include "../hyperion/hyperion.h"
+#include "../decode/sampler.h"
+#include "../text/tokenizer.h"
+#include "../nn/transformer.h"
 
 struct hyp_engine {
     hyp_budget budget;

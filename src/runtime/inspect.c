@@ -1,8 +1,8 @@
-#include "inspect.h"
 
 #include "../base/bytes.h"
+#include "../convert/convert.h"
 #include "engine.h"
-#include "json.h"
+#include "../text/json.h"
 
 static void put_value(hyp_json *json, const hyp_gguf *gguf, const hyp_gguf_kv *kv) {
     enum { SHOWN = 8 };

@@ -2,7 +2,7 @@
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"
-#include "../model/unicode.h"
+#include "../text/unicode.h"
 #include "../port.h"
 
 enum { MAX_STOP_BYTES = 256, USUAL_GUESSES = 4 };

@@ -7,14 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct hyp_source {
-    uint64_t bytes;  // size of the whole
-    uint32_t handle; // the host's, for hyp_port_read; unused when `read` is set
-    // Reads exactly `count` bytes at `offset`; HYP_E_IO otherwise. Does not suspend.
-    hyp_status (*read)(void *context, uint64_t offset, void *dst, size_t count);
-    void *context;
-} hyp_source;
-
 // Reads exactly `count` bytes at `offset` into `dst`. May suspend when the host serves the source. HYP_E_IO past the end.
 HYP_MUST_USE hyp_status hyp_source_read(const hyp_source *source, uint64_t offset, void *dst, size_t count);
 

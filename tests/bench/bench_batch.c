@@ -1,7 +1,7 @@
 // Sessions of one engine, side by side: tokens per second of one, and of four whose tokens are computed in common steps.
 // usage: bench_batch MODEL THREADS ROUNDS; prints one JSON line. Checks that each session's tokens are the same as alone.
 #include "../../native/port_posix.h"
-#include "../../src/hyperion.h"
+#include "../../src/hyperion/hyperion.h"
 #include "../../src/port.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // A model under a memory limit, natively. usage: bench_paged MODEL LIMIT_BYTES (0: none) TOKENS. One line of JSON: tokens a second, what is
 // read for each token against the least that is possible (all weights less the pager's capacity), and the most that was resident.
 #include "../../native/port_posix.h"
-#include "../../src/hyperion.h"
+#include "../../src/hyperion/hyperion.h"
 #include "../../src/port.h"
 
 #include <stdio.h>

@@ -7,7 +7,7 @@
 //   sequential  one walk in order, touching every 4 KiB, with pages of 8 MiB / pread of 1 MiB pieces into a fixed buffer (bytes a second);
 //               sequential_1m with pages of 1 MiB
 #define _GNU_SOURCE
-#include "../../src/mem/pager.h"
+#include "../../src/pager/pager.h"
 #include "../../src/port.h"
 #include "bench.h"
 

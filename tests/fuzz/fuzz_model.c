@@ -1,6 +1,5 @@
 // libFuzzer: any bytes as a model file. Opens it under a memory limit, and where that succeeds tokenizes, computes and detokenizes.
-#include "../../src/hyperion.h"
-#include "../../src/runtime/inspect.h"
+#include "../../src/hyperion/hyperion.h"
 
 #include <stdlib.h>
 

@@ -13,12 +13,12 @@ const out = join(root, 'build/mutants/build');
 /** What is replaced by what, once, in a file. `trap`: it lies in pages that trap; the others are quicker without. */
 const MUTANTS = [
   // batcher
-  { name: 'who computes alone leaves the turn on offer', file: 'src/runtime/batch.c', from: '    s->turn = HYP_TURN_NONE; // nobody', to: '    // nobody', and: [['HYP_CHECK(!states[t]->computing, "a sequence is computed twice at once");', '', 'src/model/state.c'], ['HYP_CHECK(!state->computing, "a sequence is computed twice at once");', '', 'src/model/state.c'], ['HYP_CHECK(o->turn == HYP_TURN_BATCHED && o->leader == s, "a turn was taken from a batch");', '', 'src/runtime/batch.c']] },
+  { name: 'who computes alone leaves the turn on offer', file: 'src/runtime/batch.c', from: '    s->turn = HYP_TURN_NONE; // nobody', to: '    // nobody', and: [['HYP_CHECK(!states[t]->computing, "a sequence is computed twice at once");', '', 'src/nn/state.c'], ['HYP_CHECK(!state->computing, "a sequence is computed twice at once");', '', 'src/nn/state.c'], ['HYP_CHECK(o->turn == HYP_TURN_BATCHED && o->leader == s, "a turn was taken from a batch");', '', 'src/runtime/batch.c']] },
   { name: 'two leaders compute in one buffer', file: 'src/runtime/batch.c', from: 'if (m->batching || ', to: 'if (' },
   { name: 'a batched session may go away', file: 'src/runtime/batch.c', from: 'while (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);', to: 'if (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);' },
   { name: 'a batch of another purpose is joined by nobody who waits for it', file: 'src/runtime/batch.c', from: '        hyp_event_signal(&o->turned);\n', to: '' },
   { name: 'a leader that was cancelled for another stays cancelled', file: 'src/runtime/batch.c', from: '    hyp_task_uncancel(); // it may', to: '    // it may' },
-  { name: 'a batch mixes up the positions', file: 'src/model/steps.h', from: 'state->rows ? state->rows[t]->past', to: 'state->rows ? state->rows[0]->past' },
+  { name: 'a batch mixes up the positions', file: 'src/nn/steps.h', from: 'state->rows ? state->rows[t]->past', to: 'state->rows ? state->rows[0]->past' },
   // session
   { name: 'a call cancelled before it began ends the session', file: 'src/runtime/session.c', from: 'if (hyp_event_wait(&s->posted, 0) && !s->busy) return;', to: 'if (hyp_event_wait(&s->posted, 0)) return;' },
   { name: 'the last token of a prompt is taken from the cache', file: 'src/runtime/session.c', from: 'most = hyp_min_u32(s->state.past, count - 1);', to: 'most = hyp_min_u32(s->state.past, count);' },
@@ -28,20 +28,20 @@ const MUTANTS = [
   { name: 'who yields is not ready any more', file: 'src/fiber/sched.c', from: '    make_ready(t, HYP_OK);\n    return suspend(t, HYP_TASK_READY);', to: '    return suspend(t, HYP_TASK_READY);' },
   { name: 'a cancelled task is not woken', file: 'src/fiber/sched.c', from: 't->state == HYP_TASK_SLEEPING) make_ready(t, HYP_E_CANCELLED)', to: 't->state == HYP_TASK_SLEEPING) (void)0' },
   // pager
-  { name: 'a frame is taken while it is filled', file: 'src/mem/pager.c', from: 'if (g->pins || g->state == FILLING) continue;', to: 'if (g->pins) continue;', and: [['HYP_CHECK(g->pins == 0 && g->state == RESIDENT, "a page is taken away while it is read");', '', 'src/mem/pager.c']] },
-  { name: 'a fill that failed counts', file: 'src/mem/pager.c', from: '    if (status) {\n        g->state = ABSENT;\n        give_place(p, index, f);', to: '    if (false) {\n        g->state = ABSENT;\n        give_place(p, index, f);' },
-  { name: 'pages that gave way do not come back', file: 'src/mem/pager.c', from: 'if (__builtin_expect(p->kept < p->kept_most, false)) grow(p);', to: '' },
-  { name: 'shrinking takes a page that is being filled', file: 'src/mem/pager.c', from: '        if (g->pins || g->state == FILLING) break;\n        freed', to: '        if (g->pins) break;\n        freed' },
-  { name: 'pages are taken away without asking late workers', file: 'src/mem/pager.c', from: '    hyp_team_settle(p->workers);\n', to: '', and: [['        o->compute(job, input', '        hyp_port_nap(300000); // off its processor\n        o->compute(job, input', 'src/model/team.c']] },
+  { name: 'a frame is taken while it is filled', file: 'src/pager/pager.c', from: 'if (g->pins || g->state == FILLING) continue;', to: 'if (g->pins) continue;', and: [['HYP_CHECK(g->pins == 0 && g->state == RESIDENT, "a page is taken away while it is read");', '', 'src/pager/pager.c']] },
+  { name: 'a fill that failed counts', file: 'src/pager/pager.c', from: '    if (status) {\n        g->state = ABSENT;\n        give_place(p, index, f);', to: '    if (false) {\n        g->state = ABSENT;\n        give_place(p, index, f);' },
+  { name: 'pages that gave way do not come back', file: 'src/pager/pager.c', from: 'if (__builtin_expect(p->kept < p->kept_most, false)) grow(p);', to: '' },
+  { name: 'shrinking takes a page that is being filled', file: 'src/pager/pager.c', from: '        if (g->pins || g->state == FILLING) break;\n        freed', to: '        if (g->pins) break;\n        freed' },
+  { name: 'pages are taken away without asking late workers', file: 'src/pager/pager.c', from: '    hyp_team_settle(p->workers);\n', to: '', and: [['        o->compute(job, input', '        hyp_port_nap(300000); // off its processor\n        o->compute(job, input', 'src/pool/pool.c']] },
   // budget
-  { name: 'frames that trap are still counted when they are given back', trap: true, file: 'src/mem/pager.c', from: '        hyp_budget_give(budget, bytes);\n    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)', to: '    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)' },
-  { name: 'the limit is a wish', file: 'src/mem/budget.c', from: 'if (!hyp_pagers_reclaim(budget->pagers, lacking)) return false;', to: '(void)!hyp_pagers_reclaim(budget->pagers, lacking);', and: [['            if (budget->used_bytes > budget->limit_bytes - whole) return false;\n', '', 'src/mem/budget.c']] },
+  { name: 'frames that trap are still counted when they are given back', trap: true, file: 'src/pager/pager.c', from: '        hyp_budget_give(budget, bytes);\n    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)', to: '    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)' },
+  { name: 'the limit is a wish', file: 'src/mem/budget.c', from: 'if (!hyp_reclaim(budget->pagers, lacking)) return false;', to: '(void)!hyp_reclaim(budget->pagers, lacking);', and: [['            if (budget->used_bytes > budget->limit_bytes - whole) return false;\n', '', 'src/mem/budget.c']] },
   // pool
-  { name: "a late worker's tiles are taken for this stage's", file: 'src/model/team.c', from: '    if (done >> 32 != o->sequence) return 0;\n', to: '' },
-  { name: 'a tile that nobody computed is left out', file: 'src/model/team.c', from: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (team->seen[tile]) continue;', to: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (true) continue;' },
+  { name: "a late worker's tiles are taken for this stage's", file: 'src/pool/pool.c', from: '    if (done >> 32 != o->sequence) return 0;\n', to: '' },
+  { name: 'a tile that nobody computed is left out', file: 'src/pool/pool.c', from: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (team->seen[tile]) continue;', to: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (true) continue;' },
   // sources
-  { name: 'two fills share the staging memory', file: 'src/model/weights.c', from: 'while (w->staging_busy) {', to: 'while (false) {' },
-  { name: 'a read that was given up is answered', file: 'src/model/gguf.c', from: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n', to: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n    if (status == HYP_E_CANCELLED) status = HYP_OK;\n' },
+  { name: 'two fills share the staging memory', file: 'src/nn/weights.c', from: 'while (w->staging_busy) {', to: 'while (false) {' },
+  { name: 'a read that was given up is answered', file: 'src/gguf/gguf.c', from: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n', to: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n    if (status == HYP_E_CANCELLED) status = HYP_OK;\n' },
 ];
 
 function run(command, args, options = {}) {

@@ -8,7 +8,6 @@
 #include "../../src/base/bytes.h"
 #include "../../src/port.h"
 #include "../../src/runtime/engine.h"
-#include "../../src/runtime/inspect.h"
 #include "tiny.h"
 #include "walk.h"
 

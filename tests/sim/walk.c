@@ -4,7 +4,6 @@
 
 #include "../../src/base/bytes.h"
 #include "../../src/runtime/engine.h"
-#include "../../src/runtime/inspect.h"
 #include "tiny.h"
 
 #include <stdio.h>

@@ -14,16 +14,13 @@
 // Invariant: what is mapped never exceeds the capacity; a pinned page does not move. Whoever holds a pointer into a page has it pinned, and
 // has no pin while it suspends. Worker threads are the one exception: they may be late, and read a kept page after it was unpinned (what
 // they then say is not listened to); no kept page is taken away before hyp_team_settle.
-#ifndef HYP_MEM_PAGER_H
-#define HYP_MEM_PAGER_H
+#ifndef HYP_PAGER_PAGER_H
+#define HYP_PAGER_PAGER_H
 
-#include "slab.h"
+#include "../mem/slab.h"
+#include "../pool/pool.h"
 
 typedef struct hyp_pager hyp_pager;
-typedef struct hyp_team hyp_team;
-// Waits until no worker thread reads anything that it was given; NULL is allowed. Defined by whoever has the threads, and bound by the linker:
-// a pointer here would make every function that allocates look suspendable.
-void hyp_team_settle(hyp_team *team);
 
 typedef struct hyp_pager_config {
     hyp_budget *budget; // borrowed, with a slab
@@ -66,9 +63,6 @@ hyp_status hyp_pager_trouble(hyp_pager *pager); // the first failure of a fault 
 // Gives back up to about `bytes` of kept pages, the last first, less what frames for them cost; returns how many, 0 with nothing changed when
 // none can go. Those pages join the rest, where their addresses are others, until there is room again.
 size_t hyp_pager_shrink(hyp_pager *pager, size_t bytes);
-
-// Shrinks a budget's pagers until `bytes` are given back; false, with nothing changed, when all of them together can not. For budget.c.
-bool hyp_pagers_reclaim(hyp_pager *pagers, size_t bytes);
 
 typedef struct hyp_pager_stats {
     uint32_t pages, kept, resident, frames;

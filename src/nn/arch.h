@@ -1,6 +1,6 @@
 // What sets one transformer architecture apart from another, as data: the graph builder reads this table and nothing else does.
-#ifndef HYP_MODEL_ARCH_H
-#define HYP_MODEL_ARCH_H
+#ifndef HYP_NN_ARCH_H
+#define HYP_NN_ARCH_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,11 +1,11 @@
 // Products of weights and of the cache, in the vectors of lanes.h, for a tier's source file to include. Sums keep the order that
 // kernels.h states, so their bits are those of the scalar reference.
-#ifndef HYP_KERNELS_PRODUCTS_H
-#define HYP_KERNELS_PRODUCTS_H
+#ifndef HYP_KERNELS_MATMUL_TMPL_H
+#define HYP_KERNELS_MATMUL_TMPL_H
 
-#include "cache.h"
-#include "lanes.h"
-#include "vector.h"
+#include "kv_layout.h"
+#include "simd.h"
+#include "vector_tmpl.h"
 
 #if LANE == 8
 typedef int8_t act_elem;

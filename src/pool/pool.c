@@ -1,4 +1,4 @@
-#include "team.h"
+#include "pool.h"
 
 #include "../base/bytes.h"
 #include "../bus/lane.h"

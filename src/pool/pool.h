@@ -4,10 +4,10 @@
 // the only word that all of them write. A helper works on a copy of the input (its capsule) and writes to memory of its own, from
 // which finished tiles are taken over. So nobody ever waits for a helper that the system has taken off its processor: after a moment its
 // tile is computed again, and what it says later about a stage that is over is not listened to.
-#ifndef HYP_MODEL_TEAM_H
-#define HYP_MODEL_TEAM_H
+#ifndef HYP_POOL_POOL_H
+#define HYP_POOL_POOL_H
 
-#include "../mem/pager.h"
+#include "../mem/budget.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +29,8 @@ typedef struct hyp_stage {
     float *scratch; // the caller's; helpers have their own
 } hyp_stage;
 
+typedef struct hyp_team hyp_team;
+
 typedef struct hyp_team_stats {
     uint32_t helpers, present;      // asked for; that have come
     uint64_t stages, tiles, helped; // tiles in all, and those that helpers computed
@@ -45,6 +47,8 @@ size_t hyp_team_bytes(const hyp_team_config *config);
 hyp_team *hyp_team_create(hyp_budget *budget, const hyp_team_config *config);
 // Waits until no helper touches anything of the caller's, and ends them. NULL is allowed.
 void hyp_team_destroy(hyp_team *team);
+// Waits until no worker thread reads anything that it was given. NULL is allowed.
+void hyp_team_settle(hyp_team *team);
 // Computes the stage. What a job points to must stay until hyp_team_settle or hyp_team_destroy: a helper may come back late.
 void hyp_team_run(hyp_team *team, const hyp_stage *stage);
 uint32_t hyp_team_threads(const hyp_team *team); // the caller's included

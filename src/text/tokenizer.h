@@ -1,9 +1,9 @@
 // Text to tokens and back, by the vocabulary of a GGUF file: SPM (`llama`), byte-level BPE (`gpt2`), WordPiece (`bert`).
 // A tokenizer is immutable after init and may be shared. Token texts are kept as the bytes they stand for.
-#ifndef HYP_MODEL_TOKENIZER_H
-#define HYP_MODEL_TOKENIZER_H
+#ifndef HYP_TEXT_TOKENIZER_H
+#define HYP_TEXT_TOKENIZER_H
 
-#include "gguf.h"
+#include "../gguf/gguf.h"
 #include "pretokenize.h"
 
 typedef enum hyp_tokenizer_kind { HYP_TOKENIZER_SPM, HYP_TOKENIZER_BPE, HYP_TOKENIZER_WORDPIECE } hyp_tokenizer_kind;

@@ -1,4 +1,4 @@
-#include "gguf_write.h"
+#include "convert.h"
 
 #include "../base/bytes.h"
 #include "../fiber/sched.h"

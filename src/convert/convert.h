@@ -1,16 +1,10 @@
 // Writing GGUF files: an open one, anew, with its matrices in another format or pruned; and what calibration has found.
-#ifndef HYP_MODEL_GGUF_WRITE_H
-#define HYP_MODEL_GGUF_WRITE_H
+#ifndef HYP_CONVERT_CONVERT_H
+#define HYP_CONVERT_CONVERT_H
 
 #include "../kernels/kernels.h"
-#include "gguf.h"
-#include "transformer.h"
-
-typedef struct hyp_writer {
-    bool (*write)(void *context, const void *data, size_t count);   // the next bytes; false: HYP_E_IO
-    bool (*progress)(void *context, uint64_t done, uint64_t total); // may be NULL; false: HYP_E_CANCELLED
-    void *context;
-} hyp_writer;
+#include "../gguf/gguf.h"
+#include "../nn/transformer.h"
 
 typedef struct hyp_recipe {
     hyp_format

@@ -1,7 +1,7 @@
 #include "json.h"
 
 #include "../base/text.h"
-#include "../model/unicode.h"
+#include "unicode.h"
 
 #include <string.h>
 

@@ -482,7 +482,7 @@ size_t hyp_pager_shrink(hyp_pager *p, size_t bytes) {
     return (size_t)given;
 }
 
-bool hyp_pagers_reclaim(hyp_pager *pagers, size_t bytes) {
+bool hyp_reclaim(hyp_pager *pagers, size_t bytes) {
     uint64_t possible = 0, given;
     for (const hyp_pager *p = pagers; p; p = p->next) {
         kept_after(p, bytes, &given);

@@ -1,9 +1,9 @@
 // Eight-lane kernels in the compiler's portable vector types, for a tier's source file to include: it is compiled for the tier's
 // instruction set there, and its sums keep the order that kernels.h states, so its bits are those of the scalar reference.
-#ifndef HYP_KERNELS_VECTOR_H
-#define HYP_KERNELS_VECTOR_H
+#ifndef HYP_KERNELS_VECTOR_TMPL_H
+#define HYP_KERNELS_VECTOR_TMPL_H
 
-#include "cache.h"
+#include "kv_layout.h"
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"

@@ -1,5 +1,5 @@
 // The team: every column of every stage comes from somebody, whatever helpers do; a late one disturbs nothing.
-#include "../src/model/team.h"
+#include "../src/pool/pool.h"
 #include "../src/port.h"
 #include "harness.h"
 

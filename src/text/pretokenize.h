@@ -1,7 +1,7 @@
 // Cutting text into the words that byte-level BPE works on. The rules are the regular expressions that the models were trained
 // with, written as code; each function quotes its own.
-#ifndef HYP_MODEL_PRETOKENIZE_H
-#define HYP_MODEL_PRETOKENIZE_H
+#ifndef HYP_TEXT_PRETOKENIZE_H
+#define HYP_TEXT_PRETOKENIZE_H
 
 #include <stddef.h>
 

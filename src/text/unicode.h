@@ -1,6 +1,6 @@
 // Code points: UTF-8, general categories, lower case, base letters. What the pre-tokenizers need of Unicode and no more.
-#ifndef HYP_MODEL_UNICODE_H
-#define HYP_MODEL_UNICODE_H
+#ifndef HYP_TEXT_UNICODE_H
+#define HYP_TEXT_UNICODE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 // GGUF files (versions 2 and 3): metadata and the tensor directory, read from byte sources, one a shard.
 // The header is kept as it stands in the file and read only as far as it goes; no count in it sizes an allocation before the
 // bytes that it counts have arrived. After a successful open every offset, length and type in the directory has been checked.
-#ifndef HYP_MODEL_GGUF_H
-#define HYP_MODEL_GGUF_H
+#ifndef HYP_GGUF_GGUF_H
+#define HYP_GGUF_GGUF_H
 
 #include "../base/text.h"
 #include "../kernels/sparse.h"

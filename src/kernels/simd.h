@@ -11,8 +11,8 @@
 // and, where a saturating 16-bit step is the cheaper one, NARROW with
 //   static inline vi dot16(vi sum, vb u, vi x)         adds pairs of products in 16 bits
 //   static inline vi widen(vi sum)                     adds the pairs up
-#ifndef HYP_KERNELS_LANES_H
-#define HYP_KERNELS_LANES_H
+#ifndef HYP_KERNELS_SIMD_H
+#define HYP_KERNELS_SIMD_H
 
 #include "layout.h"
 

@@ -4,8 +4,8 @@
 //                                                                             for each 16 of them (positions, 16 elements)
 // A cache holds finite numbers only: what is beyond a half's range is stored as the largest half,
 // NaN as 0. (Where halves become floats by shifts, an infinite one would become 65536.)
-#ifndef HYP_KERNELS_CACHE_H
-#define HYP_KERNELS_CACHE_H
+#ifndef HYP_KERNELS_KV_LAYOUT_H
+#define HYP_KERNELS_KV_LAYOUT_H
 
 #include "kernels.h"
 

@@ -1,4 +1,4 @@
-#include "cache.h"
+#include "kv_layout.h"
 
 #include "../base/bytes.h"
 #include "../base/fmath.h"

@@ -1,8 +1,8 @@
 // From logits to a token. The same seed and logits give the same token on every platform.
-#ifndef HYP_MODEL_SAMPLER_H
-#define HYP_MODEL_SAMPLER_H
+#ifndef HYP_DECODE_SAMPLER_H
+#define HYP_DECODE_SAMPLER_H
 
-#include "../hyperion.h"
+#include "../hyperion/hyperion.h"
 #include "../kernels/kernels.h"
 #include "../mem/arena.h"
 

@@ -13,19 +13,13 @@
 #ifndef HYPERION_H
 #define HYPERION_H
 
-#include "base/status.h"
-#include "base/text.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "types.h"
 
 #define HYPERION_VERSION "0.1.0"
 
 typedef struct hyp_engine hyp_engine;
 typedef struct hyp_model hyp_model;
 typedef struct hyp_session hyp_session;
-struct hyp_source;
 
 // ---- Engine
 
@@ -83,7 +77,7 @@ typedef struct hyp_model_config {
 // engine has no memory limit.
 // May suspend. HYP_E_NOMEM names the least memory that would do; HYP_E_ARGUMENT: `config` is out of
 // its range.
-HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const struct hyp_source *sources, uint32_t count, const hyp_model_config *config,
+HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);
 void hyp_model_close(hyp_model *model); // after its sessions and calls
 
@@ -270,5 +264,23 @@ typedef struct hyp_peaks {
 } hyp_peaks;
 // Measures this machine, for some 0.1 s. Zeros when there is no memory for it.
 hyp_peaks hyp_engine_measure(hyp_engine *engine);
+
+// ---- Files
+
+// A JSON object {version, metadata: {key: value}, tensors: [{name, type, shape, bytes}], ...}. Arrays of more than 8 elements are
+// shown as {count, first}. *json lives until the next call on this engine. May suspend.
+HYP_MUST_USE hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char **json, size_t *bytes);
+
+typedef struct hyp_quantization {
+    const char *format;           // of the float matrices: "Q4_K", "Q8_0", "F16" ...; vectors stay as they are
+    const hyp_source *importance; // what hyp_session_importance wrote, or an importance matrix of llama.cpp in GGUF; NULL: none
+    float density;                // of the layers' matrices after pruning, above 0 and at most 1; 0: nothing is pruned. With "Q4_0" only
+} hyp_quantization;
+
+// Writes the model anew. May suspend.
+HYP_MUST_USE hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_quantization *how,
+                                            const hyp_writer *out);
+// Writes what the texts scored so far by a session with `calibrate` have shown of each matrix's input, as GGUF.
+HYP_MUST_USE hyp_status hyp_session_importance(const hyp_session *session, const hyp_writer *out);
 
 #endif

@@ -1,6 +1,6 @@
 // Writes JSON into a growing buffer. Commas are the writer's business; nesting is the caller's.
-#ifndef HYP_RUNTIME_JSON_H
-#define HYP_RUNTIME_JSON_H
+#ifndef HYP_TEXT_JSON_H
+#define HYP_TEXT_JSON_H
 
 #include "../mem/buffer.h"
 

@@ -1,6 +1,6 @@
 // The two operations that make up a step's time, for state.c.
-#ifndef HYP_MODEL_STEPS_H
-#define HYP_MODEL_STEPS_H
+#ifndef HYP_NN_STEPS_H
+#define HYP_NN_STEPS_H
 
 #include "transformer.h"
 

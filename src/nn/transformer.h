@@ -1,13 +1,13 @@
 // A decoder-only transformer: its weights in pages, and the list of operations that a step runs.
 // After load only the pager within changes; any number of states may run over one transformer.
-#ifndef HYP_MODEL_TRANSFORMER_H
-#define HYP_MODEL_TRANSFORMER_H
+#ifndef HYP_NN_TRANSFORMER_H
+#define HYP_NN_TRANSFORMER_H
 
-#include "../hyperion.h"
+#include "../hyperion/hyperion.h"
 #include "../kernels/kernels.h"
 #include "arch.h"
-#include "gguf.h"
-#include "team.h"
+#include "../gguf/gguf.h"
+#include "../pool/pool.h"
 #include "weights.h"
 
 typedef struct hyp_shape {

@@ -1,12 +1,12 @@
 // Weight matrices in pages: a page holds whole groups of rows of one matrix, packed for the kernels when it is filled, so that a frame
 // is ready for use and packing happens once for each fill. Matrices are declared in the order in which a step uses them.
-#ifndef HYP_MODEL_WEIGHTS_H
-#define HYP_MODEL_WEIGHTS_H
+#ifndef HYP_NN_WEIGHTS_H
+#define HYP_NN_WEIGHTS_H
 
 #include "../fiber/sched.h"
 #include "../kernels/kernels.h"
-#include "../mem/pager.h"
-#include "gguf.h"
+#include "../pager/pager.h"
+#include "../gguf/gguf.h"
 
 typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
     hyp_format format;
