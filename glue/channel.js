@@ -11,8 +11,11 @@ const PAGE = 2;
 const ARRAYS = { Float32Array, Uint8Array };
 
 /** May this thread share memory with its workers? */
-export const canShare = () => typeof SharedArrayBuffer === 'function' && /** @type {any} */ (globalThis).crossOriginIsolated !== false;
-const waitsAsync = () => typeof (/** @type {any} */ (Atomics).waitAsync) === 'function' && typeof process === 'undefined'; // Node does not stay alive for it
+export const canShare = () =>
+  typeof SharedArrayBuffer === 'function' &&
+  /** @type {any} */ (globalThis).crossOriginIsolated !== false;
+const waitsAsync = () =>
+  typeof (/** @type {any} */ (Atomics).waitAsync) === 'function' && typeof process === 'undefined'; // Node does not stay alive for it
 
 /** @param {unknown} message @returns {Uint8Array} */
 function encode(message) {
@@ -37,7 +40,9 @@ function encode(message) {
 function decode(bytes) {
   const [length] = new Uint32Array(bytes.buffer, 0, 1);
   const at = (4 + length + 7) & ~7;
-  return JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)), (_, value) => (value && ARRAYS[value.$array] ? new ARRAYS[value.$array](bytes.slice(at).buffer) : value));
+  return JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)), (_, value) =>
+    value && ARRAYS[value.$array] ? new ARRAYS[value.$array](bytes.slice(at).buffer) : value,
+  );
 }
 
 /**
@@ -50,7 +55,7 @@ export function sender(lane, post) {
   const producer = new LaneProducer(lane, WORKER, { ring: () => post({ bell: true }) });
   return message => {
     const bytes = encode(message);
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const count = Math.min(bytes.length - at, producer.most);
       const room = producer.beginBlocking(count);
       if (!room) return; // closed: nobody listens any more
@@ -74,7 +79,9 @@ export class Receiver {
   constructor(take, fail) {
     this.#take = take;
     if (!canShare()) return;
-    this.lane = /** @type {SharedArrayBuffer} */ (createLane({ capacity: LANE_BYTES, slots: 1024 }));
+    this.lane = /** @type {SharedArrayBuffer} */ (
+      createLane({ capacity: LANE_BYTES, slots: 1024 })
+    );
     this.#consumer = new LaneConsumer(this.lane, PAGE);
     this.#drain(this.#consumer).catch(fail);
   }
@@ -92,7 +99,10 @@ export class Receiver {
       parts.push(capsule.payload.slice());
       consumer.accept(capsule);
       if (capsule.type === PART) continue;
-      const whole = parts.length === 1 ? parts[0] : new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+      const whole =
+        parts.length === 1
+          ? parts[0]
+          : new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
       if (parts.length > 1) parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
       parts = [];
       this.#take(decode(whole));

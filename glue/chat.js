@@ -49,7 +49,9 @@ class Known {
 
 /** @param {[string, Value]} argument */
 const knownArgument = ([name, value]) => ({
-  type: 'KeywordArgumentExpression', key: { value: name }, value: new Known(value),
+  type: 'KeywordArgumentExpression',
+  key: { value: name },
+  value: new Known(value),
 });
 
 /** Characters, elements or entries. @param {Value} value */
@@ -202,7 +204,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
       case 'split': {
         const [part, by] = args.map(textOf);
         if (name === 'split' && !part) {
-          for (const word = /\S+/g; word.test(text); ) this.step(4);
+          for (const word = /\S+/g; word.test(text);) this.step(4);
           break;
         }
         this.#search(count, part?.length ?? 0);
@@ -225,7 +227,10 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
       }
       case 'dictsort':
         this.#sort([...operand.value.values()], 1);
-        this.#sort([...operand.value.keys()].map(value => ({ value })), 1);
+        this.#sort(
+          [...operand.value.keys()].map(value => ({ value })),
+          1,
+        );
         break;
       case 'selectattr':
       case 'rejectattr':
@@ -358,9 +363,10 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
       : [[], new Map()];
     this.#foresee(name, operand, args, named);
     // selectattr and rejectattr want texts as they stand in the template
-    const known = filter.args && !/^(?:select|reject)attr$/.test(name)
-      ? { ...filter, args: [...args.map(a => new Known(a)), ...[...named].map(knownArgument)] }
-      : filter;
+    const known =
+      filter.args && !/^(?:select|reject)attr$/.test(name)
+        ? { ...filter, args: [...args.map(a => new Known(a)), ...[...named].map(knownArgument)] }
+        : filter;
     const result = super.applyFilter(operand, known, environment);
     return AT_ONCE.has(name) ? result : this.#made(result);
   }
@@ -428,16 +434,26 @@ function today(format) {
     new Intl.DateTimeFormat(undefined, { month: length }).format(date);
   /** @type {Record<string, string>} */
   const parts = {
-    '%Y': String(date.getFullYear()), '%m': two(date.getMonth() + 1), '%d': two(date.getDate()),
-    '%b': month('short'), '%B': month('long'), '%H': two(date.getHours()),
-    '%M': two(date.getMinutes()), '%%': '%',
+    '%Y': String(date.getFullYear()),
+    '%m': two(date.getMonth() + 1),
+    '%d': two(date.getDate()),
+    '%b': month('short'),
+    '%B': month('long'),
+    '%H': two(date.getHours()),
+    '%M': two(date.getMinutes()),
+    '%%': '%',
   };
   return format.replace(/%[YmdbBHM%]/g, part => parts[part]);
 }
 
 /** What every template may name. @param {BoundedInterpreter} interpreter */
 const globals = interpreter => ({
-  true: true, True: true, false: false, False: false, none: null, None: null,
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
   raise_exception(/** @type {unknown} */ message) {
     throw new Error(typeof message === 'object' ? '' : String(message));
   },
@@ -487,7 +503,11 @@ export function renderChat(template, messages, options = {}) {
   throwIfAborted(signal);
   try {
     const given = {
-      messages, add_generation_prompt: true, bos_token: bosToken, eos_token: eosToken, ...variables,
+      messages,
+      add_generation_prompt: true,
+      bos_token: bosToken,
+      eos_token: eosToken,
+      ...variables,
     };
     const environment = new Environment();
     const interpreter = new BoundedInterpreter(environment, measure(given), signal);
@@ -498,9 +518,10 @@ export function renderChat(template, messages, options = {}) {
     if (thrown instanceof HyperionError) throw thrown;
     const cause = /** @type {Error} */ (thrown);
     const limit = outOfStack(cause) ? 'it nests too deeply' : cause.message;
-    const message = cause instanceof Stopped || outOfStack(cause)
-      ? `was stopped: ${limit}; use generate with a prompt of your own`
-      : `refuses this conversation: ${cause.message.slice(0, MESSAGE_MOST)}`;
+    const message =
+      cause instanceof Stopped || outOfStack(cause)
+        ? `was stopped: ${limit}; use generate with a prompt of your own`
+        : `refuses this conversation: ${cause.message.slice(0, MESSAGE_MOST)}`;
     throw new HyperionError('HYP_E_ARGUMENT', `the model's chat template ${message}`, { cause });
   }
 }

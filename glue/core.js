@@ -44,31 +44,46 @@ const breathe = () =>
 /** Where the package's own artefact lies, by feature detection. @param {'auto' | Artefact} artefact @param {boolean} threads @returns {{artefact: Artefact, url: URL}} */
 function locate(artefact, threads) {
   const best = artefact === 'auto' ? bestArtefact() : artefact;
-  if (!best) throw new HyperionError('HYP_E_UNSUPPORTED', 'this host has no WebAssembly SIMD: use a newer browser or runtime');
-  return { artefact: best, url: new URL(`../dist/${artefactFile(best, threads)}`, import.meta.url) };
+  if (!best)
+    throw new HyperionError(
+      'HYP_E_UNSUPPORTED',
+      'this host has no WebAssembly SIMD: use a newer browser or runtime',
+    );
+  return {
+    artefact: best,
+    url: new URL(`../dist/${artefactFile(best, threads)}`, import.meta.url),
+  };
 }
 
 /** @param {WasmSource} source @param {AbortSignal} [signal] @returns {Promise<WebAssembly.Module>} */
 async function compile(source, signal) {
   if (source instanceof WebAssembly.Module) return source;
-  if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer) return WebAssembly.compile(/** @type {BufferSource} */ (source));
-  if (typeof Response === 'function' && source instanceof Response) return WebAssembly.compile(await source.arrayBuffer());
+  if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer)
+    return WebAssembly.compile(/** @type {BufferSource} */ (source));
+  if (typeof Response === 'function' && source instanceof Response)
+    return WebAssembly.compile(await source.arrayBuffer());
   const url = new URL(/** @type {string | URL} */ (source), import.meta.url);
   if (url.protocol === 'file:') {
     const fs = await import('node:fs/promises');
     return WebAssembly.compile(await fs.readFile(url));
   }
   const response = await fetch(url, { signal });
-  if (!response.ok) throw new HyperionError('HYP_E_HOST', `the engine's module could not be fetched: ${url} answered ${response.status}`);
+  if (!response.ok)
+    throw new HyperionError(
+      'HYP_E_HOST',
+      `the engine's module could not be fetched: ${url} answered ${response.status}`,
+    );
   const typed = response.headers.get('content-type')?.startsWith('application/wasm');
-  return typed && WebAssembly.compileStreaming ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
+  return typed && WebAssembly.compileStreaming
+    ? WebAssembly.compileStreaming(response)
+    : WebAssembly.compile(await response.arrayBuffer());
 }
 
 const SHARED_PAGES = { initial: 32, maximum: 65536 }; // of 64 KiB; as CMakeLists.txt links them
 
 /**
  * Runs the module's thread_main over the same memory in a worker; returns how to end it.
- * @param {object} order @param {(error: Error) => void} fail the helper came to compute, and has died of it
+ * @param {object} order @param {(error: Error) => void} fail the worker came to compute, and has died of it
  * @returns {Promise<() => unknown>}
  */
 async function startThread(order, fail) {
@@ -78,7 +93,7 @@ async function startThread(order, fail) {
     if (came) fail(error instanceof Error ? error : new Error(error?.message || 'it has stopped'));
   };
   if (typeof Worker === 'function') {
-    const worker = new Worker(url, { type: 'module', name: 'hyperion helper' });
+    const worker = new Worker(url, { type: 'module', name: 'hyperion worker' });
     worker.onmessage = () => (came = true);
     worker.onerror = died;
     worker.postMessage(order);
@@ -102,12 +117,18 @@ async function startThread(order, fail) {
 
 /** What a source gave in place of bytes. @param {unknown} data */
 function described(data) {
-  if (ArrayBuffer.isView(data)) return data.byteLength ? `a ${data.constructor.name} of ${data.byteLength} bytes` : 'an empty or detached array';
-  return data === null || typeof data !== 'object' ? String(data) : Object.prototype.toString.call(data);
+  if (ArrayBuffer.isView(data))
+    return data.byteLength
+      ? `a ${data.constructor.name} of ${data.byteLength} bytes`
+      : 'an empty or detached array';
+  return data === null || typeof data !== 'object'
+    ? String(data)
+    : Object.prototype.toString.call(data);
 }
 
 /** Also of another realm. @param {unknown} data @returns {data is Uint8Array} */
-const isBytes = data => ArrayBuffer.isView(data) && Object.prototype.toString.call(data) === '[object Uint8Array]';
+const isBytes = data =>
+  ArrayBuffer.isView(data) && Object.prototype.toString.call(data) === '[object Uint8Array]';
 
 export class Core {
   /** @type {any} the instance's exports; null: closed, or stopped by a failure */
@@ -139,7 +160,7 @@ export class Core {
   vocab = 0;
   /** @type {WebAssembly.Module | null} */
   #module = null;
-  /** @type {WebAssembly.Memory | null} shared with the helpers */
+  /** @type {WebAssembly.Memory | null} shared with the workers */
   #memory = null;
   /** @type {Promise<() => unknown>[]} how to end them */
   #threads = [];
@@ -154,16 +175,24 @@ export class Core {
     checkThreads(threads);
     const here = await threadsHere();
     const wanted = threads === 'auto' ? Math.max(here, 1) : here ? threads : 1;
-    const place = wasm === undefined ? locate(artefact, wanted > 1) : { artefact: artefact === 'auto' ? /** @type {const} */ ('custom') : artefact, url: wasm };
+    const place =
+      wasm === undefined
+        ? locate(artefact, wanted > 1)
+        : { artefact: artefact === 'auto' ? /** @type {const} */ ('custom') : artefact, url: wasm };
     const core = new Core(place.artefact);
     core.#module = await compile(place.url, signal);
-    if (WebAssembly.Module.imports(core.#module).some(i => i.kind === 'memory')) core.#memory = new WebAssembly.Memory({ ...SHARED_PAGES, shared: true });
+    if (WebAssembly.Module.imports(core.#module).some(i => i.kind === 'memory'))
+      core.#memory = new WebAssembly.Memory({ ...SHARED_PAGES, shared: true });
     const instance = await WebAssembly.instantiate(core.#module, core.#imports());
     core.#exports = instance.exports;
     core.#memory ??= core.#exports.memory;
     core.#exports._initialize?.();
     core.#engine = core.call('engine_create', memoryBytes, 0, wanted);
-    if (!core.#engine) throw new HyperionError('HYP_E_NOMEM', 'not enough memory for the engine: raise the memory limit');
+    if (!core.#engine)
+      throw new HyperionError(
+        'HYP_E_NOMEM',
+        'not enough memory for the engine: raise the memory limit',
+      );
     return core;
   }
 
@@ -219,19 +248,37 @@ export class Core {
         thread: (run, context, stack) => {
           // It may come late, or never: the engine computes alone until it does.
           const order = { module: this.#module, memory: this.#memory, run, context, stack };
-          const started = startThread(order, cause => this.#stop(new HyperionError('HYP_E_HOST', `the engine has stopped, because a helper thread of it has: ${cause.message}`, { cause })));
+          const started = startThread(order, cause =>
+            this.#stop(
+              new HyperionError(
+                'HYP_E_HOST',
+                `the engine has stopped, because a worker thread of it has: ${cause.message}`,
+                { cause },
+              ),
+            ),
+          );
           started.catch(() => {});
           this.#threads.push(started);
           return 1;
         },
         /** @param {number} message */
         panic: message => {
-          throw new HyperionError('HYP_E_HOST', `the engine has stopped, because an invariant of it is broken: ${this.#text(message)}`);
+          throw new HyperionError(
+            'HYP_E_HOST',
+            `the engine has stopped, because an invariant of it is broken: ${this.#text(message)}`,
+          );
         },
         /** @param {number} done @param {number} total */
-        progress: (done, total) => called(() => (this.onProgress && this.onProgress(done, total) === false ? 0 : 1)),
+        progress: (done, total) =>
+          called(() => (this.onProgress && this.onProgress(done, total) === false ? 0 : 1)),
         /** @param {number} pointer @param {number} bytes */
-        write: (pointer, bytes) => called(() => (this.onWrite && this.onWrite(new Uint8Array(this.#buffer, pointer, bytes).slice()) === false ? 0 : 1)),
+        write: (pointer, bytes) =>
+          called(() =>
+            this.onWrite &&
+            this.onWrite(new Uint8Array(this.#buffer, pointer, bytes).slice()) === false
+              ? 0
+              : 1,
+          ),
         /** @param {number} session @param {number} position @param {number} pointer */
         scored: (session, position, pointer) => {
           const call = this.#calls.get(session);
@@ -245,8 +292,16 @@ export class Core {
         },
       },
       // The Emscripten build's own wishes; nothing in the core calls them.
-      env: { emscripten_notify_memory_growth: () => {}, ...(this.#memory && { memory: this.#memory }) },
-      wasi_snapshot_preview1: { proc_exit: () => {}, fd_write: () => 0, fd_seek: () => 0, fd_close: () => 0 },
+      env: {
+        emscripten_notify_memory_growth: () => {},
+        ...(this.#memory && { memory: this.#memory }),
+      },
+      wasi_snapshot_preview1: {
+        proc_exit: () => {},
+        fd_write: () => 0,
+        fd_seek: () => 0,
+        fd_close: () => 0,
+      },
     };
   }
 
@@ -256,7 +311,11 @@ export class Core {
       new Uint8Array(this.#buffer, pointer, bytes).set(data);
       return 0;
     }
-    this.#cause = new Error(isBytes(data) && data.length > 0 ? `the source gave ${data.length} of ${bytes} bytes` : `the source gave ${described(data)} where a Uint8Array of ${bytes} bytes is wanted`);
+    this.#cause = new Error(
+      isBytes(data) && data.length > 0
+        ? `the source gave ${data.length} of ${bytes} bytes`
+        : `the source gave ${described(data)} where a Uint8Array of ${bytes} bytes is wanted`,
+    );
     return STATUS.IO;
   }
 
@@ -266,7 +325,8 @@ export class Core {
 
   /** A call that never waits. @param {string} name @param {...number} args @returns {number} */
   call(name, ...args) {
-    if (!this.#exports) throw this.#ending ?? new HyperionError('HYP_E_STATE', 'the model is closed');
+    if (!this.#exports)
+      throw this.#ending ?? new HyperionError('HYP_E_STATE', 'the model is closed');
     try {
       return this.#exports[name](...args);
     } catch (error) {
@@ -335,7 +395,8 @@ export class Core {
       0,
       () => {
         this.call('sources_clear');
-        for (const source of sources) this.run('sources_add', this.#sources.push(source) - 1, source.size);
+        for (const source of sources)
+          this.run('sources_add', this.#sources.push(source) - 1, source.size);
         this.#cause = undefined;
         this.run(name, this.#engine, ...args);
       },
@@ -349,7 +410,12 @@ export class Core {
    * @param {{count?: number, pooling?: number, signal?: AbortSignal, visit?: Call['visit']}} [more]
    */
   runCall(session, kind, { count = 0, pooling = 0, signal, visit } = {}) {
-    return this.#until(session, () => this.run('session_post', session, kind, count, pooling), signal, visit);
+    return this.#until(
+      session,
+      () => this.run('session_post', session, kind, count, pooling),
+      signal,
+      visit,
+    );
   }
 
   /** Runs the fibers until all wait or have ended, with pauses for the host's other tasks. */
@@ -359,13 +425,18 @@ export class Core {
     try {
       while (this.#exports) {
         // Whose call has ended may want to begin the next, and then take part in the choice of who runs: only then does the rest go on.
-        const left = this.#ended && this.#calls.size ? 0 : this.#breath + BREATH_MS - performance.now();
+        const left =
+          this.#ended && this.#calls.size ? 0 : this.#breath + BREATH_MS - performance.now();
         if (left <= 0) {
           await breathe();
           this.#breath = performance.now();
         }
         this.#ended = false;
-        if (!this.#exports || this.call('engine_run', this.#engine, left > 0 ? left : BREATH_MS) !== READY) break;
+        if (
+          !this.#exports ||
+          this.call('engine_run', this.#engine, left > 0 ? left : BREATH_MS) !== READY
+        )
+          break;
         await null;
       }
     } catch {
@@ -381,7 +452,14 @@ export class Core {
   /** Nothing runs any more, and every call is refused for this reason. @param {unknown} error @returns {HyperionError} */
   #stop(error) {
     if (this.#ending) return this.#ending;
-    const why = error instanceof HyperionError ? error : new HyperionError('HYP_E_HOST', `the engine has stopped: ${/** @type {Error} */ (error)?.message ?? error}`, { cause: error });
+    const why =
+      error instanceof HyperionError
+        ? error
+        : new HyperionError(
+            'HYP_E_HOST',
+            `the engine has stopped: ${/** @type {Error} */ (error)?.message ?? error}`,
+            { cause: error },
+          );
     this.#ending = why;
     this.#exports = null;
     clearTimeout(this.#timer);
@@ -399,7 +477,9 @@ export class Core {
     const cause = status === STATUS.IO || status === STATUS.CANCELLED ? this.#cause : undefined;
     if (cause !== undefined) this.#cause = undefined;
     if (!this.#exports) throw this.#ending;
-    const why = this.#text(this.call('engine_error', this.#engine)) || this.#text(this.call('status_message', status));
+    const why =
+      this.#text(this.call('engine_error', this.#engine)) ||
+      this.#text(this.call('status_message', status));
     const detail = status === STATUS.IO && cause instanceof Error ? ` (${cause.message})` : '';
     throw new HyperionError(this.#text(this.call('status_name', status)), why + detail, { cause });
   }
@@ -426,7 +506,11 @@ export class Core {
 
   /** A copy of the last call's result. */
   resultBytes() {
-    return new Uint8Array(this.#buffer, this.call('result_data'), this.call('result_bytes')).slice();
+    return new Uint8Array(
+      this.#buffer,
+      this.call('result_data'),
+      this.call('result_bytes'),
+    ).slice();
   }
 
   resultText() {
@@ -448,7 +532,11 @@ export class Core {
   /** Hands bytes to the next call. @param {Uint8Array} bytes @returns {number} their count */
   input(bytes) {
     const pointer = this.call('input_reserve', bytes.length);
-    if (!pointer) throw new HyperionError('HYP_E_NOMEM', `not enough memory for ${bytes.length} bytes of input`);
+    if (!pointer)
+      throw new HyperionError(
+        'HYP_E_NOMEM',
+        `not enough memory for ${bytes.length} bytes of input`,
+      );
     const view = new Uint8Array(this.#buffer, pointer, bytes.length + 1);
     view.set(bytes);
     view[bytes.length] = 0;
@@ -486,7 +574,7 @@ export class Core {
     return this.resultJson();
   }
 
-  /** Lets go of the instance and all its memory; resolves when its helper threads have ended. @returns {Promise<void>} */
+  /** Lets go of the instance and all its memory; resolves when its worker threads have ended. @returns {Promise<void>} */
   async close() {
     this.#stop(new HyperionError('HYP_E_STATE', 'the model is closed'));
     await Promise.allSettled(this.#threads.splice(0).map(async started => (await started)()));

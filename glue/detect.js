@@ -1,14 +1,24 @@
 // A function of one SIMD instruction, i8x16.splat.
-const SIMD = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11]);
+const SIMD = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15,
+  11,
+]);
 // Exports f: lane 0 of i32x4.relaxed_dot_i8x16_i7x16_add_s(-3, 15, 0), four products of -45.
-const RELAXED = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 22, 1, 20, 0, 65, 125, 253, 15, 65, 15, 253, 15, 65, 0, 253, 17, 253, 147, 2, 253, 27, 0, 11]);
+const RELAXED = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 22, 1,
+  20, 0, 65, 125, 253, 15, 65, 15, 253, 15, 65, 0, 253, 17, 253, 147, 2, 253, 27, 0, 11,
+]);
 
 /** @typedef {'simd' | 'relaxed'} Artefact */
 
 /** Does the host compute relaxed SIMD as specified? Node 20 behind its flag compiles it, and gives another result until it optimises. */
 function hasRelaxed() {
   try {
-    return WebAssembly.validate(RELAXED) && /** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(RELAXED)).exports).f() === -180;
+    return (
+      WebAssembly.validate(RELAXED) &&
+      /** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(RELAXED)).exports).f() ===
+        -180
+    );
   } catch {
     return false; // a host that compiles nothing at run time
   }
@@ -39,11 +49,14 @@ function pretended() {
 
 /** How many threads should compute here: one for each processor; 0 where memory can not be shared, or no worker be started. @returns {Promise<number>} */
 export async function threadsHere() {
-  const shares = typeof SharedArrayBuffer === 'function' && /** @type {any} */ (globalThis).crossOriginIsolated !== false;
+  const shares =
+    typeof SharedArrayBuffer === 'function' &&
+    /** @type {any} */ (globalThis).crossOriginIsolated !== false;
   if (!shares) return 0;
   const count = pretended();
   if (count >= 1) return Math.min(count, MOST_THREADS);
-  if (typeof Worker === 'function') return Math.min(globalThis.navigator?.hardwareConcurrency || 1, MOST_THREADS);
+  if (typeof Worker === 'function')
+    return Math.min(globalThis.navigator?.hardwareConcurrency || 1, MOST_THREADS);
   try {
     const [os] = await Promise.all([import('node:os'), import('node:worker_threads')]);
     return Math.min(os.availableParallelism(), MOST_THREADS);
@@ -53,4 +66,11 @@ export async function threadsHere() {
 }
 
 /** @param {Artefact} artefact @param {boolean} threads */
-export const artefactFile = (artefact, threads) => (threads ? (artefact === 'relaxed' ? 'hyperion-mt.wasm' : 'hyperion-mt-simd.wasm') : artefact === 'relaxed' ? 'hyperion-relaxed.wasm' : 'hyperion.wasm');
+export const artefactFile = (artefact, threads) =>
+  threads
+    ? artefact === 'relaxed'
+      ? 'hyperion-mt.wasm'
+      : 'hyperion-mt-simd.wasm'
+    : artefact === 'relaxed'
+      ? 'hyperion-relaxed.wasm'
+      : 'hyperion.wasm';

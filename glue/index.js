@@ -28,5 +28,7 @@ export { calibrate, inspect, quantize } from './model.js';
  */
 export async function open(source, options = {}) {
   const { worker = 'auto' } = options;
-  return (worker === 'auto' ? workerByDefault() : worker) ? RemoteModel.open(source, options) : openModel(source, options);
+  return (worker === 'auto' ? workerByDefault() : worker)
+    ? RemoteModel.open(source, options)
+    : openModel(source, options);
 }

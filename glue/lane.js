@@ -8,10 +8,31 @@ const MAGIC = 0x4e414c48;
 const VERSION = 1;
 // Words of 32 bits.
 const W = {
-  magic: 0, version: 1, capacity: 2, slots: 3, checksum: 4, high: 5, low: 6,
-  write: 16, last: 17, producer: 18, sent: 19, open: 20, dropped: 21, feedbackDropped: 22, producerLost: 23,
-  read: 32, consumer: 33, received: 34, corrupted: 35, lost: 36,
-  dataSleeper: 48, dataWord: 49, roomSleeper: 50, roomWord: 51, closed: 52,
+  magic: 0,
+  version: 1,
+  capacity: 2,
+  slots: 3,
+  checksum: 4,
+  high: 5,
+  low: 6,
+  write: 16,
+  last: 17,
+  producer: 18,
+  sent: 19,
+  open: 20,
+  dropped: 21,
+  feedbackDropped: 22,
+  producerLost: 23,
+  read: 32,
+  consumer: 33,
+  received: 34,
+  corrupted: 35,
+  lost: 36,
+  dataSleeper: 48,
+  dataWord: 49,
+  roomSleeper: 50,
+  roomWord: 51,
+  closed: 52,
   states: 64,
 };
 const FREE = 0;
@@ -51,7 +72,9 @@ export function crc32c(bytes) {
       for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0x82f63b78 : c >>> 1;
       tables[0][i] = c;
     }
-    for (let t = 1; t < 4; t++) for (let i = 0; i < 256; i++) tables[t][i] = (tables[t - 1][i] >>> 8) ^ tables[0][tables[t - 1][i] & 255];
+    for (let t = 1; t < 4; t++)
+      for (let i = 0; i < 256; i++)
+        tables[t][i] = (tables[t - 1][i] >>> 8) ^ tables[0][tables[t - 1][i] & 255];
   }
   const [t0, t1, t2, t3] = tables;
   let crc = -1;
@@ -91,7 +114,16 @@ export function describeLane(buffer, name = '') {
   const at = (/** @type {number} */ word) => Atomics.load(words, word) >>> 0;
   const write = at(W.write);
   const read = at(W.read);
-  return { name, sent: at(W.sent), received: at(W.received), dropped: at(W.dropped), corrupted: at(W.corrupted), lost: at(W.lost) + at(W.producerLost), usedBytes: write >= read ? write - read : at(W.capacity) - read + write, capacityBytes: at(W.capacity) };
+  return {
+    name,
+    sent: at(W.sent),
+    received: at(W.received),
+    dropped: at(W.dropped),
+    corrupted: at(W.corrupted),
+    lost: at(W.lost) + at(W.producerLost),
+    usedBytes: write >= read ? write - read : at(W.capacity) - read + write,
+    capacityBytes: at(W.capacity),
+  };
 }
 
 /** Frees the end that a dead owner held; for whoever knows of its death. @param {SharedArrayBuffer | ArrayBuffer} buffer @param {number} owner */
@@ -105,7 +137,14 @@ class End {
   constructor(buffer, end, owner) {
     this.words = new Int32Array(buffer);
     const w = this.words;
-    if (w.length < 64 || w[W.magic] !== MAGIC || w[W.version] !== VERSION || w[W.capacity] % 64 || (w[W.slots] & (w[W.slots] - 1))) throw new Error('the buffer holds no lane of this version');
+    if (
+      w.length < 64 ||
+      w[W.magic] !== MAGIC ||
+      w[W.version] !== VERSION ||
+      w[W.capacity] % 64 ||
+      w[W.slots] & (w[W.slots] - 1)
+    )
+      throw new Error('the buffer holds no lane of this version');
     this.capacity = w[W.capacity];
     this.slots = w[W.slots];
     this.checksum = w[W.checksum] === 1;
@@ -114,7 +153,8 @@ class End {
     this.bytes = new Uint8Array(buffer, this.start, this.capacity);
     this.int32 = new Int32Array(buffer, this.start, this.capacity >> 2);
     this.float64 = new Float64Array(buffer, this.start, this.capacity >> 3);
-    if (Atomics.compareExchange(w, end, 0, owner) !== 0) throw new Error('another holds this end of the lane: evict it when it is dead');
+    if (Atomics.compareExchange(w, end, 0, owner) !== 0)
+      throw new Error('another holds this end of the lane: evict it when it is dead');
     this.end = end;
   }
 
@@ -217,13 +257,19 @@ export class LaneProducer extends End {
   #adapt() {
     const now = performance.now();
     const most = this.capacity / 8;
-    if (this.adapted && now > this.adapted) this.batch = Math.min(Math.max(Math.floor((this.publishes * this.batch * LATENCY_MS) / (now - this.adapted)), 1), most);
+    if (this.adapted && now > this.adapted)
+      this.batch = Math.min(
+        Math.max(Math.floor((this.publishes * this.batch * LATENCY_MS) / (now - this.adapted)), 1),
+        most,
+      );
     this.adapted = now;
     this.publishes = 0;
   }
 
   #used() {
-    return this.write >= this.read ? this.write - this.read : this.capacity - this.read + this.write;
+    return this.write >= this.read
+      ? this.write - this.read
+      : this.capacity - this.read + this.write;
   }
 
   /** @param {number} bytes with the header */
@@ -248,7 +294,10 @@ export class LaneProducer extends End {
    * @param {number} bytes @returns {Uint8Array | null}
    */
   begin(bytes) {
-    if (bytes > this.most) throw new RangeError(`a capsule of ${bytes} bytes is more than this lane ever holds (${this.most})`);
+    if (bytes > this.most)
+      throw new RangeError(
+        `a capsule of ${bytes} bytes is more than this lane ever holds (${this.most})`,
+      );
     if (!this.#hasRoom(up(HEADER + bytes, 8))) return null;
     Atomics.store(this.words, W.open, 1);
     return this.bytes.subarray(this.grant + HEADER, this.grant + HEADER + bytes);
@@ -285,7 +334,9 @@ export class LaneProducer extends End {
     this.int32[h] = bytes;
     this.int32[h + 1] = type;
     this.int32[h + 2] = this.sequence;
-    this.int32[h + 3] = this.checksum ? crc32c(this.bytes.subarray(this.grant + HEADER, this.grant + HEADER + bytes)) : 0;
+    this.int32[h + 3] = this.checksum
+      ? crc32c(this.bytes.subarray(this.grant + HEADER, this.grant + HEADER + bytes))
+      : 0;
     this.int32[h + 4] = ns >>> 0;
     this.int32[h + 5] = Math.floor(ns / 2 ** 32);
     this.int32[h + 6] = grant;
@@ -379,9 +430,26 @@ export class LaneConsumer extends End {
       Atomics.store(this.words, this.state(this.sequence), CONSUMING);
       const h = this.at >> 2;
       const [length, type, sequence, checksum, low, high, grant] = this.int32.subarray(h, h + 7);
-      const fits = this.at % 8 === 0 && bytes >= HEADER && grant >= HEADER && grant <= bytes && grant % 8 === 0 && length >= 0 && length <= grant - HEADER && sequence === this.sequence;
-      const payload = fits ? this.bytes.subarray(this.at + HEADER, this.at + HEADER + length) : this.bytes.subarray(0, 0);
-      if (fits && (!this.checksum || crc32c(payload) === checksum >>> 0)) return { sequence: sequence >>> 0, type: type >>> 0, time: ((high >>> 0) * 2 ** 32 + (low >>> 0)) / 1e6, payload, grant };
+      const fits =
+        this.at % 8 === 0 &&
+        bytes >= HEADER &&
+        grant >= HEADER &&
+        grant <= bytes &&
+        grant % 8 === 0 &&
+        length >= 0 &&
+        length <= grant - HEADER &&
+        sequence === this.sequence;
+      const payload = fits
+        ? this.bytes.subarray(this.at + HEADER, this.at + HEADER + length)
+        : this.bytes.subarray(0, 0);
+      if (fits && (!this.checksum || crc32c(payload) === checksum >>> 0))
+        return {
+          sequence: sequence >>> 0,
+          type: type >>> 0,
+          time: ((high >>> 0) * 2 ** 32 + (low >>> 0)) / 1e6,
+          payload,
+          grant,
+        };
       this.count(W.corrupted);
       if (fits) this.#done(grant, Verdict.CORRUPTED);
       else {

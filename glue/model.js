@@ -1,7 +1,15 @@
 // A model in this thread: the C core's handles as objects. The worker and the page's proxy speak the same interface.
 import { Core } from './core.js';
 import { HyperionError } from './errors.js';
-import { checkGenerate, checkOpen, checkTokens, memoryBytes, poolingOf, purposeOf, throwIfAborted } from './options.js';
+import {
+  checkGenerate,
+  checkOpen,
+  checkTokens,
+  memoryBytes,
+  poolingOf,
+  purposeOf,
+  throwIfAborted,
+} from './options.js';
 import { openSource, shardsOf } from './sources.js';
 
 /** @typedef {import('./sources.js').Source} Source */
@@ -51,10 +59,10 @@ import { openSource, shardsOf } from './sources.js';
 /** @typedef {{text: string, token: number, finish: Finish}} Piece `finish` is set on the last one */
 /** @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim: number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number, weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts */
 /** @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number, blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab */
-/** @typedef {{count: number, present: number, stages: number, tiles: number, helped: number, repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`: helpers that have come; `helped`: tiles that they computed; `repeated`: tiles computed again because a helper lost its processor */
+/** @typedef {{count: number, present: number, loops: number, tiles: number, byWorkers: number, repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`: workers that have come; `byWorkers`: tiles that they computed; `repeated`: tiles computed again because a worker lost its processor */
 /** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
-/** @typedef {{pages: number, kept: number, resident: number, frames: number, wholeBytes: number, capacityBytes: number, residentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `kept` have a place for good, the others share `frames` */
-/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, tokensTogether: number, tokensGuessed: number, tokensGuessedRight: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, latencyMs: {p50: number, p90: number, p95: number, p99: number}, operations: Operation[]}} Stats `operations`: of a session's steps, with the option `profile` */
+/** @typedef {{pages: number, resident: number, present: number, frames: number, wholeBytes: number, capacityBytes: number, presentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `resident` have a place for good, the others share `frames` */
+/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[], promptTokens: number, reusedTokens: number, answerTokens: number, tokensBatched: number, tokensDrafted: number, tokensAccepted: number, promptTokensPerSecond: number, answerTokensPerSecond: number, context: number, used: number, latencyMs: {p50: number, p90: number, p95: number, p99: number}, operations: Operation[]}} Stats `operations`: of a session's steps, with the option `profile` */
 /** @typedef {{name: string, layer: number, ms: number, bytes: number, macs: number, beganMs: number, lastMs: number}} Operation since the model was opened: time, bytes of weights or of the cache, multiply-adds; `beganMs`, `lastMs`: of the last step. `layer` -1: none */
 /** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */
 
@@ -85,7 +93,13 @@ async function reading(source, options, act) {
   /** @type {T | null} */
   let result = null;
   try {
-    core = await Core.create({ memoryBytes: memoryBytes(options.memory), artefact, threads, wasm, signal });
+    core = await Core.create({
+      memoryBytes: memoryBytes(options.memory),
+      artefact,
+      threads,
+      wasm,
+      signal,
+    });
     if (policy) {
       core.inputText(policy);
       core.run('engine_set_policy', core.engine);
@@ -124,7 +138,7 @@ export function openModel(source, options = {}) {
       for (const one of shardsOf(draft)) sources.push(await openSource(one, signal));
       await core.runJob('model_open', sources.slice(own), signal, context);
       guesses = core.resultPointer;
-      core.call('model_dismiss', guesses); // its helpers: it is small
+      core.call('model_stop_workers', guesses); // its workers: it is small
     }
     const model = new Model(core, pointer, guesses, options, release);
     // Without a limit pages never leave, and nothing will be read again.
@@ -153,11 +167,15 @@ export function inspect(source, options = {}) {
  */
 export function quantize(source, format, write, { importance, density = 0, ...options } = {}) {
   const parts = shardsOf(source);
-  return reading(importance ? [...parts, importance] : source, { ...options, threads: 1 }, async (core, sources) => {
-    core.onWrite = bytes => (write(bytes), true);
-    core.inputText(format);
-    await core.runJob('quantize', sources, options.signal, density, importance ? 1 : 0);
-  });
+  return reading(
+    importance ? [...parts, importance] : source,
+    { ...options, threads: 1 },
+    async (core, sources) => {
+      core.onWrite = bytes => (write(bytes), true);
+      core.inputText(format);
+      await core.runJob('quantize', sources, options.signal, density, importance ? 1 : 0);
+    },
+  );
 }
 
 /**
@@ -172,7 +190,8 @@ export async function calibrate(source, texts, write, options = {}) {
     const { context = Math.min(model.facts.context, 2048) } = options;
     for (const text of texts) {
       const tokens = await model.tokenize(text);
-      for (let at = 0; at < tokens.length; at += context) await model.observe(tokens.slice(at, at + context), options);
+      for (let at = 0; at < tokens.length; at += context)
+        await model.observe(tokens.slice(at, at + context), options);
     }
     model.writeImportance(write);
   } finally {
@@ -193,7 +212,12 @@ export async function calibrate(source, texts, write, options = {}) {
 /** How many tokens of `tokens` a session need not compute again. @param {Session} session @param {ArrayLike<number>} tokens */
 function sharedTokens({ prompt, answer }, tokens) {
   let n = 0;
-  while (n < tokens.length && n < prompt.length + answer.length && tokens[n] === (n < prompt.length ? prompt[n] : answer[n - prompt.length])) n++;
+  while (
+    n < tokens.length &&
+    n < prompt.length + answer.length &&
+    tokens[n] === (n < prompt.length ? prompt[n] : answer[n - prompt.length])
+  )
+    n++;
   return n;
 }
 
@@ -220,7 +244,7 @@ export class Model {
     this.#draft = draft;
     this.#options = options;
     this.#release = release;
-    core.run('model_facts', model);
+    core.run('model_info', model);
     this.facts = core.resultJson();
     core.vocab = this.facts.vocab;
   }
@@ -248,12 +272,24 @@ export class Model {
     for (const session of this.#sessions) {
       if (session.busy) continue;
       // Next best is one that has nothing to forget.
-      const worth = [sharedTokens(session, tokens), Number(!session.prompt.length), Number(session.purpose === purpose), session.used];
+      const worth = [
+        sharedTokens(session, tokens),
+        Number(!session.prompt.length),
+        Number(session.purpose === purpose),
+        session.used,
+      ];
       const at = worth.findIndex((n, i) => n !== most[i]);
       if (worth[at] > most[at]) [best, most] = [session, worth];
     }
     if (!best) {
-      best = { pointer: this.#create(purpose), busy: false, purpose, used: 0, prompt: [], answer: [] };
+      best = {
+        pointer: this.#create(purpose),
+        busy: false,
+        purpose,
+        used: 0,
+        prompt: [],
+        answer: [],
+      };
       this.#sessions.push(best);
     } else if (best.purpose !== purpose) {
       core.call('session_set_purpose', best.pointer, purpose);
@@ -272,13 +308,26 @@ export class Model {
     const { context = 0, batch = 0, cache, profile, lookup = 0 } = this.#options;
     const create = () => {
       if (calibrate) core.run('session_create', this.#model, context, 0, 0, 0, purpose, 0, 0, 1);
-      else core.run('session_create', this.#model, context, batch, cache === 'q8_0' ? 1 : 0, profile ? 1 : 0, purpose, lookup, this.#draft, 0);
+      else
+        core.run(
+          'session_create',
+          this.#model,
+          context,
+          batch,
+          cache === 'q8_0' ? 1 : 0,
+          profile ? 1 : 0,
+          purpose,
+          lookup,
+          this.#draft,
+          0,
+        );
       return core.resultPointer;
     };
     try {
       return create();
     } catch (error) {
-      if (/** @type {HyperionError} */ (error).code !== 'HYP_E_NOMEM' || !this.#destroyIdle(0)) throw error;
+      if (/** @type {HyperionError} */ (error).code !== 'HYP_E_NOMEM' || !this.#destroyIdle(0))
+        throw error;
       return create();
     }
   }
@@ -288,7 +337,8 @@ export class Model {
     const idle = this.#sessions.filter(s => !s.busy).sort((a, b) => b.used - a.used);
     const doomed = idle.slice(keep);
     this.#sessions = this.#sessions.filter(s => !doomed.includes(s));
-    if (doomed.some(s => s.pointer === this.#last)) this.#last = this.#sessions.at(-1)?.pointer ?? 0;
+    if (doomed.some(s => s.pointer === this.#last))
+      this.#last = this.#sessions.at(-1)?.pointer ?? 0;
     for (const session of doomed) this.#core.call('session_destroy', session.pointer);
     return doomed.length;
   }
@@ -324,7 +374,12 @@ export class Model {
   /** @param {string} text @param {{edges?: boolean, specials?: boolean}} [options] */
   #tokenize(text, { edges = true, specials = false } = {}) {
     const core = this.#open();
-    core.run('model_tokenize', this.#model, core.inputText(text), (edges ? EDGES : 0) | (specials ? SPECIALS : 0));
+    core.run(
+      'model_tokenize',
+      this.#model,
+      core.inputText(text),
+      (edges ? EDGES : 0) | (specials ? SPECIALS : 0),
+    );
     return core.resultTokens();
   }
 
@@ -353,21 +408,42 @@ export class Model {
     const { maxTokens = 256, signal, stop = [] } = options;
     throwIfAborted(signal);
     const core = await this.#ready();
-    const tokens = typeof prompt === 'string' ? this.#tokenize(prompt, { specials: options.specials }) : Int32Array.from(checkTokens(prompt));
+    const tokens =
+      typeof prompt === 'string'
+        ? this.#tokenize(prompt, { specials: options.specials })
+        : Int32Array.from(checkTokens(prompt));
     const session = this.#session(purposeOf(options.purpose), tokens);
     const { pointer } = session;
     try {
       const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
-      core.call('sampling_set', options.temperature ?? 0.7, options.topK ?? 0, options.topP ?? 0, options.minP ?? 0, options.typicalP ?? 0, options.repeatPenalty ?? 0, options.frequencyPenalty ?? 0,
-        options.presencePenalty ?? 0, options.penaltyLast ?? 0, options.mirostat ?? 0, options.mirostatEta ?? 0, seed);
-      for (const [token, bias] of Object.entries(options.logitBias ?? {})) core.run('sampling_bias', Number(token), bias);
+      core.call(
+        'sampling_set',
+        options.temperature ?? 0.7,
+        options.topK ?? 0,
+        options.topP ?? 0,
+        options.minP ?? 0,
+        options.typicalP ?? 0,
+        options.repeatPenalty ?? 0,
+        options.frequencyPenalty ?? 0,
+        options.presencePenalty ?? 0,
+        options.penaltyLast ?? 0,
+        options.mirostat ?? 0,
+        options.mirostatEta ?? 0,
+        seed,
+      );
+      for (const [token, bias] of Object.entries(options.logitBias ?? {}))
+        core.run('sampling_bias', Number(token), bias);
       core.run('session_begin', pointer, core.inputTokens(tokens, stop), stop.length);
       do await core.runCall(pointer, CALL.prefill, { signal });
       while (core.call('session_left', pointer) > 0);
       for (let made = 0; made < maxTokens; made++) {
         await core.runCall(pointer, CALL.next, { signal });
         core.run('session_text', pointer);
-        const piece = { text: core.resultText(), token: core.call('session_token', pointer), finish: FINISH[core.call('session_finish', pointer)] };
+        const piece = {
+          text: core.resultText(),
+          token: core.call('session_token', pointer),
+          finish: FINISH[core.call('session_finish', pointer)],
+        };
         if (!piece.finish && made + 1 === maxTokens) {
           core.run('session_flush', pointer);
           piece.text += core.resultText();
@@ -394,7 +470,12 @@ export class Model {
     const { renderChat } = await import('./chat.js');
     const { bos, eos, addsBos, chatTemplate } = this.facts;
     const bosToken = bos >= 0 ? this.#detokenize([bos], { specials: true }) : '';
-    const text = renderChat(chatTemplate, messages, { bosToken, eosToken: eos >= 0 ? this.#detokenize([eos], { specials: true }) : '', variables: options.variables, signal: options.signal });
+    const text = renderChat(chatTemplate, messages, {
+      bosToken,
+      eosToken: eos >= 0 ? this.#detokenize([eos], { specials: true }) : '',
+      variables: options.variables,
+      signal: options.signal,
+    });
     const edges = addsBos && !(bosToken && text.startsWith(bosToken));
     yield* this.generate(this.#tokenize(text, { edges, specials: true }), options);
   }
@@ -411,7 +492,11 @@ export class Model {
     const tokens = this.#tokenize(text);
     const session = this.#session(purposeOf());
     try {
-      await core.runCall(session.pointer, CALL.embed, { count: core.inputTokens(tokens), pooling: kind, signal });
+      await core.runCall(session.pointer, CALL.embed, {
+        count: core.inputTokens(tokens),
+        pooling: kind,
+        signal,
+      });
       core.run('session_vector', session.pointer);
       return core.resultFloats();
     } finally {
@@ -430,7 +515,11 @@ export class Model {
     const core = await this.#ready();
     const session = this.#session(purposeOf());
     try {
-      await core.runCall(session.pointer, CALL.score, { count: core.inputTokens(tokens), signal, visit });
+      await core.runCall(session.pointer, CALL.score, {
+        count: core.inputTokens(tokens),
+        signal,
+        visit,
+      });
     } finally {
       this.#giveBack(session);
     }
@@ -447,9 +536,10 @@ export class Model {
   /** For `calibrate`: what has been noted, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
   writeImportance(write) {
     const core = this.#open();
-    if (!this.#observer) throw new HyperionError('HYP_E_ARGUMENT', 'no text has been scored to calibrate with');
+    if (!this.#observer)
+      throw new HyperionError('HYP_E_ARGUMENT', 'no text has been scored to calibrate with');
     core.onWrite = bytes => (write(bytes), true);
-    core.run('session_importance', this.#observer);
+    core.run('session_write_imatrix', this.#observer);
   }
 
   /** Which of the weights are in memory. @returns {Residency} */
@@ -465,7 +555,9 @@ export class Model {
 
   /** Whether all weights are in memory for good, the draft model's included. */
   keeps() {
-    return [this.#model, this.#draft].every(model => !model || this.#residency(model).kept === this.#residency(model).pages);
+    return [this.#model, this.#draft].every(
+      model => !model || this.#residency(model).resident === this.#residency(model).pages,
+    );
   }
 
   /** A number for each page of the weights: 0 absent, else 1 to 255 by how often it is used; 64 is once a pass. @returns {Promise<Uint8Array>} */
@@ -480,16 +572,41 @@ export class Model {
     const core = await this.#ready();
     const { kernels, memory, fibers } = core.stats();
     /** @type {any} */
-    let s = { promptTokens: 0, reusedTokens: 0, answerTokens: 0, tokensTogether: 0, tokensGuessed: 0, tokensGuessedRight: 0, promptMs: 0, answerMs: 0, context: 0, used: 0, latencyMs: { p50: 0, p90: 0, p95: 0, p99: 0 }, operations: [] };
+    let s = {
+      promptTokens: 0,
+      reusedTokens: 0,
+      answerTokens: 0,
+      tokensBatched: 0,
+      tokensDrafted: 0,
+      tokensAccepted: 0,
+      promptMs: 0,
+      answerMs: 0,
+      context: 0,
+      used: 0,
+      latencyMs: { p50: 0, p90: 0, p95: 0, p99: 0 },
+      operations: [],
+    };
     if (this.#last) {
       core.run('session_stats', this.#last);
       s = core.resultJson();
     }
     const { promptMs, answerMs, ...rest } = s;
-    const rate = (/** @type {number} */ tokens, /** @type {number} */ ms) => (ms > 0 ? (tokens * 1000) / ms : 0);
-    core.run('model_helpers', this.#model);
+    const rate = (/** @type {number} */ tokens, /** @type {number} */ ms) =>
+      ms > 0 ? (tokens * 1000) / ms : 0;
+    core.run('model_workers', this.#model);
     const threads = core.resultJson();
-    return { artefact: core.artefact, kernels, memory, fibers, threads, weights: this.residency(), lanes: [], ...rest, promptTokensPerSecond: rate(s.promptTokens, promptMs), answerTokensPerSecond: rate(s.answerTokens, answerMs) };
+    return {
+      artefact: core.artefact,
+      kernels,
+      memory,
+      fibers,
+      threads,
+      weights: this.residency(),
+      lanes: [],
+      ...rest,
+      promptTokensPerSecond: rate(s.promptTokens, promptMs),
+      answerTokensPerSecond: rate(s.answerTokens, answerMs),
+    };
   }
 
   /** What this machine reads from memory and multiplies at most, one thread; measured for a moment. @returns {Promise<Peaks>} */
@@ -502,7 +619,7 @@ export class Model {
   /** Operations and latencies of `stats` begin anew. @returns {Promise<void>} */
   async forget() {
     const core = await this.#ready();
-    if (this.#last) core.call('session_forget', this.#last);
+    if (this.#last) core.call('session_reset_profile', this.#last);
   }
 
   /** Gives all memory back. Answers under way end with an error. @returns {Promise<void>} */
@@ -512,7 +629,7 @@ export class Model {
 
   async #close() {
     try {
-      if (!this.#core.ended) this.#core.call('model_dismiss', this.#model);
+      if (!this.#core.ended) this.#core.call('model_stop_workers', this.#model);
     } catch {
       // the engine has failed, and will not be asked again
     }

@@ -10,7 +10,8 @@ import { cancelled, checkOpen, throwIfAborted } from './options.js';
 /** @typedef {import('./model.js').Piece} Piece */
 
 /** In a page: yes, so that it stays responsive. */
-export const workerByDefault = () => typeof window === 'object' && typeof document === 'object' && typeof Worker === 'function';
+export const workerByDefault = () =>
+  typeof window === 'object' && typeof document === 'object' && typeof Worker === 'function';
 
 /** @typedef {{post: (message: unknown) => void, listen: (take: (message: any) => void, fail: (error: Error) => void) => void, end: () => void}} Port */
 
@@ -20,7 +21,10 @@ const LEAVE_MS = 2000; // how long a worker may take to leave
 async function startWorker() {
   const url = new URL('./worker.js', import.meta.url);
   if (typeof Worker === 'function') {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'hyperion' });
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+      type: 'module',
+      name: 'hyperion',
+    });
     return {
       post: message => worker.postMessage(message),
       listen: (take, fail) => {
@@ -71,7 +75,14 @@ export class RemoteModel {
   /** @param {Port} port */
   constructor(port) {
     this.#port = port;
-    const fail = (/** @type {unknown} */ cause) => this.#stop(new HyperionError('HYP_E_HOST', `the engine's worker failed: ${/** @type {Error} */ (cause)?.message ?? cause}`, { cause }));
+    const fail = (/** @type {unknown} */ cause) =>
+      this.#stop(
+        new HyperionError(
+          'HYP_E_HOST',
+          `the engine's worker failed: ${/** @type {Error} */ (cause)?.message ?? cause}`,
+          { cause },
+        ),
+      );
     this.#receiver = new Receiver(message => this.#calls.get(message.id)?.take(message), fail);
     port.listen(message => this.#receiver.posted(message), fail);
   }
@@ -89,16 +100,29 @@ export class RemoteModel {
     checkOpen({ onProgress, signal, ...options });
     throwIfAborted(signal);
     const port = await startWorker().catch(cause => {
-      throw new HyperionError('HYP_E_HOST', `the engine's worker could not be started: ${cause.message}`, { cause });
+      throw new HyperionError(
+        'HYP_E_HOST',
+        `the engine's worker could not be started: ${cause.message}`,
+        { cause },
+      );
     });
     const model = new RemoteModel(port);
     const base = typeof location === 'object' ? location.href : undefined;
-    const absolute = (/** @type {any} */ one) => (one instanceof URL ? one.href : typeof one === 'string' && base ? new URL(one, base).href : one);
+    const absolute = (/** @type {any} */ one) =>
+      one instanceof URL
+        ? one.href
+        : typeof one === 'string' && base
+          ? new URL(one, base).href
+          : one;
     /** @type {(value?: unknown) => void} */
     let abort = () => {};
     try {
-      const places = (/** @type {any} */ from) => (Array.isArray(from) ? from.map(absolute) : absolute(from));
-      const args = [places(source), { ...options, draft: places(options.draft), wasm: absolute(options.wasm) }];
+      const places = (/** @type {any} */ from) =>
+        Array.isArray(from) ? from.map(absolute) : absolute(from);
+      const args = [
+        places(source),
+        { ...options, draft: places(options.draft), wasm: absolute(options.wasm) },
+      ];
       const opened = model.#call('open', args, undefined, progress => onProgress?.(progress));
       // An abort ends the worker, and so needs no answer from it.
       const aborted = new Promise((_, reject) => (abort = () => reject(cancelled(signal))));
@@ -140,7 +164,8 @@ export class RemoteModel {
                 reject(error);
               }
             } else if (signal?.aborted) reject(cancelled(signal));
-            else if (message.error) reject(new HyperionError(message.error.code, message.error.message));
+            else if (message.error)
+              reject(new HyperionError(message.error.code, message.error.message));
             else resolve(message.value);
           },
           fail: reject,
@@ -149,7 +174,13 @@ export class RemoteModel {
         try {
           this.#port.post({ id, method, args, ...(id === 1 && { lane: this.#receiver.lane }) });
         } catch (cause) {
-          reject(new HyperionError('HYP_E_ARGUMENT', `this can not be handed to the engine's worker: ${/** @type {Error} */ (cause).message}; open the model with worker: false`, { cause }));
+          reject(
+            new HyperionError(
+              'HYP_E_ARGUMENT',
+              `this can not be handed to the engine's worker: ${/** @type {Error} */ (cause).message}; open the model with worker: false`,
+              { cause },
+            ),
+          );
         }
       });
     } finally {
@@ -168,7 +199,12 @@ export class RemoteModel {
     const pieces = [];
     let wake = () => {};
     let ended = false;
-    const call = this.#call(method, [first, options], stop.signal, piece => (pieces.push(piece), wake())).finally(() => ((ended = true), wake()));
+    const call = this.#call(
+      method,
+      [first, options],
+      stop.signal,
+      piece => (pieces.push(piece), wake()),
+    ).finally(() => ((ended = true), wake()));
     call.catch(() => {}); // awaited below, after the pieces that came before the failure
     try {
       for (;;) {

@@ -13,18 +13,29 @@ import { cancelled, throwIfAborted } from './options.js';
 
 /** @param {ArrayBuffer | ArrayBufferView} data @returns {ByteSource} */
 function ofMemory(data) {
-  const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const bytes =
+    data instanceof ArrayBuffer
+      ? new Uint8Array(data)
+      : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return { size: bytes.length, read: (offset, count) => bytes.subarray(offset, offset + count) };
 }
 
 /** @param {Blob} blob @returns {ByteSource} */
 function ofBlob(blob) {
-  return { size: blob.size, read: async (offset, count) => new Uint8Array(await blob.slice(offset, offset + count).arrayBuffer()) };
+  return {
+    size: blob.size,
+    read: async (offset, count) =>
+      new Uint8Array(await blob.slice(offset, offset + count).arrayBuffer()),
+  };
 }
 
 /** @param {ReadableStream<Uint8Array>} stream */
 function readerOf(stream) {
-  if (stream.locked) throw new HyperionError('HYP_E_ARGUMENT', 'this stream is being read already: a stream can be given once');
+  if (stream.locked)
+    throw new HyperionError(
+      'HYP_E_ARGUMENT',
+      'this stream is being read already: a stream can be given once',
+    );
   return stream.getReader();
 }
 
@@ -49,7 +60,11 @@ async function ofWholeStream(stream, signal) {
     return ofMemory(await new Blob(parts).arrayBuffer());
   } catch (cause) {
     if (signal?.aborted) throw cancelled(signal);
-    throw new HyperionError('HYP_E_IO', `the stream could not be read: ${/** @type {Error} */ (cause)?.message ?? cause}`, { cause });
+    throw new HyperionError(
+      'HYP_E_IO',
+      `the stream could not be read: ${/** @type {Error} */ (cause)?.message ?? cause}`,
+      { cause },
+    );
   } finally {
     signal?.removeEventListener('abort', stop);
   }
@@ -76,9 +91,11 @@ function ofStream(stream, size, again) {
         if (done) throw new Error(`the stream ended after ${end} of ${size} bytes`);
         chunks.push(value);
         end += value.length;
-        while (chunks.length > 1 && start + chunks[0].length <= Math.min(offset, end - KEPT)) start += /** @type {Uint8Array} */ (chunks.shift()).length;
+        while (chunks.length > 1 && start + chunks[0].length <= Math.min(offset, end - KEPT))
+          start += /** @type {Uint8Array} */ (chunks.shift()).length;
       }
-      if (offset < start) throw new Error('a stream can not be read backwards: give a file, a blob or a URL');
+      if (offset < start)
+        throw new Error('a stream can not be read backwards: give a file, a blob or a URL');
       const out = new Uint8Array(count);
       let at = start;
       for (const chunk of chunks) {
@@ -95,8 +112,13 @@ function ofStream(stream, size, again) {
 
 /** Part of what a URL leads to. @param {URL} url @param {number} offset @param {number} count @returns {Promise<Uint8Array>} */
 async function fetchRange(url, offset, count) {
-  const response = await fetch(url, { headers: { range: `bytes=${offset}-${offset + count - 1}` } });
-  if (response.status !== 206) throw new Error(`${url.host} gives no parts of files (it answered ${response.status}): raise the memory limit, so that the model is read only once`);
+  const response = await fetch(url, {
+    headers: { range: `bytes=${offset}-${offset + count - 1}` },
+  });
+  if (response.status !== 206)
+    throw new Error(
+      `${url.host} gives no parts of files (it answered ${response.status}): raise the memory limit, so that the model is read only once`,
+    );
   return new Uint8Array(await response.arrayBuffer());
 }
 
@@ -105,7 +127,11 @@ async function fetchRange(url, offset, count) {
  * @param {(offset: number, count: number) => Promise<Uint8Array>} [again]
  */
 async function ofResponse(response, name, signal, again) {
-  if (!response.ok) throw new HyperionError('HYP_E_IO', `${name} answered ${response.status} ${response.statusText}`.trim());
+  if (!response.ok)
+    throw new HyperionError(
+      'HYP_E_IO',
+      `${name} answered ${response.status} ${response.statusText}`.trim(),
+    );
   const encoded = response.headers.get('content-encoding');
   const length = Number(response.headers.get('content-length'));
   // Without a size, or with one of the encoded bytes, the whole has to arrive first.
@@ -123,7 +149,11 @@ async function ofFile(url) {
     // What is no file, a pipe that nobody writes to, must not block.
     file = fs.openSync(url, (fs.constants.O_RDONLY ?? 0) | (fs.constants.O_NONBLOCK ?? 0));
   } catch (cause) {
-    throw new HyperionError('HYP_E_IO', `can not open ${name}: ${/** @type {Error} */ (cause).message}`, { cause });
+    throw new HyperionError(
+      'HYP_E_IO',
+      `can not open ${name}: ${/** @type {Error} */ (cause).message}`,
+      { cause },
+    );
   }
   const first = fs.fstatSync(file, { bigint: true });
   if (!first.isFile()) {
@@ -143,7 +173,8 @@ async function ofFile(url) {
       }
       // After the bytes, so that they are of before. Another file under the same name is not this one, which stays as it was.
       const now = fs.fstatSync(file, { bigint: true });
-      if (now.size !== first.size || now.mtimeNs !== first.mtimeNs) throw new Error(`${name} has changed since it was opened: open the model anew`);
+      if (now.size !== first.size || now.mtimeNs !== first.mtimeNs)
+        throw new Error(`${name} has changed since it was opened: open the model anew`);
       if (got < count) throw new Error(`the file ended after ${offset + got} bytes`);
       return out;
     },
@@ -176,7 +207,11 @@ async function resolve(place) {
   if (place instanceof URL) return place;
   if (/^[a-z][a-z0-9+.-]+:/i.test(place)) return new URL(place);
   if (typeof location === 'object' && location?.href) return new URL(place, location.href);
-  if (typeof process !== 'object') throw new HyperionError('HYP_E_ARGUMENT', `'${place}' is relative, and this host has no address to resolve it by`);
+  if (typeof process !== 'object')
+    throw new HyperionError(
+      'HYP_E_ARGUMENT',
+      `'${place}' is relative, and this host has no address to resolve it by`,
+    );
   const { pathToFileURL } = await import('node:url');
   return pathToFileURL(place);
 }
@@ -201,17 +236,29 @@ async function rangesOf(source, signal) {
       response = await fetch(url, { signal });
     } catch (cause) {
       if (signal?.aborted) throw cancelled(signal);
-      throw new HyperionError('HYP_E_IO', `${url} could not be fetched: ${/** @type {Error} */ (cause).message}`, { cause });
+      throw new HyperionError(
+        'HYP_E_IO',
+        `${url} could not be fetched: ${/** @type {Error} */ (cause).message}`,
+        { cause },
+      );
     }
-    return ofResponse(response, String(url), signal, (offset, count) => fetchRange(url, offset, count));
+    return ofResponse(response, String(url), signal, (offset, count) =>
+      fetchRange(url, offset, count),
+    );
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return ofMemory(source);
   if (typeof Blob === 'function' && source instanceof Blob) return ofBlob(source);
-  if (typeof Response === 'function' && source instanceof Response) return ofResponse(source, source.url || 'the response', signal);
-  if (typeof ReadableStream === 'function' && source instanceof ReadableStream) return ofWholeStream(source, signal);
+  if (typeof Response === 'function' && source instanceof Response)
+    return ofResponse(source, source.url || 'the response', signal);
+  if (typeof ReadableStream === 'function' && source instanceof ReadableStream)
+    return ofWholeStream(source, signal);
   const own = /** @type {ByteSource} */ (source);
-  if (own && typeof own.read === 'function' && Number.isSafeInteger(own.size) && own.size >= 0) return own;
-  throw new HyperionError('HYP_E_ARGUMENT', 'a model is a URL, a path, a Blob, an ArrayBuffer, a ReadableStream, a Response or {size, read}');
+  if (own && typeof own.read === 'function' && Number.isSafeInteger(own.size) && own.size >= 0)
+    return own;
+  throw new HyperionError(
+    'HYP_E_ARGUMENT',
+    'a model is a URL, a path, a Blob, an ArrayBuffer, a ReadableStream, a Response or {size, read}',
+  );
 }
 
 /**

@@ -9,7 +9,10 @@ let model = null;
 /** @type {Map<number, AbortController>} */
 const running = new Map();
 
-const threads = typeof self === 'object' && typeof (/** @type {any} */ (self).postMessage) === 'function' ? null : await import('node:worker_threads');
+const threads =
+  typeof self === 'object' && typeof (/** @type {any} */ (self).postMessage) === 'function'
+    ? null
+    : await import('node:worker_threads');
 const port = /** @type {any} */ (threads ? threads.parentPort : self);
 /** @type {(message: unknown) => void} over a lane, once the first message has brought one */
 let send = message => port.postMessage(message);
@@ -17,16 +20,26 @@ let send = message => port.postMessage(message);
 /** @type {Record<string, (id: number, signal: AbortSignal, ...args: any[]) => Promise<unknown>>} */
 const methods = {
   async open(id, signal, source, options) {
-    model = await openModel(source, { ...options, signal, onProgress: event => send({ id, event }) });
+    model = await openModel(source, {
+      ...options,
+      signal,
+      onProgress: event => send({ id, event }),
+    });
     return model.facts;
   },
   async generate(id, signal, prompt, options) {
-    for await (const event of opened().generate(prompt, { ...options, signal })) send({ id, event });
+    for await (const event of opened().generate(prompt, { ...options, signal }))
+      send({ id, event });
   },
   async chat(id, signal, messages, options) {
     for await (const event of opened().chat(messages, { ...options, signal })) send({ id, event });
   },
-  score: (id, signal, tokens) => opened().score(tokens, (position, values) => send({ id, event: { position, values: values.slice() } }), { signal }),
+  score: (id, signal, tokens) =>
+    opened().score(
+      tokens,
+      (position, values) => send({ id, event: { position, values: values.slice() } }),
+      { signal },
+    ),
   tokenize: (_, __, text, options) => opened().tokenize(text, options),
   detokenize: (_, __, tokens, options) => opened().detokenize(tokens, options),
   embed: (_, signal, text, options) => opened().embed(text, { ...options, signal }),
@@ -60,7 +73,10 @@ async function take({ id, cancel, end, method, args, lane }) {
     send({ id, value: await methods[method](id, controller.signal, ...args) });
   } catch (error) {
     const { message = String(error) } = /** @type {any} */ (error);
-    send({ id, error: { code: error instanceof HyperionError ? error.code : 'HYP_E_HOST', message } });
+    send({
+      id,
+      error: { code: error instanceof HyperionError ? error.code : 'HYP_E_HOST', message },
+    });
   } finally {
     running.delete(id);
   }

@@ -1,4 +1,5 @@
-// Chat turns as text, for the template families that most models use. (JavaScript renders a model's own template with a Jinja engine.)
+// Chat turns as text, for the template families that most models use. (JavaScript renders a model's
+// own template with a Jinja engine.)
 #ifndef HYP_NATIVE_CHAT_FORMAT_H
 #define HYP_NATIVE_CHAT_FORMAT_H
 

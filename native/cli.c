@@ -1,9 +1,10 @@
-// hyperion: the command line over the native core. The same verbs and options as the Node one in glue/cli.js.
+// hyperion: the command line over the native core. The same verbs and options as the Node one in
+// glue/cli.js.
 #include "../src/base/bytes.h"
-#include "../src/hyperion/hyperion.h"
 #include "../src/gguf/gguf.h"
-#include "../src/text/unicode.h"
+#include "../src/hyperion/hyperion.h"
 #include "../src/port.h"
+#include "../src/text/unicode.h"
 #include "chat_format.h"
 #include "output.h"
 #include "port_posix.h"
@@ -27,15 +28,21 @@ static const char help[] =
     "hyperion: run quantized language models\n"
     "\n"
     "usage:\n"
-    "  hyperion run MODEL [PROMPT]        continue a text (PROMPT '-': read it from standard input)\n"
-    "  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without MESSAGE, turn by turn\n"
+    "  hyperion run MODEL [PROMPT]        continue a text (PROMPT '-': read it from standard "
+    "input)\n"
+    "  hyperion chat MODEL [MESSAGE]      talk to a model that has a chat template; without "
+    "MESSAGE, turn by turn\n"
     "  hyperion tokenize MODEL [TEXT]     show the tokens of a text\n"
     "  hyperion info MODEL                show metadata and tensors\n"
     "  hyperion bench MODEL               measure prompt and answer speed\n"
-    "  hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 ...\n"
-    "  hyperion prune IN OUT              write it in q4_0 with only part of its weights, as sparse matrices where they are smaller\n"
-    "  hyperion calibrate MODEL TEXT [OUT]  measure on a text what each column counts for (OUT: MODEL's name with .imatrix.gguf)\n"
-    "  hyperion perplexity MODEL TEXT     perplexity of a text, one line or story at a time with --lines\n"
+    "  hyperion quantize IN OUT FORMAT    write the model in another format: q4_k, q6_k, q8_0, f16 "
+    "...\n"
+    "  hyperion prune IN OUT              write it in q4_0 with only part of its weights, as "
+    "sparse matrices where they are smaller\n"
+    "  hyperion calibrate MODEL TEXT [OUT]  measure on a text what each column counts for (OUT: "
+    "MODEL's name with .imatrix.gguf)\n"
+    "  hyperion perplexity MODEL TEXT     perplexity of a text, one line or story at a time with "
+    "--lines\n"
     "\n"
     "MODEL is a GGUF file; of a split model, its first part.\n"
     "\n"
@@ -55,13 +62,16 @@ static const char help[] =
     "engine:\n"
     "  -c, --context N           tokens of prompt and answer together\n"
     "      --threads N           threads that compute (default: one for each processor)\n"
-    "      --lookup N            guess up to N tokens ahead from the text itself; the answer is the same, sooner where it repeats\n"
-    "      --draft MODEL         let a smaller model of the same vocabulary guess; the answer is the same, sooner where it is right\n"
+    "      --lookup N            guess up to N tokens ahead from the text itself; the answer is "
+    "the same, sooner where it repeats\n"
+    "      --draft MODEL         let a smaller model of the same vocabulary guess; the answer is "
+    "the same, sooner where it is right\n"
     "      --memory SIZE         limit for weights, cache and buffers, as 500MB or 2GB\n"
     "      --cache f16|q8_0      format of the KV cache (default f16)\n"
     "      --system TEXT         chat: the system message\n"
     "      --lines               perplexity, calibrate: every line is a text of its own\n"
-    "      --against MODEL       perplexity: the mean divergence from another model's predictions, too\n"
+    "      --against MODEL       perplexity: the mean divergence from another model's predictions, "
+    "too\n"
     "      --importance FILE     quantize, prune: what calibrate has written\n"
     "      --density X           prune: the part of the weights that stays (default 0.5)\n"
     "      --profile             bench: time, bytes and multiply-adds of each operation and layer\n"
@@ -119,8 +129,8 @@ static bool flush_stdout(void) {
     return false;
 }
 
-// What has been printed may fail only now: an answer that is nowhere is no success. A reader that has
-// gone is none of our business.
+// What has been printed may fail only now: an answer that is nowhere is no success. A reader that
+// has gone is none of our business.
 static int end_output(int code) {
     if (flush_stdout() && fclose(stdout) == 0) return code;
     if (!stdout_error) stdout_error = errno;
@@ -132,7 +142,8 @@ static int end_output(int code) {
 static bool colour(void) { return isatty(STDERR_FILENO) && !getenv("NO_COLOR"); }
 
 static int usage_error(const char *message, const char *what) {
-    fprintf(stderr, "hyperion: %s%s%s\ntry 'hyperion --help'\n", message, what ? " " : "", what ? what : "");
+    fprintf(stderr, "hyperion: %s%s%s\ntry 'hyperion --help'\n", message, what ? " " : "",
+            what ? what : "");
     return EXIT_USAGE;
 }
 
@@ -147,8 +158,8 @@ static void progress_bar(const char *what, uint64_t done, uint64_t total) {
     if (!isatty(STDERR_FILENO) || (done < total && now - last < 50000000)) return;
     last = now;
     int width = 32, full = total ? (int)(done * (uint64_t)width / total) : width;
-    fprintf(stderr, "\r%s [%.*s%*s] %3d%%", what, full, "################################", width - full, "",
-            total ? (int)(done * 100 / total) : 100);
+    fprintf(stderr, "\r%s [%.*s%*s] %3d%%", what, full, "################################",
+            width - full, "", total ? (int)(done * 100 / total) : 100);
     if (done == total) fputs("\r\033[K", stderr);
 }
 
@@ -185,21 +196,27 @@ static bool open_sources(loaded *l, const char *path) {
 static int load(loaded *l, const options *o, const char *path) {
     *l = (loaded){0};
     if (!open_sources(l, path)) return 1;
-    // HYP_ISA_MASK=0 asks for the scalar kernels; a mask of 0 would mean all, so a bit that no kernel has goes with it.
-    l->engine = hyp_engine_create(
-        &(hyp_engine_config){.memory_bytes = o->memory,
-                             .isa_mask = getenv("HYP_ISA_MASK") ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31 : 0,
-                             .threads = o->threads});
+    // HYP_ISA_MASK=0 asks for the scalar kernels; a mask of 0 would mean all, so a bit that no
+    // kernel has goes with it.
+    l->engine = hyp_engine_create(&(hyp_engine_config){
+        .memory_bytes = o->memory,
+        .isa_mask = getenv("HYP_ISA_MASK")
+                        ? (uint32_t)strtoul(getenv("HYP_ISA_MASK"), NULL, 0) | 1u << 31
+                        : 0,
+        .threads = o->threads});
     if (!l->engine) return fputs("hyperion: not enough memory for the engine\n", stderr), 1;
     uint64_t start = hyp_port_now_ns();
     hyp_status status = hyp_model_open(
         l->engine, l->sources, l->shards,
-        &(hyp_model_config){.context = o->context, .progress = loading, .progress_context = (void *)(uintptr_t)o}, &l->model);
+        &(hyp_model_config){
+            .context = o->context, .progress = loading, .progress_context = (void *)(uintptr_t)o},
+        &l->model);
     l->load_s = (double)(hyp_port_now_ns() - start) / 1e9;
     if (!status && o->draft) {
         if (!open_source(o->draft, &l->draft_source)) return 1;
-        status = hyp_model_open(l->engine, &l->draft_source, 1, &(hyp_model_config){.context = o->context}, &l->draft);
-        if (!status) hyp_model_dismiss(l->draft); // its helpers: it is small
+        status = hyp_model_open(l->engine, &l->draft_source, 1,
+                                &(hyp_model_config){.context = o->context}, &l->draft);
+        if (!status) hyp_model_stop_workers(l->draft); // its workers: it is small
     }
     return status ? failed(l, status) : 0;
 }
@@ -243,20 +260,29 @@ static int not_read(void) {
 
 // What the engine runs on: threads, fibers, pages of weights, blocks.
 static void runtime_line(const loaded *l) {
-    hyp_engine_stats m = hyp_engine_describe(l->engine);
+    hyp_engine_stats m = hyp_engine_get_stats(l->engine);
     hyp_residency r = hyp_model_residency(l->model);
-    hyp_helpers h = hyp_model_helpers(l->model);
-    fprintf(stderr, "%s%u thread%s", colour() ? "\033[2m" : "", h.threads, h.threads == 1 ? "" : "s");
-    if (h.tiles) fprintf(stderr, " (helpers computed %llu %% of what was shared)", (unsigned long long)(h.helped * 100 / h.tiles));
-    fprintf(stderr, ", %u fiber%s (%s, %llu switches), %u of %u weight pages resident (%.1f MB", m.fibers, m.fibers == 1 ? "" : "s",
-            m.policy, (unsigned long long)m.switches, r.resident, r.pages, (double)r.resident_bytes / 1e6);
-    if (r.kept < r.pages) fprintf(stderr, ", %u frames for the rest, %.1f MB read", r.frames, (double)r.filled_bytes / 1e6);
+    hyp_workers h = hyp_model_workers(l->model);
+    fprintf(stderr, "%s%u thread%s", colour() ? "\033[2m" : "", h.threads,
+            h.threads == 1 ? "" : "s");
+    if (h.tiles)
+        fprintf(stderr, " (workers computed %llu %% of what was shared)",
+                (unsigned long long)(h.by_workers * 100 / h.tiles));
+    fprintf(stderr, ", %u fiber%s (%s, %llu switches), %u of %u weight pages resident (%.1f MB",
+            m.fibers, m.fibers == 1 ? "" : "s", m.policy, (unsigned long long)m.switches, r.present,
+            r.pages, (double)r.present_bytes / 1e6);
+    if (r.resident < r.pages)
+        fprintf(stderr, ", %u frames for the rest, %.1f MB read", r.frames,
+                (double)r.filled_bytes / 1e6);
     fprintf(stderr, "), %zu slab blocks%s\n", m.blocks, colour() ? "\033[0m" : "");
 }
 
-// Generates from the text's tokens; prints pieces as they come, or collects them into *answer (freed by the caller) as well.
-static int answer(loaded *l, hyp_session *session, const options *o, const int32_t *tokens, uint32_t count, char **collected) {
-    hyp_status status = hyp_session_begin(session, tokens, count, &o->sampling, o->stops, o->stop_count);
+// Generates from the text's tokens; prints pieces as they come, or collects them into *answer
+// (freed by the caller) as well.
+static int answer(loaded *l, hyp_session *session, const options *o, const int32_t *tokens,
+                  uint32_t count, char **collected) {
+    hyp_status status = hyp_session_begin(session, tokens, count, &o->sampling, o->stops,
+                                          o->stop_count);
     if (status) return failed(l, status);
     uint32_t left = count, made = 0;
     while (left && !interrupted) {
@@ -288,8 +314,8 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
     }
     if (!text) text = calloc(1, 1);
     text[used] = 0;
-    hyp_session_stats s = hyp_session_describe(session);
-    hyp_engine_stats m = hyp_engine_describe(l->engine);
+    hyp_session_stats s = hyp_session_get_stats(session);
+    hyp_engine_stats m = hyp_engine_get_stats(l->engine);
     double prompt_rate = s.prompt_ns ? s.prompt_tokens / ((double)s.prompt_ns / 1e9) : 0,
            answer_rate = s.answer_ns ? s.answer_tokens / ((double)s.answer_ns / 1e9) : 0;
     static const char *const reasons[] = {"length", "end", "stop", "context"};
@@ -307,8 +333,11 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
         fputs("\n", stdout);
         flush_stdout();
         if (!o->quiet)
-            fprintf(stderr, "%s%u prompt tokens at %.1f/s, %u tokens at %.1f/s, %.1f MB at most, %s kernels%s\n", colour() ? "\033[2m" : "",
-                    s.prompt_tokens, prompt_rate, s.answer_tokens, answer_rate, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine),
+            fprintf(stderr,
+                    "%s%u prompt tokens at %.1f/s, %u tokens at %.1f/s, %.1f MB at most, %s "
+                    "kernels%s\n",
+                    colour() ? "\033[2m" : "", s.prompt_tokens, prompt_rate, s.answer_tokens,
+                    answer_rate, (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine),
                     colour() ? "\033[0m" : "");
         if (!o->quiet) runtime_line(l);
     }
@@ -318,7 +347,8 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
 }
 
 static hyp_status new_session(loaded *l, const options *o, hyp_session **session) {
-    hyp_session_config config = {.context = o->context, .lookup = o->lookup, .draft = l->draft, .cache = o->cache};
+    hyp_session_config config = {
+        .context = o->context, .lookup = o->lookup, .draft = l->draft, .cache = o->cache};
     return hyp_session_create(l->model, &config, session);
 }
 
@@ -333,7 +363,8 @@ static int verb_run(const options *o, int argc, char **argv) {
     if (!prompt) return unload(&l, not_read());
     const int32_t *tokens;
     uint32_t count;
-    hyp_status status = hyp_model_tokenize(l.model, prompt, bytes, HYP_TEXT_EDGES, &tokens, &count);
+    hyp_status status = hyp_model_tokenize(l.model, prompt, bytes, HYP_TEXT_ADD_SPECIAL, &tokens,
+                                           &count);
     if (!status) status = new_session(&l, o, &session);
     if (status) code = failed(&l, status);
     else {
@@ -364,9 +395,9 @@ static int verb_chat(const options *o, int argc, char **argv) {
     const char *template_text = hyp_model_metadata(l.model, "tokenizer.chat_template", &bytes);
     const chat_format *format = template_text ? chat_format_of(template_text, bytes) : NULL;
     if (!format) {
-        fputs(template_text
-                  ? "hyperion: this model's chat template is not one that the native command line knows; the Node one renders any\n"
-                  : "hyperion: this model has no chat template; use 'run'\n",
+        fputs(template_text ? "hyperion: this model's chat template is not one that the native "
+                              "command line knows; the Node one renders any\n"
+                            : "hyperion: this model has no chat template; use 'run'\n",
               stderr);
         return unload(&l, 1);
     }
@@ -374,8 +405,10 @@ static int verb_chat(const options *o, int argc, char **argv) {
     if (status) return unload(&l, failed(&l, status));
     char *text = NULL, *line = NULL;
     size_t line_size = 0;
-    append(&text, hyp_model_describe(l.model).adds_bos ? "" : format->begin);
-    if (o->system) append(&text, format->system[0]), append(&text, o->system), append(&text, format->system[1]);
+    append(&text, hyp_model_get_info(l.model).adds_bos ? "" : format->begin);
+    if (o->system)
+        append(&text, format->system[0]), append(&text, o->system),
+            append(&text, format->system[1]);
     for (bool more = true; more && !code;) {
         const char *message = argc > 1 ? argv[1] : NULL;
         if (!message) {
@@ -388,10 +421,12 @@ static int verb_chat(const options *o, int argc, char **argv) {
             if (line[n - 1] == '\n') line[n - 1] = 0;
             message = line;
         } else more = false;
-        append(&text, format->user[0]), append(&text, message), append(&text, format->user[1]), append(&text, format->answer[0]);
+        append(&text, format->user[0]), append(&text, message), append(&text, format->user[1]),
+            append(&text, format->answer[0]);
         const int32_t *tokens;
         uint32_t count;
-        status = hyp_model_tokenize(l.model, text, strlen(text), HYP_TEXT_EDGES | HYP_TEXT_SPECIALS, &tokens, &count);
+        status = hyp_model_tokenize(l.model, text, strlen(text),
+                                    HYP_TEXT_ADD_SPECIAL | HYP_TEXT_PARSE_SPECIAL, &tokens, &count);
         if (status) {
             code = failed(&l, status);
             break;
@@ -418,7 +453,9 @@ static int verb_tokenize(const options *o, int argc, char **argv) {
     if (!text) return unload(&l, not_read());
     const int32_t *tokens;
     uint32_t count;
-    hyp_status status = hyp_model_tokenize(l.model, text, bytes, HYP_TEXT_EDGES | (o->specials ? HYP_TEXT_SPECIALS : 0), &tokens, &count);
+    hyp_status status = hyp_model_tokenize(
+        l.model, text, bytes, HYP_TEXT_ADD_SPECIAL | (o->specials ? HYP_TEXT_PARSE_SPECIAL : 0),
+        &tokens, &count);
     free(text);
     if (status) return unload(&l, failed(&l, status));
     int32_t *copy = malloc((count + 1) * sizeof *copy);
@@ -431,7 +468,7 @@ static int verb_tokenize(const options *o, int argc, char **argv) {
         }
         const char *piece;
         size_t n;
-        status = hyp_model_detokenize(l.model, copy + i, 1, HYP_TEXT_SPECIALS, &piece, &n);
+        status = hyp_model_detokenize(l.model, copy + i, 1, HYP_TEXT_PARSE_SPECIAL, &piece, &n);
         printf("%8d  ", copy[i]);
         json_string(stdout, piece, n);
         putchar('\n');
@@ -462,8 +499,10 @@ static int info_table(loaded *l) {
             json_string(stdout, text, shown);
             puts(shown < kv->bytes ? " ..." : "");
         } else if (kv->type == HYP_GGUF_ARRAY)
-            printf("[%llu %s]\n", (unsigned long long)kv->count, kv->element == HYP_GGUF_STRING ? "texts" : "numbers");
-        else if (kv->type == HYP_GGUF_BOOL) puts(hyp_gguf_number(&gguf, kv, 0) != 0 ? "true" : "false");
+            printf("[%llu %s]\n", (unsigned long long)kv->count,
+                   kv->element == HYP_GGUF_STRING ? "texts" : "numbers");
+        else if (kv->type == HYP_GGUF_BOOL)
+            puts(hyp_gguf_number(&gguf, kv, 0) != 0 ? "true" : "false");
         else printf("%.9g\n", hyp_gguf_number(&gguf, kv, 0));
     }
     printf("\ntensors\n  %-32s %-6s %22s %12s\n", "name", "type", "shape", "bytes");
@@ -473,12 +512,15 @@ static int info_table(loaded *l) {
         hyp_text name = hyp_gguf_tensor_name(&gguf, t);
         char shape[96] = "";
         for (uint32_t d = 0; d < t->dims; d++)
-            snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "", (unsigned long long)t->dim[d]);
-        printf("  %-32.*s %-6s %22s %12llu\n", (int)name.bytes, name.data, hyp_format_name(t->type), shape, (unsigned long long)t->bytes);
+            snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "",
+                     (unsigned long long)t->dim[d]);
+        printf("  %-32.*s %-6s %22s %12llu\n", (int)name.bytes, name.data, hyp_format_name(t->type),
+               shape, (unsigned long long)t->bytes);
         parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
         bytes += t->bytes;
     }
-    printf("\n%u tensors, %.2f M parameters, %.2f MB", hyp_gguf_tensor_count(&gguf), (double)parameters / 1e6, (double)bytes / 1e6);
+    printf("\n%u tensors, %.2f M parameters, %.2f MB", hyp_gguf_tensor_count(&gguf),
+           (double)parameters / 1e6, (double)bytes / 1e6);
     if (parameters) printf(", %.2f bits per weight", (double)bytes * 8 / (double)parameters);
     putchar('\n');
     hyp_gguf_deinit(&gguf);
@@ -504,7 +546,8 @@ static int by_value(const void *a, const void *b) {
 
 enum { PROMPT = 126, ANSWER = 64, RUNS = 5, NAMES = 16, LAYERS = 256 };
 
-// A phase of a step's work: time by operation and by layer, and the last step on the way to a trace.
+// A phase of a step's work: time by operation and by layer, and the last step on the way to a
+// trace.
 typedef struct phase {
     struct {
         const char *name;
@@ -533,15 +576,22 @@ static phase collect(const hyp_session *session) {
 }
 
 static void print_phase(const char *title, const phase *p, uint32_t tokens, hyp_peaks peaks) {
-    printf("\n%s, for each token\n  operation           us       %%     GB/s  of peak   GMAC/s  of peak\n", title);
+    printf("\n%s, for each token\n  operation           us       %%     GB/s  of peak   GMAC/s  of "
+           "peak\n",
+           title);
     for (uint32_t k = 0; k < p->names; k++) {
-        double ns = (double)p->by_name[k].ns, gb = (double)p->by_name[k].bytes / ns, gmac = (double)p->by_name[k].macs / ns;
-        printf("  %-12s %9.1f %6.1f%%", p->by_name[k].name, ns / 1e3 / tokens, ns * 100 / (double)p->total);
-        if (gmac > 0) printf(" %8.1f %7.0f%% %8.1f %7.0f%%", gb, gb * 100 / peaks.bytes_per_ns, gmac, gmac * 100 / peaks.macs_per_ns);
+        double ns = (double)p->by_name[k].ns, gb = (double)p->by_name[k].bytes / ns,
+               gmac = (double)p->by_name[k].macs / ns;
+        printf("  %-12s %9.1f %6.1f%%", p->by_name[k].name, ns / 1e3 / tokens,
+               ns * 100 / (double)p->total);
+        if (gmac > 0)
+            printf(" %8.1f %7.0f%% %8.1f %7.0f%%", gb, gb * 100 / peaks.bytes_per_ns, gmac,
+                   gmac * 100 / peaks.macs_per_ns);
         printf("\n");
     }
     printf("  layers, us:");
-    for (uint32_t i = 0; i < p->layers; i++) printf("%s%6.1f", i % 10 ? " " : "\n   ", (double)p->by_layer[i] / 1e3 / tokens);
+    for (uint32_t i = 0; i < p->layers; i++)
+        printf("%s%6.1f", i % 10 ? " " : "\n   ", (double)p->by_layer[i] / 1e3 / tokens);
     printf("\n");
 }
 
@@ -558,7 +608,8 @@ static void print_json(const char *key, const phase *p, uint32_t tokens) {
         putchar('}');
     }
     printf("},\"layersUsPerToken\":[");
-    for (uint32_t i = 0; i < p->layers; i++) printf("%s%.2f", i ? "," : "", (double)p->by_layer[i] / 1e3 / tokens);
+    for (uint32_t i = 0; i < p->layers; i++)
+        printf("%s%.2f", i ? "," : "", (double)p->by_layer[i] / 1e3 / tokens);
     printf("]}");
 }
 
@@ -589,18 +640,19 @@ static hyp_status profile(hyp_session *session, const int32_t *tokens, phase *pr
                           hyp_session_stats *stats, output *out) {
     int32_t fresh[PROMPT];
     for (uint32_t i = 0; i < PROMPT; i++) fresh[i] = tokens[PROMPT - 1 - i];
-    hyp_session_forget(session);
+    hyp_session_reset_profile(session);
     hyp_status status = hyp_session_begin(session, fresh, PROMPT, NULL, NULL, 0);
     for (uint32_t left = PROMPT; left && !status;) status = hyp_session_prefill(session, &left);
     hyp_piece piece = {.finish = HYP_FINISH_NONE};
     if (!status) status = hyp_session_next(session, &piece); // its logits are the prompt's
     *prompt = collect(session);
     if (out) trace(out, session, "prompt", true);
-    hyp_session_forget(session);
-    for (uint32_t made = 0; made < ANSWER && !status && !piece.finish; made++) status = hyp_session_next(session, &piece);
+    hyp_session_reset_profile(session);
+    for (uint32_t made = 0; made < ANSWER && !status && !piece.finish; made++)
+        status = hyp_session_next(session, &piece);
     *answer = collect(session);
     if (out) trace(out, session, "answer", false);
-    *stats = hyp_session_describe(session);
+    *stats = hyp_session_get_stats(session);
     return status;
 }
 
@@ -610,7 +662,7 @@ static int verb_bench(const options *o, int argc, char **argv) {
     hyp_session *session = NULL;
     int code = load(&l, o, argv[0]);
     if (code) return unload(&l, code);
-    hyp_model_facts facts = hyp_model_describe(l.model);
+    hyp_model_info facts = hyp_model_get_info(l.model);
     hyp_status status = hyp_session_create(
         l.model,
         &(hyp_session_config){.context = 1024 < facts.context ? 1024 : facts.context,
@@ -622,15 +674,18 @@ static int verb_bench(const options *o, int argc, char **argv) {
     double prompt[RUNS], decode[RUNS];
     int32_t tokens[PROMPT];
     for (int run = -1; run < RUNS && !status && !interrupted; run++) {
-        for (uint32_t i = 0; i < PROMPT; i++) tokens[i] = (int32_t)((i * 31 + (uint32_t)(run + 1) * 7 + 300) % facts.vocab);
+        for (uint32_t i = 0; i < PROMPT; i++)
+            tokens[i] = (int32_t)((i * 31 + (uint32_t)(run + 1) * 7 + 300) % facts.vocab);
         status = hyp_session_begin(session, tokens, PROMPT, NULL, NULL, 0);
         for (uint32_t left = PROMPT; left && !status;) status = hyp_session_prefill(session, &left);
         hyp_piece piece = {.finish = HYP_FINISH_NONE};
         uint32_t made = 0;
-        for (; made < ANSWER && !status && !piece.finish; made++) status = hyp_session_next(session, &piece);
-        hyp_session_stats s = hyp_session_describe(session);
+        for (; made < ANSWER && !status && !piece.finish; made++)
+            status = hyp_session_next(session, &piece);
+        hyp_session_stats s = hyp_session_get_stats(session);
         if (run >= 0)
-            prompt[run] = s.prompt_tokens / ((double)s.prompt_ns / 1e9), decode[run] = s.answer_tokens / ((double)s.answer_ns / 1e9);
+            prompt[run] = s.prompt_tokens / ((double)s.prompt_ns / 1e9),
+            decode[run] = s.answer_tokens / ((double)s.answer_ns / 1e9);
         if (!o->quiet && !o->json) progress_bar("measuring", (uint64_t)run + 1, RUNS - 1);
     }
     phase whole = {0}, reading = {0}, writing = {0};
@@ -640,13 +695,15 @@ static int verb_bench(const options *o, int argc, char **argv) {
     output *out = o->trace ? &traced : NULL;
     if (!status && !interrupted) {
         static const char head[] = "{\"traceEvents\":[\n", foot[] = "\n]}\n";
-        whole = collect(session), s = hyp_session_describe(session);
+        whole = collect(session), s = hyp_session_get_stats(session);
         if (out && !output_open(out, o->trace)) {
             hyp_session_destroy(session);
             return unload(&l, not_written(o->trace, out));
         }
         if (out) output_write(out, head, sizeof head - 1);
-        if (o->profile || out) peaks = hyp_engine_measure(l.engine), status = profile(session, tokens, &reading, &writing, &s, out);
+        if (o->profile || out)
+            peaks = hyp_engine_measure(l.engine),
+            status = profile(session, tokens, &reading, &writing, &s, out);
         if (out) output_write(out, foot, sizeof foot - 1);
         if (out && status) output_discard(out);
         else if (out && !output_close(out)) code = not_written(o->trace, out);
@@ -654,24 +711,29 @@ static int verb_bench(const options *o, int argc, char **argv) {
     if (status) code = failed(&l, status);
     else if (interrupted) code = 130;
     if (!code) {
-        qsort(prompt, RUNS, sizeof *prompt, by_value), qsort(decode, RUNS, sizeof *decode, by_value);
-        hyp_engine_stats m = hyp_engine_describe(l.engine);
-        hyp_helpers helpers = hyp_model_helpers(l.model);
-        uint32_t answered = s.answer_tokens > 1 ? s.answer_tokens - 1 : 1; // the first one's step is the prompt's
+        qsort(prompt, RUNS, sizeof *prompt, by_value),
+            qsort(decode, RUNS, sizeof *decode, by_value);
+        hyp_engine_stats m = hyp_engine_get_stats(l.engine);
+        hyp_workers workers = hyp_model_workers(l.model);
+        uint32_t answered = s.answer_tokens > 1 ? s.answer_tokens - 1
+                                                : 1; // the first one's step is the prompt's
         if (o->json) {
             putchar('{');
             json_real(stdout, "promptTokensPerSecond", prompt[RUNS / 2], 2);
             putchar(',');
             json_real(stdout, "answerTokensPerSecond", decode[RUNS / 2], 2);
-            printf(
-                ",\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
-                "\"kernels\":\"%s\",\"threads\":%u,\"helped\":%.4f,\"repeated\":%llu,\"latencyMs\":{\"p50\":%.3f,\"p90\":%.3f,\"p95\":%.3f,"
-                "\"p99\":%.3f},\"operationMs\":{",
-                l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine), helpers.threads,
-                helpers.tiles ? (double)helpers.helped / (double)helpers.tiles : 0, (unsigned long long)helpers.repeated,
-                (double)s.latency_ns[0] / 1e6, (double)s.latency_ns[1] / 1e6, (double)s.latency_ns[2] / 1e6, (double)s.latency_ns[3] / 1e6);
+            printf(",\"loadSeconds\":%.3f,\"memoryPeakBytes\":%zu,"
+                   "\"kernels\":\"%s\",\"threads\":%u,\"helped\":%.4f,\"repeated\":%llu,"
+                   "\"latencyMs\":{\"p50\":%.3f,\"p90\":%.3f,\"p95\":%.3f,"
+                   "\"p99\":%.3f},\"operationMs\":{",
+                   l.load_s, m.peak_bytes, hyp_engine_kernels(l.engine), workers.threads,
+                   workers.tiles ? (double)workers.by_workers / (double)workers.tiles : 0,
+                   (unsigned long long)workers.repeated, (double)s.latency_ns[0] / 1e6,
+                   (double)s.latency_ns[1] / 1e6, (double)s.latency_ns[2] / 1e6,
+                   (double)s.latency_ns[3] / 1e6);
             for (uint32_t k = 0; k < whole.names; k++)
-                printf("%s\"%s\":%.1f", k ? "," : "", whole.by_name[k].name, (double)whole.by_name[k].ns / 1e6);
+                printf("%s\"%s\":%.1f", k ? "," : "", whole.by_name[k].name,
+                       (double)whole.by_name[k].ns / 1e6);
             printf("}");
             if (o->profile) {
                 printf(",\"peaks\":{");
@@ -683,16 +745,22 @@ static int verb_bench(const options *o, int argc, char **argv) {
             }
             printf("}\n");
         } else {
-            printf("prompt  %8.1f tokens/s  (%d tokens, median of %d)\nanswer  %8.1f tokens/s  (%d tokens)\nload    %8.2f s\nmemory  %8.1f "
-                   "MB at most\nkernels %8s, %u thread%s\nlatency %8.2f ms at the median, %.2f / %.2f / %.2f at the 90th, 95th and 99th "
+            printf("prompt  %8.1f tokens/s  (%d tokens, median of %d)\nanswer  %8.1f tokens/s  (%d "
+                   "tokens)\nload    %8.2f s\nmemory  %8.1f "
+                   "MB at most\nkernels %8s, %u thread%s\nlatency %8.2f ms at the median, %.2f / "
+                   "%.2f / %.2f at the 90th, 95th and 99th "
                    "percentile\n",
-                   prompt[RUNS / 2], PROMPT, RUNS, decode[RUNS / 2], ANSWER, l.load_s, (double)m.peak_bytes / 1e6,
-                   hyp_engine_kernels(l.engine), helpers.threads, helpers.threads > 1 ? "s" : "", (double)s.latency_ns[0] / 1e6,
-                   (double)s.latency_ns[1] / 1e6, (double)s.latency_ns[2] / 1e6, (double)s.latency_ns[3] / 1e6);
+                   prompt[RUNS / 2], PROMPT, RUNS, decode[RUNS / 2], ANSWER, l.load_s,
+                   (double)m.peak_bytes / 1e6, hyp_engine_kernels(l.engine), workers.threads,
+                   workers.threads > 1 ? "s" : "", (double)s.latency_ns[0] / 1e6,
+                   (double)s.latency_ns[1] / 1e6, (double)s.latency_ns[2] / 1e6,
+                   (double)s.latency_ns[3] / 1e6);
             if (o->profile) {
-                printf("peaks   %8.1f GB/s from memory, %.0f GMAC/s in the first cache, one thread\n", peaks.bytes_per_ns,
-                       peaks.macs_per_ns);
-                print_phase("prompt", &reading, PROMPT, peaks), print_phase("answer", &writing, answered, peaks);
+                printf(
+                    "peaks   %8.1f GB/s from memory, %.0f GMAC/s in the first cache, one thread\n",
+                    peaks.bytes_per_ns, peaks.macs_per_ns);
+                print_phase("prompt", &reading, PROMPT, peaks),
+                    print_phase("answer", &writing, answered, peaks);
             }
         }
     }
@@ -713,8 +781,8 @@ static bool converting(void *context, uint64_t done, uint64_t total) {
 }
 
 // Writes a file by `write`; its name appears only when it is whole. Returns the exit code.
-static int write_file(const loaded *l, const options *o, const char *path, hyp_status (*write)(const hyp_writer *out, void *context),
-                      void *context) {
+static int write_file(const loaded *l, const options *o, const char *path,
+                      hyp_status (*write)(const hyp_writer *out, void *context), void *context) {
     writing w = {.o = o};
     if (!output_open(&w.out, path)) return not_written(path, &w.out);
     hyp_status status = write(&(hyp_writer){write_out, converting, &w}, context);
@@ -742,7 +810,10 @@ static int convert(const options *o, char **argv, const char *format, float dens
     if (!open_sources(&l, argv[0])) return 1;
     if (o->importance && !open_sources(&importance, o->importance)) return unload(&l, 1);
     l.engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = o->memory});
-    conversion c = {&l, {.format = format, .density = density, .importance = o->importance ? importance.sources : NULL}};
+    conversion c = {&l,
+                    {.format = format,
+                     .density = density,
+                     .importance = o->importance ? importance.sources : NULL}};
     int code = write_file(&l, o, argv[1], write_model, &c);
     unload(&importance, 0);
     return unload(&l, code);
@@ -758,8 +829,8 @@ static int verb_prune(const options *o, int argc, char **argv) {
     return convert(o, argv, "q4_0", o->density);
 }
 
-// Scores a text file by windows of a whole context, each from an empty cache, a line at a time with --lines. `score` is called for each.
-// It tells of failures itself. Both return the exit code.
+// Scores a text file by windows of a whole context, each from an empty cache, a line at a time with
+// --lines. `score` is called for each. It tells of failures itself. Both return the exit code.
 static int score_file(const loaded *l, const options *o, const char *path, uint32_t context,
                       int (*score)(void *to, const int32_t *tokens, uint32_t count), void *to) {
     if (strcmp(path, "-") != 0 && !freopen(path, "rb", stdin)) {
@@ -777,8 +848,8 @@ static int score_file(const loaded *l, const options *o, const char *path, uint3
         if (length == 0) continue;
         const int32_t *found;
         uint32_t count;
-        hyp_status status =
-            hyp_model_tokenize(l->model, text + at, length, HYP_TEXT_EDGES, &found, &count);
+        hyp_status status = hyp_model_tokenize(l->model, text + at, length, HYP_TEXT_ADD_SPECIAL,
+                                               &found, &count);
         if (status) {
             code = failed(l, status);
             break;
@@ -813,9 +884,11 @@ static void count_score(void *context, uint32_t position, const float *log_proba
 
 static void keep_expected(void *context, uint32_t position, const float *log_probabilities) {
     score *s = context;
-    memcpy(s->expected + (size_t)position * s->vocab, log_probabilities, s->vocab * sizeof *log_probabilities);
+    memcpy(s->expected + (size_t)position * s->vocab, log_probabilities,
+           s->vocab * sizeof *log_probabilities);
 }
-// D(P || Q) = sum over tokens of p (log p - log q), P the reference's distribution [Kullback, Leibler 1951].
+// D(P || Q) = sum over tokens of p (log p - log q), P the reference's distribution [Kullback,
+// Leibler 1951].
 static void compare_score(void *context, uint32_t position, const float *log_probabilities) {
     score *s = context;
     const float *p = s->expected + (size_t)position * s->vocab;
@@ -833,7 +906,9 @@ static int score_window(void *context, const int32_t *tokens, uint32_t count) {
     score *s = context;
     s->tokens = tokens;
     s->count = count;
-    hyp_status status = s->reference ? hyp_session_score(s->reference, tokens, count, keep_expected, s) : HYP_OK;
+    hyp_status status = s->reference
+                            ? hyp_session_score(s->reference, tokens, count, keep_expected, s)
+                            : HYP_OK;
     if (status) return failed(s->other, status);
     status = hyp_session_score(s->session, tokens, count,
                                s->reference ? compare_score : count_score, s);
@@ -852,14 +927,17 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
     if (!code && o->against) code = load(&reference, &plain, o->against);
     if (code) return unload(&reference, 0), unload(&l, code);
     hyp_status status = new_session(&l, o, &s.session);
-    uint32_t context = status ? 0 : hyp_session_describe(s.session).context;
+    uint32_t context = status ? 0 : hyp_session_get_stats(s.session).context;
     if (status) code = failed(&l, status);
     else if (o->against) {
-        s.vocab = hyp_model_describe(l.model).vocab;
-        if (s.vocab != hyp_model_describe(reference.model).vocab) code = usage_error("the models have different vocabularies", NULL);
-        else if ((status = new_session(&reference, o, &s.reference))) code = failed(&reference, status);
+        s.vocab = hyp_model_get_info(l.model).vocab;
+        if (s.vocab != hyp_model_get_info(reference.model).vocab)
+            code = usage_error("the models have different vocabularies", NULL);
+        else if ((status = new_session(&reference, o, &s.reference)))
+            code = failed(&reference, status);
         else {
-            uint32_t most = WINDOW_FLOATS / s.vocab + 1, other = hyp_session_describe(s.reference).context;
+            uint32_t most = WINDOW_FLOATS / s.vocab + 1,
+                     other = hyp_session_get_stats(s.reference).context;
             context = context < other ? context : other;
             context = context < most ? context : most;
             s.expected = malloc((size_t)context * s.vocab * sizeof *s.expected);
@@ -870,7 +948,8 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
         fputs("hyperion: the text has no token to score\n", stderr);
         code = 1;
     }
-    double perplexity = exp(s.sum / s.counted), divergence = s.compared ? s.divergence / s.compared : 0,
+    double perplexity = exp(s.sum / s.counted),
+           divergence = s.compared ? s.divergence / s.compared : 0,
            same = s.compared ? (double)s.same / s.compared : 0;
     if (!code && o->json) {
         putchar('{');
@@ -886,8 +965,9 @@ static int verb_perplexity(const options *o, int argc, char **argv) {
     } else if (!code) {
         printf("perplexity %.4f over %u tokens\n", perplexity, s.counted);
         if (o->against)
-            printf("mean KL divergence %.6f nats from the reference, whose likeliest token is this model's in %.2f %%\n", divergence,
-                   same * 100);
+            printf("mean KL divergence %.6f nats from the reference, whose likeliest token is this "
+                   "model's in %.2f %%\n",
+                   divergence, same * 100);
     }
     free(s.expected);
     hyp_session_destroy(s.session);
@@ -908,10 +988,13 @@ static int observe_window(void *context, const int32_t *tokens, uint32_t count) 
     hyp_status status = hyp_session_score(seen->session, tokens, count, ignore_score, NULL);
     return status ? failed(seen->l, status) : 0;
 }
-static hyp_status write_importance(const hyp_writer *out, void *session) { return hyp_session_importance(session, out); }
+static hyp_status write_importance(const hyp_writer *out, void *session) {
+    return hyp_session_write_imatrix(session, out);
+}
 
 static int verb_calibrate(const options *o, int argc, char **argv) {
-    if (argc < 2 || argc > 3) return usage_error("calibrate takes a model, a text file and perhaps an output", NULL);
+    if (argc < 2 || argc > 3)
+        return usage_error("calibrate takes a model, a text file and perhaps an output", NULL);
     loaded l;
     hyp_session *session = NULL;
     int code = load(&l, o, argv[0]);
@@ -920,12 +1003,14 @@ static int verb_calibrate(const options *o, int argc, char **argv) {
     size_t stem = strlen(argv[0]);
     if (stem > 5 && !strcmp(argv[0] + stem - 5, ".gguf")) stem -= 5;
     snprintf(path, sizeof path, "%.*s.imatrix.gguf", (int)stem, argv[0]);
-    hyp_status status = hyp_session_create(l.model, &(hyp_session_config){.context = o->context, .calibrate = true}, &session);
+    hyp_status status = hyp_session_create(
+        l.model, &(hyp_session_config){.context = o->context, .calibrate = true}, &session);
     if (status) code = failed(&l, status);
     else
-        code = score_file(&l, o, argv[1], hyp_session_describe(session).context, observe_window,
+        code = score_file(&l, o, argv[1], hyp_session_get_stats(session).context, observe_window,
                           &(observation){&l, session});
-    if (!code && !interrupted) code = write_file(&l, o, argc > 2 ? argv[2] : path, write_importance, session);
+    if (!code && !interrupted)
+        code = write_file(&l, o, argc > 2 ? argv[2] : path, write_importance, session);
     hyp_session_destroy(session);
     return unload(&l, interrupted ? 130 : code);
 }
@@ -1006,7 +1091,9 @@ static int command(int argc, char **argv) {
             o.stops[o.stop_count++] = (hyp_text){optarg, strlen(optarg)};
             break;
         case 'c': ok = parse_count(optarg, &o.context); break;
-        case THREADS: ok = parse_count(optarg, &o.threads) && o.threads > 0 && o.threads <= 16; break;
+        case THREADS:
+            ok = parse_count(optarg, &o.threads) && o.threads > 0 && o.threads <= 16;
+            break;
         case LOOKUP: ok = parse_count(optarg, &o.lookup) && o.lookup <= HYP_LOOKUP_MOST; break;
         case DRAFT: o.draft = optarg; break;
         case MEMORY: ok = parse_size(optarg, &o.memory); break;
@@ -1033,18 +1120,20 @@ static int command(int argc, char **argv) {
     static const struct {
         const char *name;
         int (*run)(const options *, int, char **);
-    } verbs[] = {{"run", verb_run},     {"chat", verb_chat},           {"tokenize", verb_tokenize},
-                 {"info", verb_info},   {"bench", verb_bench},         {"quantize", verb_quantize},
-                 {"prune", verb_prune}, {"calibrate", verb_calibrate}, {"perplexity", verb_perplexity}};
+    } verbs[] = {
+        {"run", verb_run},     {"chat", verb_chat},           {"tokenize", verb_tokenize},
+        {"info", verb_info},   {"bench", verb_bench},         {"quantize", verb_quantize},
+        {"prune", verb_prune}, {"calibrate", verb_calibrate}, {"perplexity", verb_perplexity}};
     if (optind == argc) return fputs(help, stderr), EXIT_USAGE;
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        if (!strcmp(argv[optind], verbs[i].name)) return verbs[i].run(&o, argc - optind - 1, argv + optind + 1);
+        if (!strcmp(argv[optind], verbs[i].name))
+            return verbs[i].run(&o, argc - optind - 1, argv + optind + 1);
     return usage_error("unknown command", argv[optind]);
 }
 
 int main(int argc, char **argv) {
-    // A closed descriptor would be given to the next file that is opened: a model would be read as the
-    // prompt, or written over.
+    // A closed descriptor would be given to the next file that is opened: a model would be read as
+    // the prompt, or written over.
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return 1;
     on_signal(SIGINT, on_interrupt);

@@ -1,6 +1,8 @@
-// fiber.h by switching stacks. Fiber records lie close together in a pool and not on their stacks: a record holds the stack's pointer,
-// and where that is at hand the processor resumes many cold fibers at once. Stack tops are staggered, or they would all fall into the same cache sets.
-// Both functions end in the switch, which also hands over what the other side's call returns: no `ret` on the way contradicts the processor's return stack.
+// fiber.h by switching stacks. Fiber records lie close together in a pool and not on their stacks:
+// a record holds the stack's pointer, and where that is at hand the processor resumes many cold
+// fibers at once. Stack tops are staggered, or they would all fall into the same cache sets. Both
+// functions end in the switch, which also hands over what the other side's call returns: no `ret`
+// on the way contradicts the processor's return stack.
 #include "../src/fiber/fiber.h"
 
 #include "../src/base/bytes.h"
@@ -16,7 +18,9 @@
 #endif
 #if __has_feature(thread_sanitizer)
 #include <sanitizer/tsan_interface.h>
-#define SWITCHES __attribute__((disable_sanitizer_instrumentation)) // its shadow of the call stack changes with the stack
+#define SWITCHES                                                                                   \
+    __attribute__((                                                                                \
+        disable_sanitizer_instrumentation)) // its shadow of the call stack changes with the stack
 #else
 #define SWITCHES
 #endif
@@ -67,8 +71,9 @@ struct hyp_fiber {
     rest *rest;
 };
 
-// Who has been resumed and has not yielded, the innermost last. `active` points behind it. Entry 0 is not used and the whole is aligned to
-// its size, so that one test of low bits tells both the first use in a thread (NULL) and the end.
+// Who has been resumed and has not yielded, the innermost last. `active` points behind it. Entry 0
+// is not used and the whole is aligned to its size, so that one test of low bits tells both the
+// first use in a thread (NULL) and the end.
 typedef struct resumed {
     hyp_fiber *fiber;
     void *resumer_sp;
@@ -82,7 +87,8 @@ size_t hyp_fiber_bytes(const hyp_fiber *f) { return f->rest->mapping_bytes; }
 // The side that leaves and the side that arrives tell the sanitizers which stack is in use.
 SWITCHES static void arrive(hyp_fiber *f) { // on f's stack
 #if __has_feature(address_sanitizer)
-    __sanitizer_finish_switch_fiber(f->rest->fake, &f->rest->resumer_bottom, &f->rest->resumer_bytes);
+    __sanitizer_finish_switch_fiber(f->rest->fake, &f->rest->resumer_bottom,
+                                    &f->rest->resumer_bytes);
 #endif
     (void)f;
 }
@@ -114,9 +120,12 @@ void hyp_fiber_reset(hyp_fiber *f, hyp_fiber_fn *fn, void *argument) {
     f->rest->argument = argument;
     // Half a line of room makes a switch in the fiber's own function save into a single line.
     frame *top = (frame *)(void *)((char *)f->rest - LINE / 2) - 1;
-    *top = (frame){.function = (uintptr_t)main_of_fiber, .argument = (uintptr_t)f, .pc = (uintptr_t)hyp_fiber_entry};
+    *top = (frame){.function = (uintptr_t)main_of_fiber,
+                   .argument = (uintptr_t)f,
+                   .pc = (uintptr_t)hyp_fiber_entry};
 #ifdef __x86_64__
-    __asm__("stmxcsr %0\n\tfnstcw %1" : "=m"(top->mxcsr), "=m"(top->x87)); // as the creator has them
+    __asm__("stmxcsr %0\n\tfnstcw %1"
+            : "=m"(top->mxcsr), "=m"(top->x87)); // as the creator has them
 #else
     __asm__("mrs %0, fpcr" : "=r"(top->fpcr));
 #endif
@@ -150,11 +159,13 @@ static void give_record(hyp_fiber *f) {
 
 hyp_fiber *hyp_fiber_create(size_t stack_bytes, hyp_fiber_fn *fn, void *argument) {
     static _Thread_local unsigned created;
-    size_t page = hyp_port_caps()->page_bytes, top = hyp_round_up(sizeof(rest), LINE) + LINE * (created++ % STAGGERS);
+    size_t page = hyp_port_caps()->page_bytes,
+           top = hyp_round_up(sizeof(rest), LINE) + LINE * (created++ % STAGGERS);
     size_t bytes = hyp_round_up(stack_bytes + top, page) + page;
     hyp_fiber *f = take_record();
     if (!f) return NULL;
-    char *mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) return give_record(f), NULL;
     if (mprotect(mapping, page, PROT_NONE)) return munmap(mapping, bytes), give_record(f), NULL;
     f->rest = (rest *)(void *)(mapping + bytes - top);

@@ -18,9 +18,13 @@ ALWAYS_INLINE vf halves(const void *p, const constants *c) {
     memcpy(&h, p, 8);
     return (void)c, (vf)vcvt_f32_f16(h);
 }
-ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)u, (int8x16_t)x); }
+ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {
+    return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)u, (int8x16_t)x);
+}
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
-ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)code); }
+ALWAYS_INLINE vb lookup(vb table, vb code) {
+    return (vb)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)code);
+}
 
 #include "../src/kernels/matmul_tmpl.h"
 

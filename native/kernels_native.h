@@ -1,4 +1,5 @@
-// The native tiers. Each fills every slot it serves; port_posix.c asks the processor which may be called.
+// The native tiers. Each fills every slot it serves; port_posix.c asks the processor which may be
+// called.
 #ifndef HYP_NATIVE_KERNELS_H
 #define HYP_NATIVE_KERNELS_H
 

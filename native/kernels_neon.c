@@ -18,11 +18,14 @@ ALWAYS_INLINE vf halves(const void *p, const constants *c) {
 }
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {
     int8x16_t w = (int8x16_t)u, a = (int8x16_t)x;
-    int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(a))), high = vpaddlq_s16(vmull_high_s8(w, a));
+    int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(a))),
+              high = vpaddlq_s16(vmull_high_s8(w, a));
     return sum + (vi)vpaddq_s32(low, high);
 }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
-ALWAYS_INLINE vb lookup(vb table, vb code) { return (vb)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)code); }
+ALWAYS_INLINE vb lookup(vb table, vb code) {
+    return (vb)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)code);
+}
 
 #include "../src/kernels/matmul_tmpl.h"
 

@@ -1,4 +1,5 @@
-// SSE2, which every x86-64 has: codes in 16-bit lanes, products by PMADDWD. Codes of tables are looked up one by one.
+// SSE2, which every x86-64 has: codes in 16-bit lanes, products by PMADDWD. Codes of tables are
+// looked up one by one.
 #include "kernels_native.h"
 
 #ifdef __x86_64__
@@ -12,7 +13,9 @@ enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 2 };
 static const float CSR_MOST = 0; // never the faster
 
 ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_shifts(p, c); }
-ALWAYS_INLINE vi dot(vi sum, vb u, vi x) { return sum + (vi)_mm_madd_epi16((__m128i)u, (__m128i)x); }
+ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {
+    return sum + (vi)_mm_madd_epi16((__m128i)u, (__m128i)x);
+}
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
 ALWAYS_INLINE vb lookup(vb table, vb code) {
     vb out = {0};

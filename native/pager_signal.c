@@ -1,6 +1,8 @@
-// hyp_view by reserved addresses and a signal handler: SIGSEGV on Linux, SIGBUS on macOS. A fault inside a view is served by its owner;
-// any other goes to the handler that was there before. Memory moves from one page's place to the next one's with its physical pages
-// (mremap), which spares the kernel freeing and zeroing them: giving back and faulting in costs half a microsecond for each 4 KiB.
+// hyp_view by reserved addresses and a signal handler: SIGSEGV on Linux, SIGBUS on macOS. A fault
+// inside a view is served by its owner; any other goes to the handler that was there before. Memory
+// moves from one page's place to the next one's with its physical pages (mremap), which spares the
+// kernel freeing and zeroing them: giving back and faulting in costs half a microsecond for each 4
+// KiB.
 #define _GNU_SOURCE
 #include "../src/base/bytes.h"
 #include "../src/port.h"
@@ -24,21 +26,26 @@ struct hyp_view {
     void *context;
 };
 
-// Of all threads. The handler reads it without a lock: `base` is set last and cleared first, and an entry is never given back to the system.
+// Of all threads. The handler reads it without a lock: `base` is set last and cleared first, and an
+// entry is never given back to the system.
 static hyp_view views[MAX_VIEWS];
 static struct sigaction before_segv, before_bus;
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 
-// Whether `at` lies in the view. Another thread's may just come or go: its range is believed only when `base` is the same before and after.
+// Whether `at` lies in the view. Another thread's may just come or go: its range is believed only
+// when `base` is the same before and after.
 static bool covers(const hyp_view *v, uintptr_t at) {
     uintptr_t base = __atomic_load_n(&v->base, __ATOMIC_ACQUIRE);
     uint64_t bytes = __atomic_load_n(&v->bytes, __ATOMIC_ACQUIRE);
-    return base && at >= base && at - base < bytes && __atomic_load_n(&v->base, __ATOMIC_RELAXED) == base;
+    return base && at >= base && at - base < bytes &&
+           __atomic_load_n(&v->base, __ATOMIC_RELAXED) == base;
 }
 
-static void pass_on(int signal_number, siginfo_t *info, void *ucontext, const struct sigaction *before) {
+static void pass_on(int signal_number, siginfo_t *info, void *ucontext,
+                    const struct sigaction *before) {
     if (before->sa_flags & SA_SIGINFO) before->sa_sigaction(signal_number, info, ucontext);
-    else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) before->sa_handler(signal_number);
+    else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+        before->sa_handler(signal_number);
     else sigaction(signal_number, before, NULL); // the access is tried again and meets the default
 }
 
@@ -51,7 +58,9 @@ static void on_signal(int signal_number, siginfo_t *info, void *ucontext) {
 
 // Again for each view: what a program installs after us would otherwise never pass our faults on.
 static bool install(void) {
-    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, now;
+    struct sigaction action = {.sa_sigaction = on_signal,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER},
+                     now;
     sigemptyset(&action.sa_mask);
     const int signals[] = {SIGSEGV, SIGBUS};
     bool ok = true;
@@ -67,7 +76,8 @@ static bool install(void) {
 }
 
 static void *reserve(void *at, uint64_t bytes) {
-    void *memory = mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0), -1, 0);
+    void *memory = mmap(at, bytes, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0), -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -76,21 +86,26 @@ hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *, uint64_t), 
     hyp_view *v = NULL;
     for (int i = 0; i < MAX_VIEWS && !v; i++) {
         uint32_t none = 0;
-        if (__atomic_compare_exchange_n(&views[i].taken, &none, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) v = &views[i];
+        if (__atomic_compare_exchange_n(&views[i].taken, &none, 1, false, __ATOMIC_ACQUIRE,
+                                        __ATOMIC_RELAXED))
+            v = &views[i];
     }
     if (!v) return NULL;
-    const char *gigabytes = getenv("HYP_RESERVE_GB"); // for hosts that pay for reserved addresses, as emulators do
+    const char *gigabytes = getenv(
+        "HYP_RESERVE_GB"); // for hosts that pay for reserved addresses, as emulators do
     uint64_t reserved = gigabytes ? strtoull(gigabytes, NULL, 10) << 30 : RESERVED_BYTES;
     if (bytes > reserved) reserved = bytes;
     do {
         v->mapping_bytes = reserved + HUGE_BYTES;
         v->mapping = reserve(NULL, v->mapping_bytes);
-    } while (!v->mapping && (reserved /= 2) >= bytes); // less where addresses are limited (ulimit -v)
+    } while (!v->mapping &&
+             (reserved /= 2) >= bytes); // less where addresses are limited (ulimit -v)
     v->fault = fault;
     v->context = context;
     __atomic_store_n(&v->bytes, reserved, __ATOMIC_RELAXED);
     if (v->mapping) {
-        __atomic_store_n(&v->base, hyp_round_up((uintptr_t)v->mapping, HUGE_BYTES), __ATOMIC_RELEASE);
+        __atomic_store_n(&v->base, hyp_round_up((uintptr_t)v->mapping, HUGE_BYTES),
+                         __ATOMIC_RELEASE);
         return v;
     }
     hyp_port_view_destroy(v);
@@ -110,10 +125,13 @@ static char *at(const hyp_view *v, uint64_t offset) { return hyp_port_view_at(v,
 bool hyp_port_view_commit(hyp_view *v, uint64_t offset, size_t bytes, bool now) {
     if (mprotect(at(v, offset), bytes, PROT_READ | PROT_WRITE)) return false;
 #ifdef MADV_HUGEPAGE
-    if (now && bytes >= HUGE_BYTES) madvise(at(v, offset), bytes, MADV_HUGEPAGE); // moved as a whole as well
+    if (now && bytes >= HUGE_BYTES)
+        madvise(at(v, offset), bytes, MADV_HUGEPAGE); // moved as a whole as well
 #endif
 #ifdef MADV_POPULATE_WRITE
-    if (now) madvise(at(v, offset), bytes, MADV_POPULATE_WRITE); // only a wish: the first touch does it otherwise
+    if (now)
+        madvise(at(v, offset), bytes,
+                MADV_POPULATE_WRITE); // only a wish: the first touch does it otherwise
 #endif
     (void)now;
     return true;
@@ -122,7 +140,8 @@ bool hyp_port_view_commit(hyp_view *v, uint64_t offset, size_t bytes, bool now) 
 // `from` is never left open, not for a moment: another thread's mapping would take the place.
 bool hyp_port_view_move(hyp_view *v, uint64_t from, uint64_t to, size_t bytes) {
 #ifdef MREMAP_DONTUNMAP // Linux 5.7
-    if (mremap(at(v, from), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, at(v, to)) != MAP_FAILED)
+    if (mremap(at(v, from), bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+               at(v, to)) != MAP_FAILED)
         return reserve(at(v, from), bytes);
 #endif
     if (!hyp_port_view_commit(v, to, bytes, false)) return false;
@@ -130,4 +149,6 @@ bool hyp_port_view_move(hyp_view *v, uint64_t from, uint64_t to, size_t bytes) {
     return reserve(at(v, from), bytes);
 }
 
-void hyp_port_view_hide(hyp_view *v, uint64_t offset, size_t bytes) { reserve(at(v, offset), bytes); }
+void hyp_port_view_hide(hyp_view *v, uint64_t offset, size_t bytes) {
+    reserve(at(v, offset), bytes);
+}

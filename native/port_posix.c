@@ -30,8 +30,9 @@
 
 enum { FILE_BITS = 10, MAX_FILES = 1 << FILE_BITS, THREAD_STACK_BYTES = 512 << 10 };
 
-// Open files, of all threads. A handle is a place in the table and that place's generation, so that a handle which outlives its file leads
-// to no other one. `held` is set last and cleared first; `files_lock` is for whoever opens or closes.
+// Open files, of all threads. A handle is a place in the table and that place's generation, so that
+// a handle which outlives its file leads to no other one. `held` is set last and cleared first;
+// `files_lock` is for whoever opens or closes.
 typedef struct open_file {
     uint64_t held; // generation << 32 | descriptor + 1; low half 0: free
     uint64_t bytes;
@@ -52,26 +53,36 @@ typedef struct tier {
 static bool always(void) { return true; }
 #ifdef __x86_64__
 static bool has_ssse3(void) { return __builtin_cpu_supports("ssse3"); }
-static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
-static bool has_avx512(void) {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
 }
-static bool has_vbmi2(void) { return has_avx512() && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("popcnt"); }
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+static bool has_vbmi2(void) {
+    return has_avx512() && __builtin_cpu_supports("avx512vbmi2") &&
+           __builtin_cpu_supports("popcnt");
+}
 static bool has_avxvnni(void) { // CPUID 7.1, bit 4 of EAX
     uint32_t a = 0, b, c, d;
     return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1 << 4);
 }
-static const tier tiers[] = {{HYP_ISA_SSE2, always, hyp_kernels_sse2},         {HYP_ISA_SSSE3, has_ssse3, hyp_kernels_ssse3},
-                             {HYP_ISA_AVX2, has_avx2, hyp_kernels_avx2},       {HYP_ISA_AVXVNNI, has_avxvnni, hyp_kernels_avxvnni},
-                             {HYP_ISA_AVX512, has_avx512, hyp_kernels_avx512}, {HYP_ISA_VBMI2, has_vbmi2, hyp_kernels_vbmi2}};
+static const tier tiers[] = {{HYP_ISA_SSE2, always, hyp_kernels_sse2},
+                             {HYP_ISA_SSSE3, has_ssse3, hyp_kernels_ssse3},
+                             {HYP_ISA_AVX2, has_avx2, hyp_kernels_avx2},
+                             {HYP_ISA_AVXVNNI, has_avxvnni, hyp_kernels_avxvnni},
+                             {HYP_ISA_AVX512, has_avx512, hyp_kernels_avx512},
+                             {HYP_ISA_VBMI2, has_vbmi2, hyp_kernels_vbmi2}};
 #elif defined(__aarch64__)
 #ifdef __linux__
 static bool has_dotprod(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
 #else
 static bool has_dotprod(void) { return true; } // every Apple processor of ARM64 Macs
 #endif
-static const tier tiers[] = {{HYP_ISA_NEON, always, hyp_kernels_neon}, {HYP_ISA_DOTPROD, has_dotprod, hyp_kernels_dotprod}};
+static const tier tiers[] = {{HYP_ISA_NEON, always, hyp_kernels_neon},
+                             {HYP_ISA_DOTPROD, has_dotprod, hyp_kernels_dotprod}};
 #endif
 
 // Processors that this process may use; a test pretends others (HYP_PROCESSORS).
@@ -88,7 +99,8 @@ static uint32_t processors(void) {
 }
 
 static void find_caps(void) {
-    caps = (hyp_caps){.page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = processors()};
+    caps = (hyp_caps){
+        .page_bytes = (size_t)sysconf(_SC_PAGESIZE), .can_trap = true, .threads_max = processors()};
     for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++)
         if (tiers[i].present()) caps.isa |= tiers[i].bit;
 }
@@ -127,7 +139,9 @@ hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t byt
     struct stat info;
     if (!f || fstat(descriptor, &info)) return HYP_E_IO;
     struct timespec now = modified(&info);
-    if ((uint64_t)info.st_size != f->bytes || now.tv_sec != f->modified.tv_sec || now.tv_nsec != f->modified.tv_nsec) return HYP_E_FORMAT;
+    if ((uint64_t)info.st_size != f->bytes || now.tv_sec != f->modified.tv_sec ||
+        now.tv_nsec != f->modified.tv_nsec)
+        return HYP_E_FORMAT;
     while (bytes > 0) {
         ssize_t n = pread(descriptor, dst, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
@@ -170,7 +184,8 @@ bool hyp_port_thread(void (*run)(void *context), void *context) {
     if (!b || pthread_attr_init(&attributes)) return free(b), false;
     *b = (beginning){run, context};
     bool ok = !pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES) &&
-              !pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) && !pthread_create(&thread, &attributes, begin_thread, b);
+              !pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) &&
+              !pthread_create(&thread, &attributes, begin_thread, b);
     pthread_attr_destroy(&attributes);
     if (!ok) free(b);
     return ok;
@@ -182,7 +197,9 @@ bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns)
     syscall(SYS_futex, word, FUTEX_WAIT, expected, &t, NULL, 0);
     return true;
 }
-void hyp_port_wake(const uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
+void hyp_port_wake(const uint32_t *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
 #else
 bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
     (void)timeout_ns;
@@ -200,7 +217,8 @@ void hyp_port_pause(void) {
 }
 
 #ifdef __x86_64__
-__attribute__((target("sse4.2"))) bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) {
+__attribute__((target("sse4.2"))) bool hyp_port_crc32c(uint32_t *crc, const void *data,
+                                                       size_t bytes) {
     if (!__builtin_cpu_supports("sse4.2")) return false;
     const uint8_t *p = data;
     uint64_t c = ~*crc;
@@ -210,7 +228,9 @@ __attribute__((target("sse4.2"))) bool hyp_port_crc32c(uint32_t *crc, const void
     return true;
 }
 #else
-bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) { return (void)crc, (void)data, (void)bytes, false; }
+bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) {
+    return (void)crc, (void)data, (void)bytes, false;
+}
 #endif
 
 void hyp_port_panic(const char *message) {
@@ -226,7 +246,8 @@ uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {
 }
 
 bool hyp_posix_open(const char *path, hyp_source *source) {
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO is refused below, not waited for
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC |
+                                    O_NONBLOCK); // a FIFO is refused below, not waited for
     if (descriptor < 0) return false;
     struct stat info;
     if (fstat(descriptor, &info) || !S_ISREG(info.st_mode)) {
@@ -242,7 +263,8 @@ bool hyp_posix_open(const char *path, hyp_source *source) {
         f->bytes = (uint64_t)info.st_size;
         f->modified = modified(&info);
         __atomic_store_n(&f->held, generation << 32 | (uint32_t)(descriptor + 1), __ATOMIC_RELEASE);
-        *source = (hyp_source){.bytes = f->bytes, .handle = (uint32_t)generation << FILE_BITS | place};
+        *source = (hyp_source){.bytes = f->bytes,
+                               .handle = (uint32_t)generation << FILE_BITS | place};
     }
     pthread_mutex_unlock(&files_lock);
     if (place < MAX_FILES) return true;

@@ -1,5 +1,5 @@
-// Values as texts: the numbers of the command line's options, and JSON. glue/arguments.js accepts the
-// same ones.
+// Values as texts: the numbers of the command line's options, and JSON. glue/arguments.js accepts
+// the same ones.
 #ifndef HYP_NATIVE_VALUES_H
 #define HYP_NATIVE_VALUES_H
 

@@ -57,7 +57,8 @@ uint8_t *read_file(const char *path, size_t *bytes) {
     long size = ftell(f);
     fseek(f, 0, SEEK_SET);
     uint8_t *data = malloc(size > 0 ? (size_t)size : 1);
-    if (!data || fread(data, 1, (size_t)size, f) != (size_t)size) check_failed(__FILE__, __LINE__, "file is readable", "%s", whole);
+    if (!data || fread(data, 1, (size_t)size, f) != (size_t)size)
+        check_failed(__FILE__, __LINE__, "file is readable", "%s", whole);
     fclose(f);
     *bytes = (size_t)size;
     return data;

@@ -13,28 +13,47 @@ import { makeOracleModels } from './tools/models.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const built = (preset, program) => join(root, 'build', preset, program);
-const node = (...args) =>
-  [process.execPath, ['--test', '--test-reporter=tap', ...args]];
-const ctest = (preset, ...more) =>
-  ['ctest', ['--test-dir', join(root, 'build', preset), '--output-on-failure', '-j1', ...more]];
-const fuzz = (name, seconds, most, ...corpora) => [built('native-asan', name), [
-  `-max_total_time=${seconds}`, `-max_len=${most}`, '-rss_limit_mb=2000', '-timeout=20',
-  '-artifact_prefix=build/', ...corpora,
-]];
+const node = (...args) => [process.execPath, ['--test', '--test-reporter=tap', ...args]];
+const ctest = (preset, ...more) => [
+  'ctest',
+  ['--test-dir', join(root, 'build', preset), '--output-on-failure', '-j1', ...more],
+];
+const fuzz = (name, seconds, most, ...corpora) => [
+  built('native-asan', name),
+  [
+    `-max_total_time=${seconds}`,
+    `-max_len=${most}`,
+    '-rss_limit_mb=2000',
+    '-timeout=20',
+    '-artifact_prefix=build/',
+    ...corpora,
+  ],
+];
 /** Schedules from so many seeds; a failing one is reproduced by `build/PRESET/sim SEED..SEED`. */
 const sim = (preset, seeds) => [built(preset, 'sim'), [String(seeds)]];
-const files = dir => (existsSync(join(root, dir)) ? readdirSync(join(root, dir)) : [])
-  .filter(f => f.endsWith('.test.mjs')).map(f => `${dir}/${f}`);
-const types = [join(root, 'node_modules/.bin/tsc'), [
-  '-p', join(root, 'tsconfig.json'), '--noEmit', '--emitDeclarationOnly', 'false',
-  '--declaration', 'false',
-]];
+const files = dir =>
+  (existsSync(join(root, dir)) ? readdirSync(join(root, dir)) : [])
+    .filter(f => f.endsWith('.test.mjs'))
+    .map(f => `${dir}/${f}`);
+const types = [
+  join(root, 'node_modules/.bin/tsc'),
+  [
+    '-p',
+    join(root, 'tsconfig.json'),
+    '--noEmit',
+    '--emitDeclarationOnly',
+    'false',
+    '--declaration',
+    'false',
+  ],
+];
+const format = [process.execPath, [join(root, 'tools/format.mjs'), '--check']];
 // What does not turn on threads, and takes long, is left to the suite of this machine's processors.
 const THREADED_GLUE = [
   '--test-name-pattern=^(?!.*(quantize in wasm|calibrate, and|both command lines))',
   ...files('tests/glue').filter(f => !/(structure|oracle|chat)\.test/.test(f)),
 ];
-const THREADED = ['-R', '^test_(session|team|fiber)$'];
+const THREADED = ['-R', '^test_(session|pool|fiber)$'];
 const GLUE_SIM = files('tests/sim');
 const CORPORA = [join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')];
 
@@ -50,38 +69,49 @@ const SUITES = {
   'C under ASan and UBSan': { run: ctest('native-asan') },
   glue: { run: node(...files('tests/glue')), quick: true },
   'glue, as of 16 processors, all busy': {
-    run: node(...THREADED_GLUE), processors: 16, busy: true,
+    run: node(...THREADED_GLUE),
+    processors: 16,
+    busy: true,
   },
   'glue, as of 1 processor': { run: node(...THREADED_GLUE), processors: 1 },
   'benchmarks, quick': { run: node('tests/bench/quick.test.mjs') },
   'schedules, 1,000 seeds': { run: sim('native', 1000), quick: true },
   'schedules, 1,000 more, without traps': {
-    run: sim('native', '1001..2000'), quick: true, env: { HYP_NO_TRAP: '1' },
+    run: sim('native', '1001..2000'),
+    quick: true,
+    env: { HYP_NO_TRAP: '1' },
   },
   'schedules: every allocation and read fails once': {
-    run: sim('native', '--walk'), env: { HYP_NO_TRAP: '1' },
+    run: sim('native', '--walk'),
+    env: { HYP_NO_TRAP: '1' },
   },
   'schedules, 300 seeds under ASan and UBSan': { run: sim('native-asan', 300) },
   'schedules, 150 seeds under TSan': { run: sim('native-tsan', 150) },
   'schedules, 300 seeds, as of 16 processors, all busy': {
-    run: sim('native', '2001..2300'), processors: 16, busy: true,
+    run: sim('native', '2001..2300'),
+    processors: 16,
+    busy: true,
   },
   'schedules, 300 seeds, as of 1 processor': {
-    run: sim('native', '2301..2600'), processors: 1,
+    run: sim('native', '2301..2600'),
+    processors: 1,
   },
   'schedules through the glue': { run: node(...GLUE_SIM), skip: !GLUE_SIM.length },
   'browsers, Deno and workerd': { run: node(...files('tests/hosts')) },
   'C natively, as of 16 processors, all busy': {
-    run: ctest('native', ...THREADED), processors: 16, busy: true,
+    run: ctest('native', ...THREADED),
+    processors: 16,
+    busy: true,
   },
   'C natively, as of 1 processor': { run: ctest('native', ...THREADED), processors: 1 },
   'fuzzing of models, 20 seconds': { run: fuzz('fuzz_model', 20, 60000, ...CORPORA) },
   'fuzzing of lanes, 10 seconds': { run: fuzz('fuzz_lane', 10, 900) },
   'lanes under Relacy and SPIN': { run: node(...files('tests/bus')) },
-  'threads under TSan': { run: ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|team)') },
+  'threads under TSan': { run: ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|pool)') },
   'C in wasm': { run: ctest('wasm-tests') },
   'C natively': { run: ctest('native'), quick: true },
   types: { run: types, quick: true },
+  format: { run: format, quick: true },
   // Last: it compiles on all processors.
   'schedules: faults set on purpose are found': {
     run: [process.execPath, [join(root, 'tests/sim/mutants.mjs')]],
@@ -91,7 +121,10 @@ const SUITES = {
   'schedules, 10,000 seeds under ASan and UBSan': { run: sim('native-asan', 10000), long: true },
   'schedules, 5,000 seeds under TSan': { run: sim('native-tsan', 5000), long: true },
   'schedules through the glue, many': {
-    run: node(...GLUE_SIM), long: true, env: { HYP_LONG: '1' }, skip: !GLUE_SIM.length,
+    run: node(...GLUE_SIM),
+    long: true,
+    env: { HYP_LONG: '1' },
+    skip: !GLUE_SIM.length,
   },
 };
 const LIMIT_S = 600; // of a suite that hangs; none takes half of it
@@ -115,12 +148,14 @@ process.on('exit', () => neighbours.forEach(n => n.kill('SIGKILL')));
 /** Keeps every processor busy; returns what ends that. */
 function keepBusy() {
   const mine = Array.from({ length: availableParallelism() }, () =>
-    spawn(process.execPath, ['-e', SPIN], { stdio: 'ignore' }));
+    spawn(process.execPath, ['-e', SPIN], { stdio: 'ignore' }),
+  );
   for (const child of mine) neighbours.add(child);
-  return () => mine.forEach(child => {
-    child.kill('SIGKILL');
-    neighbours.delete(child);
-  });
+  return () =>
+    mine.forEach(child => {
+      child.kill('SIGKILL');
+      neighbours.delete(child);
+    });
 }
 
 /** Runs a suite; gives its exit code and what it printed. */
@@ -128,7 +163,9 @@ async function play({ run: [command, args], processors, busy, long, env }) {
   const endBusy = busy ? keepBusy() : () => {};
   const pretend = processors ? { HYP_PROCESSORS: String(processors) } : {};
   const child = spawn(command, args, {
-    cwd: root, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...pretend, ...env },
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...pretend, ...env },
   });
   let output = '';
   const seconds = long ? LONG_LIMIT_S : LIMIT_S;
@@ -156,8 +193,9 @@ const long = process.argv[2] === '--long';
 const names = process.argv.slice(long ? 3 : 2);
 const inner = names[0] === 'quick';
 const wanted = (name, suite) =>
-  !suite.skip && Boolean(suite.long) === long
-  && (inner ? suite.quick : !names.length || names.some(n => name.includes(n)));
+  !suite.skip &&
+  Boolean(suite.long) === long &&
+  (inner ? suite.quick : !names.length || names.some(n => name.includes(n)));
 const queue = Object.entries(SUITES).filter(([name, suite]) => wanted(name, suite));
 let passed = 0;
 let failed = 0;

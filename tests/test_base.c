@@ -14,7 +14,8 @@ static void status_names(void) {
     CHECK(strcmp(hyp_status_name(HYP_E_CANCELLED), "HYP_E_CANCELLED") == 0);
     CHECK(strcmp(hyp_status_name((hyp_status)-99), "HYP_E_UNKNOWN") == 0);
     hyp_fault fault;
-    CHECK(hyp_fail(&fault, HYP_E_IO, "%s %u", "part", 7u) == HYP_E_IO && strcmp(fault.text, "part 7") == 0);
+    CHECK(hyp_fail(&fault, HYP_E_IO, "%s %u", "part", 7u) == HYP_E_IO &&
+          strcmp(fault.text, "part 7") == 0);
 }
 
 static void half_precision(void) {
@@ -24,7 +25,8 @@ static void half_precision(void) {
         else CHECK_MSG(hyp_f32_to_f16(f) == h, "%04x", h);
     }
     for (uint32_t h = 0; h < 0x7BFF; h++) { // halfway goes to even, beside it to the nearer
-        float a = hyp_f16_to_f32((uint16_t)h), b = hyp_f16_to_f32((uint16_t)(h + 1)), middle = (a + b) / 2;
+        float a = hyp_f16_to_f32((uint16_t)h), b = hyp_f16_to_f32((uint16_t)(h + 1)),
+              middle = (a + b) / 2;
         CHECK(hyp_f32_to_f16(middle) == (h & 1 ? h + 1 : h));
         CHECK(hyp_f32_to_f16(nextafterf(middle, 0)) == h);
         CHECK(hyp_f32_to_f16(nextafterf(middle, 1e9f)) == h + 1);
@@ -37,15 +39,18 @@ static void elementary_functions(void) {
         float x = random_float() * 87;
         double want = exp((double)x);
         CHECK_MSG(fabs((double)hyp_expf(x) - want) <= 4e-7 * want, "exp(%g)", (double)x);
-        CHECK_MSG(fabs((double)hyp_tanhf(x / 8) - tanh((double)x / 8)) <= 4e-7, "tanh(%g)", (double)x / 8);
+        CHECK_MSG(fabs((double)hyp_tanhf(x / 8) - tanh((double)x / 8)) <= 4e-7, "tanh(%g)",
+                  (double)x / 8);
         double y = exp((double)random_float() * 300), z = (double)random_float();
         CHECK_MSG(fabs(hyp_log(y) - log(y)) <= 1e-14 * fmax(1, fabs(log(y))), "log(%g)", y);
         CHECK_MSG(fabs(hyp_pow(10000.0, z) / pow(10000.0, z) - 1) <= 1e-13, "pow(1e4, %g)", z);
         double angle = (double)random_float() * (i % 2 ? 1e6 : HYP_ANGLE_MOST), s, c;
         hyp_sincos(angle, &s, &c);
-        CHECK_MSG(fabs(s - sin(angle)) <= 1e-11 && fabs(c - cos(angle)) <= 1e-11, "sincos(%g)", angle);
+        CHECK_MSG(fabs(s - sin(angle)) <= 1e-11 && fabs(c - cos(angle)) <= 1e-11, "sincos(%g)",
+                  angle);
     }
-    CHECK(hyp_expf(0) == 1 && hyp_expf(-INFINITY) == 0 && hyp_expf(INFINITY) == INFINITY && isnan(hyp_expf(NAN)));
+    CHECK(hyp_expf(0) == 1 && hyp_expf(-INFINITY) == 0 && hyp_expf(INFINITY) == INFINITY &&
+          isnan(hyp_expf(NAN)));
     CHECK(hyp_rintf(2.5f) == 2 && hyp_rintf(3.5f) == 4 && hyp_rintf(-0.5f) == 0);
 }
 
@@ -122,19 +127,22 @@ static void elementary_functions_of_anything(void) {
 
 static void formatting(void) {
     char out[64];
-    CHECK(hyp_format_text(out, sizeof out, "%s|%.*s|%d|%u|%llu|%zu|%x|%c|%%|%5d|%03d", "ab", 2, "xyz", -7, 7u, 18446744073709551615ull,
-                          (size_t)9, 255u, 'q', -42, 5) == strlen(out));
+    CHECK(hyp_format_text(out, sizeof out, "%s|%.*s|%d|%u|%llu|%zu|%x|%c|%%|%5d|%03d", "ab", 2,
+                          "xyz", -7, 7u, 18446744073709551615ull, (size_t)9, 255u, 'q', -42,
+                          5) == strlen(out));
     CHECK_MSG(strcmp(out, "ab|xy|-7|7|18446744073709551615|9|ff|q|%|  -42|005") == 0, "%s", out);
     CHECK(hyp_format_text(out, 4, "abcdef") == 6 && strcmp(out, "abc") == 0);
     static const struct {
         double value;
         const char *text;
-    } reals[] = {{0, "0"},        {1.5, "1.5"},        {-0.001, "-0.001"},        {123456789, "123456789"},
-                 {1e21, "1e+21"}, {2.5e-7, "2.5e-07"}, {1e-5f, "9.99999975e-06"}, {10000.25, "10000.25"},
-                 {100, "100"}};
+    } reals[] = {
+        {0, "0"},        {1.5, "1.5"},        {-0.001, "-0.001"},        {123456789, "123456789"},
+        {1e21, "1e+21"}, {2.5e-7, "2.5e-07"}, {1e-5f, "9.99999975e-06"}, {10000.25, "10000.25"},
+        {100, "100"}};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         size_t n = hyp_format_real(out, reals[i].value);
-        CHECK_MSG(n == strlen(reals[i].text) && memcmp(out, reals[i].text, n) == 0, "%s for %.*s", out, (int)n, reals[i].text);
+        CHECK_MSG(n == strlen(reals[i].text) && memcmp(out, reals[i].text, n) == 0, "%s for %.*s",
+                  out, (int)n, reals[i].text);
     }
 }
 
@@ -148,15 +156,19 @@ static void code_points(void) {
         for (uint32_t cut = 1; cut < n; cut++) CHECK(hyp_rune_unfinished(utf8, cut) == cut);
         CHECK(hyp_rune_unfinished(utf8, n) == 0);
     }
-    static const char *const bad[] = {"\x80", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\xE2\x82"};
+    static const char *const bad[] = {
+        "\x80", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "\xE2\x82"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(hyp_rune_decode(bad[i], strlen(bad[i]), &length) == HYP_RUNE_INVALID && length == 1);
-    CHECK(hyp_rune_class('A') == HYP_CLASS_UPPER && hyp_rune_class('z') == HYP_CLASS_LOWER && hyp_rune_class('7') == HYP_CLASS_NUMBER &&
-          hyp_rune_class(' ') == HYP_CLASS_SPACE && hyp_rune_class('\n') == HYP_CLASS_SPACE);
+    CHECK(hyp_rune_class('A') == HYP_CLASS_UPPER && hyp_rune_class('z') == HYP_CLASS_LOWER &&
+          hyp_rune_class('7') == HYP_CLASS_NUMBER && hyp_rune_class(' ') == HYP_CLASS_SPACE &&
+          hyp_rune_class('\n') == HYP_CLASS_SPACE);
     CHECK(hyp_rune_class(0x4E2D) == HYP_CLASS_LETTER && hyp_rune_class(0x0301) == HYP_CLASS_MARK &&
-          hyp_rune_class(0x2019) == HYP_CLASS_PUNCTUATION && hyp_rune_class(0x20AC) == HYP_CLASS_SYMBOL);
-    CHECK(hyp_rune_lower(0x00C9) == 0x00E9 && hyp_rune_base(0x00E9) == 'e' && hyp_rune_lower(0x0416) == 0x0436 &&
-          hyp_rune_base(0x1EC7) == 'e' && hyp_rune_lower('a') == 'a');
+          hyp_rune_class(0x2019) == HYP_CLASS_PUNCTUATION &&
+          hyp_rune_class(0x20AC) == HYP_CLASS_SYMBOL);
+    CHECK(hyp_rune_lower(0x00C9) == 0x00E9 && hyp_rune_base(0x00E9) == 'e' &&
+          hyp_rune_lower(0x0416) == 0x0436 && hyp_rune_base(0x1EC7) == 'e' &&
+          hyp_rune_lower('a') == 'a');
 }
 
 static void arena_under_a_budget(void) {
@@ -176,7 +188,8 @@ static void arena_under_a_budget(void) {
     }
     CHECK_MSG(count < 1000, "the limit never held");
     for (size_t b = 0; b < count; b++)
-        for (size_t i = 0; i < sizes[b]; i++) CHECK(blocks[b][i] == (b & 255)); // none overlaps another
+        for (size_t i = 0; i < sizes[b]; i++)
+            CHECK(blocks[b][i] == (b & 255)); // none overlaps another
     CHECK(!hyp_arena_alloc(&arena, SIZE_MAX) && !hyp_arena_alloc(&arena, SIZE_MAX - 100));
     hyp_arena_deinit(&arena);
     CHECK(budget.used_bytes == 0 && budget.peak_bytes > 0);
@@ -193,10 +206,12 @@ static void memory_is_given_out_again(void) {
     enum { N = 64 };
     void *held[N] = {0};
     size_t sizes[N] = {0};
-    for (int round = 0; round < 4000; round++) { // any order of map and unmap; what comes is always zeroed and disjoint
+    for (int round = 0; round < 4000;
+         round++) { // any order of map and unmap; what comes is always zeroed and disjoint
         uint32_t i = random_u32() % N;
         if (held[i]) {
-            for (size_t k = 0; k < sizes[i]; k += 97) CHECK(((uint8_t *)held[i])[k] == (uint8_t)(i + 1));
+            for (size_t k = 0; k < sizes[i]; k += 97)
+                CHECK(((uint8_t *)held[i])[k] == (uint8_t)(i + 1));
             hyp_budget_unmap(&budget, held[i], sizes[i]);
             held[i] = NULL;
         } else {

@@ -1,4 +1,5 @@
-// Fibers and the scheduler: registers survive, nesting, overflow, events, cancellation, policies, starvation, reuse of stacks.
+// Fibers and the scheduler: registers survive, nesting, overflow, events, cancellation, policies,
+// starvation, reuse of stacks.
 #include "../src/fiber/sched.h"
 #include "../src/port.h"
 #include "harness.h"
@@ -51,7 +52,8 @@ static double plain(double x, int depth) {
 
 static void values_survive(void) {
     hyp_fiber *fibers[3];
-    for (size_t i = 0; i < 3; i++) CHECK((fibers[i] = hyp_fiber_create(HYP_STACK_BYTES, run_mixed, (void *)i)));
+    for (size_t i = 0; i < 3; i++)
+        CHECK((fibers[i] = hyp_fiber_create(HYP_STACK_BYTES, run_mixed, (void *)i)));
     int alive = 3;
     while (alive) {
         alive = 0;
@@ -66,36 +68,43 @@ static void values_survive(void) {
 }
 
 #if defined(__x86_64__)
-// Every callee-saved register holds another value on each side of the switch; the other side poisons them all.
+// Every callee-saved register holds another value on each side of the switch; the other side
+// poisons them all.
 __attribute__((noinline)) static uint64_t poisoned(uint64_t seed) {
     uint64_t bad;
-    __asm__ volatile(
-        "pushq %%rbp\n\t"
-        "movq %1, %%rbx\n\tleaq 1(%1), %%r12\n\tleaq 2(%1), %%r13\n\tleaq 3(%1), %%r14\n\tleaq 4(%1), %%r15\n\tleaq 5(%1), %%rbp\n\t"
-        "pushq %1\n\tsubq $8, %%rsp\n\tmovq %%rsp, %%rax\n\tandq $-16, %%rsp\n\tpushq %%rax\n\tpushq %%rax\n\t"
-        "call *%2\n\t"
-        "popq %%rax\n\tmovq %%rax, %%rsp\n\taddq $8, %%rsp\n\tpopq %%rdi\n\t"
-        "xorl %%eax, %%eax\n\t"
-        "cmpq %%rdi, %%rbx\n\tsetne %%al\n\t"
-        "leaq 1(%%rdi), %%rcx\n\tcmpq %%rcx, %%r12\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
-        "leaq 2(%%rdi), %%rcx\n\tcmpq %%rcx, %%r13\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
-        "leaq 3(%%rdi), %%rcx\n\tcmpq %%rcx, %%r14\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
-        "leaq 4(%%rdi), %%rcx\n\tcmpq %%rcx, %%r15\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
-        "leaq 5(%%rdi), %%rcx\n\tcmpq %%rcx, %%rbp\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
-        "popq %%rbp"
-        : "=a"(bad)
-        : "D"(seed), "S"(hyp_fiber_yield)
-        : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
-          "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+    __asm__ volatile("pushq %%rbp\n\t"
+                     "movq %1, %%rbx\n\tleaq 1(%1), %%r12\n\tleaq 2(%1), %%r13\n\tleaq 3(%1), "
+                     "%%r14\n\tleaq 4(%1), %%r15\n\tleaq 5(%1), %%rbp\n\t"
+                     "pushq %1\n\tsubq $8, %%rsp\n\tmovq %%rsp, %%rax\n\tandq $-16, %%rsp\n\tpushq "
+                     "%%rax\n\tpushq %%rax\n\t"
+                     "call *%2\n\t"
+                     "popq %%rax\n\tmovq %%rax, %%rsp\n\taddq $8, %%rsp\n\tpopq %%rdi\n\t"
+                     "xorl %%eax, %%eax\n\t"
+                     "cmpq %%rdi, %%rbx\n\tsetne %%al\n\t"
+                     "leaq 1(%%rdi), %%rcx\n\tcmpq %%rcx, %%r12\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
+                     "leaq 2(%%rdi), %%rcx\n\tcmpq %%rcx, %%r13\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
+                     "leaq 3(%%rdi), %%rcx\n\tcmpq %%rcx, %%r14\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
+                     "leaq 4(%%rdi), %%rcx\n\tcmpq %%rcx, %%r15\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
+                     "leaq 5(%%rdi), %%rcx\n\tcmpq %%rcx, %%rbp\n\tsetne %%dl\n\torb %%dl, %%al\n\t"
+                     "popq %%rbp"
+                     : "=a"(bad)
+                     : "D"(seed), "S"(hyp_fiber_yield)
+                     : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+                       "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
+                       "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                       "xmm15");
     return bad;
 }
 static uint64_t poison_failures;
 static void poisoner(void *seed) {
-    for (int i = 0; i < 50; i++) poison_failures += poisoned((uint64_t)seed * 1000003 + (uint64_t)i);
+    for (int i = 0; i < 50; i++)
+        poison_failures += poisoned((uint64_t)seed * 1000003 + (uint64_t)i);
 }
 static void registers_survive(void) {
-    hyp_fiber *a = hyp_fiber_create(HYP_STACK_BYTES, poisoner, (void *)7), *b = hyp_fiber_create(HYP_STACK_BYTES, poisoner, (void *)11);
-    while (hyp_fiber_resume(a) == HYP_FIBER_SUSPENDED || hyp_fiber_resume(b) == HYP_FIBER_SUSPENDED) hyp_fiber_resume(b);
+    hyp_fiber *a = hyp_fiber_create(HYP_STACK_BYTES, poisoner, (void *)7),
+              *b = hyp_fiber_create(HYP_STACK_BYTES, poisoner, (void *)11);
+    while (hyp_fiber_resume(a) == HYP_FIBER_SUSPENDED || hyp_fiber_resume(b) == HYP_FIBER_SUSPENDED)
+        hyp_fiber_resume(b);
     while (hyp_fiber_resume(b) == HYP_FIBER_SUSPENDED) {
     }
     CHECK(poison_failures == 0);
@@ -142,7 +151,8 @@ static void outer(void *argument) {
 }
 static void nesting(void) {
     orders = 0;
-    hyp_fiber *in = hyp_fiber_create(HYP_STACK_BYTES, inner, (void *)10), *out = hyp_fiber_create(HYP_STACK_BYTES, outer, in);
+    hyp_fiber *in = hyp_fiber_create(HYP_STACK_BYTES, inner, (void *)10),
+              *out = hyp_fiber_create(HYP_STACK_BYTES, outer, in);
     CHECK(hyp_fiber_resume(out) == HYP_FIBER_SUSPENDED);
     CHECK(hyp_fiber_resume(out) == HYP_FIBER_DONE);
     static const int want[] = {1, 10, 2, 11, 3};
@@ -185,7 +195,8 @@ static void too_deep(void *depth) {
     deep((int)(size_t)depth);
     hyp_fiber_yield();
 }
-__attribute__((noinline)) static int nested(int n) { // uses Asyncify's record and hardly any C stack
+__attribute__((noinline)) static int
+nested(int n) { // uses Asyncify's record and hardly any C stack
     int r = n > 0 ? nested(n - 1) : (hyp_fiber_yield(), 0);
     r ^= r * 3 + n;
     sink = r;
@@ -196,7 +207,8 @@ static void too_nested(void *n) { nested((int)(size_t)n); }
 static void overflow_is_caught(void) {
     (void)too_nested, (void)too_deep;
 #if defined(__wasm__)
-    // 16 KiB, a quarter of them for the record: each kind of overflow stays within the fiber and is seen.
+    // 16 KiB, a quarter of them for the record: each kind of overflow stays within the fiber and is
+    // seen.
     hyp_fiber *f = hyp_fiber_create(16 << 10, too_deep, (void *)26);
     CHECK(hyp_fiber_resume(f) == HYP_FIBER_OVERFLOWED);
     CHECK(hyp_fiber_resume(f) == HYP_FIBER_OVERFLOWED);
@@ -228,7 +240,8 @@ static void joins_an_overflow(void) {
 #if defined(__wasm__)
     begin();
     hyp_task *t;
-    CHECK(hyp_sched_spawn(sched, too_deep, (void *)26, &(hyp_task_config){.stack_bytes = 16 << 10}, &t) == HYP_OK);
+    CHECK(hyp_sched_spawn(sched, too_deep, (void *)26, &(hyp_task_config){.stack_bytes = 16 << 10},
+                          &t) == HYP_OK);
     CHECK(hyp_task_join(t) == HYP_E_STACK);
     end();
 #endif
@@ -262,8 +275,9 @@ static void created_and_gone(void) {
         if (i == 0) budget.peak_bytes = budget.used_bytes;
     }
     CHECK(done_count == total);
-    CHECK(hyp_sched_describe(sched).spawned == (uint64_t)total && hyp_sched_describe(sched).tasks == 0);
-    CHECK(hyp_sched_describe(sched).stacks_kept > 0);
+    CHECK(hyp_sched_get_stats(sched).spawned == (uint64_t)total &&
+          hyp_sched_get_stats(sched).tasks == 0);
+    CHECK(hyp_sched_get_stats(sched).stacks_kept > 0);
     CHECK(most < 2 << 20); // the memory of the first fifty serves all
     end();
 }
@@ -286,13 +300,15 @@ static void events(void) {
     begin();
     woken = 0;
     hyp_task *tasks[6];
-    for (int i = 0; i < 5; i++) CHECK(hyp_sched_spawn(sched, waiter, NULL, NULL, &tasks[i]) == HYP_OK);
+    for (int i = 0; i < 5; i++)
+        CHECK(hyp_sched_spawn(sched, waiter, NULL, NULL, &tasks[i]) == HYP_OK);
     CHECK(hyp_sched_run(sched, 0) == HYP_RUN_WAITING && woken == 0);
     CHECK(hyp_task_join(tasks[0]) == HYP_E_STATE); // nobody is left who could signal
     CHECK(hyp_sched_spawn(sched, signaller, NULL, NULL, &tasks[5]) == HYP_OK);
     for (int i = 0; i < 6; i++) CHECK(hyp_task_join(tasks[i]) == HYP_OK);
     CHECK(woken == 5);
-    CHECK(hyp_event_wait(&event, 0) == HYP_E_STATE && hyp_task_sleep(1) == HYP_E_STATE && hyp_task_yield() == HYP_E_STATE); // no task here
+    CHECK(hyp_event_wait(&event, 0) == HYP_E_STATE && hyp_task_sleep(1) == HYP_E_STATE &&
+          hyp_task_yield() == HYP_E_STATE); // no task here
     end();
 }
 
@@ -311,9 +327,11 @@ static void times_out(void *unused) {
 static void timers(void) {
     begin();
     hyp_task *tasks[4];
-    for (size_t i = 0; i < 3; i++) CHECK(hyp_sched_spawn(sched, sleeper, (void *)i, NULL, &tasks[i]) == HYP_OK);
+    for (size_t i = 0; i < 3; i++)
+        CHECK(hyp_sched_spawn(sched, sleeper, (void *)i, NULL, &tasks[i]) == HYP_OK);
     CHECK(hyp_sched_spawn(sched, times_out, NULL, NULL, &tasks[3]) == HYP_OK);
-    while (hyp_sched_run(sched, 0) == HYP_RUN_WAITING) CHECK(hyp_sched_next_ns(sched) != UINT64_MAX); // wasm can not sleep here: ask again
+    while (hyp_sched_run(sched, 0) == HYP_RUN_WAITING)
+        CHECK(hyp_sched_next_ns(sched) != UINT64_MAX); // wasm can not sleep here: ask again
     for (int i = 0; i < 4; i++) CHECK(hyp_task_join(tasks[i]) == HYP_OK);
     CHECK(slept_at[2] < slept_at[1] && slept_at[1] < slept_at[0]);
     end();
@@ -344,15 +362,18 @@ static void holder(void *kind) {
     }
     }
     CHECK(status == HYP_E_CANCELLED && hyp_task_cancelled());
-    CHECK(hyp_task_yield() == HYP_E_CANCELLED && hyp_task_sleep(1) == HYP_E_CANCELLED); // and stays so
+    CHECK(hyp_task_yield() == HYP_E_CANCELLED &&
+          hyp_task_sleep(1) == HYP_E_CANCELLED); // and stays so
     hyp_slab_free(slab, block, 100);
     held--;
 }
 static void cancellation(void) {
     begin();
     hyp_task *tasks[5];
-    for (size_t i = 0; i < 5; i++) CHECK(hyp_sched_spawn(sched, holder, (void *)i, NULL, &tasks[i]) == HYP_OK);
-    for (int turns = 0; held < 6 && turns < 1000; turns++) CHECK(hyp_sched_run(sched, 1) == HYP_RUN_READY); // one turn each
+    for (size_t i = 0; i < 5; i++)
+        CHECK(hyp_sched_spawn(sched, holder, (void *)i, NULL, &tasks[i]) == HYP_OK);
+    for (int turns = 0; held < 6 && turns < 1000; turns++)
+        CHECK(hyp_sched_run(sched, 1) == HYP_RUN_READY); // one turn each
     CHECK(held == 6);
     for (int i = 0; i < 5; i++) hyp_task_cancel(tasks[i]);
     for (int i = 0; i < 5; i++) CHECK(hyp_task_join(tasks[i]) == HYP_OK);
@@ -378,8 +399,10 @@ static void shares(const hyp_policy *policy, const hyp_intent *intents, int n, u
     hyp_task *tasks[8];
     for (int i = 0; i < n; i++) {
         units[i] = 0;
-        CHECK(hyp_sched_spawn(sched, worker, &units[i], &(hyp_task_config){.intent = intents[i], .deadline_ns = (uint64_t)i + 1},
-                              &tasks[i]) == HYP_OK);
+        CHECK(hyp_sched_spawn(
+                  sched, worker, &units[i],
+                  &(hyp_task_config){.intent = intents[i], .deadline_ns = (uint64_t)i + 1},
+                  &tasks[i]) == HYP_OK);
     }
     for (int turn = 0; turn < 4000; turn++) (void)!hyp_sched_run(sched, 1);
     stop = true;
@@ -387,18 +410,22 @@ static void shares(const hyp_policy *policy, const hyp_intent *intents, int n, u
     end();
 }
 static void nobody_starves(void) {
-    static const hyp_intent all[] = {HYP_INTENT_INTERACTIVE, HYP_INTENT_DEADLINE, HYP_INTENT_BATCH, HYP_INTENT_BACKGROUND};
+    static const hyp_intent all[] = {HYP_INTENT_INTERACTIVE, HYP_INTENT_DEADLINE, HYP_INTENT_BATCH,
+                                     HYP_INTENT_BACKGROUND};
     uint64_t units[8];
     shares(&hyp_policy_round_robin, all, 4, units);
-    for (int i = 1; i < 4; i++) CHECK(units[i] > units[0] * 9 / 10 && units[i] < units[0] * 11 / 10);
+    for (int i = 1; i < 4; i++)
+        CHECK(units[i] > units[0] * 9 / 10 && units[i] < units[0] * 11 / 10);
     shares(&hyp_policy_intent, all, 4, units);
     uint64_t sum = units[0] + units[1] + units[2] + units[3];
     static const uint64_t weight[] = {16, 32, 4, 1};
     for (int i = 0; i < 4; i++) // within a fifth of its weight's share, and never nothing
-        CHECK_MSG(units[i] * 53 > sum * weight[i] * 4 / 5 && units[i] * 53 < sum * weight[i] * 6 / 5, "intent %d got %llu of %llu", i,
-                  (unsigned long long)units[i], (unsigned long long)sum);
+        CHECK_MSG(
+            units[i] * 53 > sum * weight[i] * 4 / 5 && units[i] * 53 < sum * weight[i] * 6 / 5,
+            "intent %d got %llu of %llu", i, (unsigned long long)units[i], (unsigned long long)sum);
     // many deadlines do not shut out the background
-    static const hyp_intent pressed[] = {HYP_INTENT_DEADLINE, HYP_INTENT_DEADLINE, HYP_INTENT_DEADLINE, HYP_INTENT_BACKGROUND};
+    static const hyp_intent pressed[] = {HYP_INTENT_DEADLINE, HYP_INTENT_DEADLINE,
+                                         HYP_INTENT_DEADLINE, HYP_INTENT_BACKGROUND};
     shares(&hyp_policy_intent, pressed, 4, units);
     CHECK(units[0] > 0 && units[1] > 0 && units[2] > 0 && units[3] > 0);
 }
@@ -412,10 +439,12 @@ static void absence_earns_nothing(void) {
     uint64_t units[2] = {0};
     CHECK(hyp_sched_spawn(sched, worker, &units[0], NULL, &early) == HYP_OK);
     for (int i = 0; i < 1000; i++) (void)!hyp_sched_run(sched, 1);
-    CHECK(hyp_sched_spawn(sched, worker, &units[1], &(hyp_task_config){.intent = HYP_INTENT_BACKGROUND}, &late) == HYP_OK);
+    CHECK(hyp_sched_spawn(sched, worker, &units[1],
+                          &(hyp_task_config){.intent = HYP_INTENT_BACKGROUND}, &late) == HYP_OK);
     units[0] = 0;
     for (int i = 0; i < 200; i++) (void)!hyp_sched_run(sched, 1);
-    CHECK_MSG(units[1] > 0 && units[0] > 10 * units[1], "%llu and %llu", (unsigned long long)units[0], (unsigned long long)units[1]);
+    CHECK_MSG(units[1] > 0 && units[0] > 10 * units[1], "%llu and %llu",
+              (unsigned long long)units[0], (unsigned long long)units[1]);
     stop = true;
     CHECK(hyp_task_join(early) == HYP_OK && hyp_task_join(late) == HYP_OK);
     end();
@@ -431,14 +460,16 @@ static void deadlines(void) {
     static const uint64_t due_hours[] = {9, 3, 6, 0}; // the last is late already
     for (int i = 0; i < 4; i++)
         CHECK(hyp_sched_spawn(sched, worker, &units[i],
-                              &(hyp_task_config){.intent = HYP_INTENT_DEADLINE, .deadline_ns = now + due_hours[i] * hour},
+                              &(hyp_task_config){.intent = HYP_INTENT_DEADLINE,
+                                                 .deadline_ns = now + due_hours[i] * hour},
                               &tasks[i]) == HYP_OK);
     for (int i = 0; i < 50; i++) (void)!hyp_sched_run(sched, 1);
     CHECK(units[3] > 0 && !units[0] && !units[1] && !units[2]); // hours are left to the others
     hyp_task_set_intent(tasks[3], HYP_INTENT_DEADLINE, now + 20 * hour);
     for (int i = 0; i < 50; i++) (void)!hyp_sched_run(sched, 1);
     CHECK(units[1] > 0 && !units[0] && !units[2]);
-    for (int i = 0; i < 4; i++) hyp_task_set_intent(tasks[i], HYP_INTENT_DEADLINE, now + (uint64_t)i); // all are late
+    for (int i = 0; i < 4; i++)
+        hyp_task_set_intent(tasks[i], HYP_INTENT_DEADLINE, now + (uint64_t)i); // all are late
     for (int i = 0; i < 4; i++) units[i] = 0;
     for (int i = 0; i < 400; i++) (void)!hyp_sched_run(sched, 1);
     for (int i = 0; i < 4; i++) CHECK(units[i] > 0);
@@ -462,13 +493,16 @@ static void policies_are_swapped(void) {
     hyp_sched_set_policy(sched, &hyp_policy_round_robin);
     for (size_t i = 0; i < 4; i++) {
         hyp_task *t;
-        CHECK(hyp_sched_spawn(sched, prints, (void *)('a' + i), &(hyp_task_config){.intent = (hyp_intent)(3 - i)}, &t) == HYP_OK);
+        CHECK(hyp_sched_spawn(sched, prints, (void *)('a' + i),
+                              &(hyp_task_config){.intent = (hyp_intent)(3 - i)}, &t) == HYP_OK);
         hyp_task_detach(t);
     }
     for (int i = 0; i < 6; i++) (void)!hyp_sched_run(sched, 1);
     CHECK(strcmp(trail, "abcdab") == 0);
-    hyp_sched_set_policy(sched, &hyp_policy_intent); // in the middle: nothing is lost, nothing runs twice
-    CHECK(strcmp(hyp_sched_describe(sched).policy, "intent") == 0 && hyp_sched_describe(sched).ready == 4);
+    hyp_sched_set_policy(sched,
+                         &hyp_policy_intent); // in the middle: nothing is lost, nothing runs twice
+    CHECK(strcmp(hyp_sched_get_stats(sched).policy, "intent") == 0 &&
+          hyp_sched_get_stats(sched).ready == 4);
     (void)!hyp_sched_run(sched, 1);
     hyp_sched_set_policy(sched, &hyp_policy_round_robin);
     CHECK(hyp_sched_run(sched, 0) == HYP_RUN_IDLE);

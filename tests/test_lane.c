@@ -1,4 +1,5 @@
-// Lanes: every message arrives once, in order and whole, on one thread and two; full lanes, verdicts, damage, death and recovery, sleep.
+// Lanes: every message arrives once, in order and whole, on one thread and two; full lanes,
+// verdicts, damage, death and recovery, sleep.
 #include "../src/base/bytes.h"
 #include "../src/base/crc32c.h"
 #include "../src/bus/bus.h"
@@ -23,7 +24,8 @@ static void crc(void) {
     uint8_t bytes[300];
     random_bytes(bytes, sizeof bytes);
     for (size_t n = 0; n < sizeof bytes; n++) {
-        uint32_t whole = hyp_crc32c(0, bytes, n), half = hyp_crc32c(hyp_crc32c(0, bytes, n / 3), bytes + n / 3, n - n / 3);
+        uint32_t whole = hyp_crc32c(0, bytes, n),
+                 half = hyp_crc32c(hyp_crc32c(0, bytes, n / 3), bytes + n / 3, n - n / 3);
         CHECK(whole == half && whole == hyp_crc32c_portable(0, bytes, n));
     }
 }
@@ -34,7 +36,8 @@ static void bytes_through_the_wrap(void) {
         hyp_lane *lane = make(&(hyp_lane_config){.capacity = capacity});
         hyp_lane_producer p;
         hyp_lane_consumer c;
-        CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK && hyp_lane_consume(lane, 2, &c) == HYP_OK);
+        CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK &&
+              hyp_lane_consume(lane, 2, &c) == HYP_OK);
         CHECK(hyp_lane_produce(lane, 3, HYP_LANE_FAIL, &(hyp_lane_producer){0}) == HYP_E_STATE);
         uint8_t out = 0, in = 0;
         uint32_t flying = 0, wraps = 0, at = 0, full = 0;
@@ -79,14 +82,16 @@ static void send(hyp_lane_producer *p, uint32_t type, uint32_t bytes) {
     hyp_capsule_send(p, type, bytes);
 }
 static void check_capsule(const hyp_capsule *k) {
-    for (uint32_t i = 0; i < k->bytes; i++) CHECK(((const uint8_t *)k->payload)[i] == (uint8_t)(k->type + i));
+    for (uint32_t i = 0; i < k->bytes; i++)
+        CHECK(((const uint8_t *)k->payload)[i] == (uint8_t)(k->type + i));
 }
 
 static void capsules_and_verdicts(void) {
     hyp_lane *lane = make(&(hyp_lane_config){.capacity = 4096, .slots = 16});
     hyp_lane_producer p;
     hyp_lane_consumer c;
-    CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK && hyp_lane_consume(lane, 2, &c) == HYP_OK);
+    CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK &&
+          hyp_lane_consume(lane, 2, &c) == HYP_OK);
     uint32_t sent = 0, got = 0, told = 0, refused = 0;
     for (int step = 0; step < 20000; step++) {
         hyp_capsule k;
@@ -112,13 +117,15 @@ static void capsules_and_verdicts(void) {
             break;
         default:
             while (hyp_capsule_feedback(&p, &sequence, &verdict)) {
-                CHECK(sequence >= told && sequence < got && verdict == (sequence % 5 == 0 ? HYP_SKIPPED : HYP_ACCEPTED));
+                CHECK(sequence >= told && sequence < got &&
+                      verdict == (sequence % 5 == 0 ? HYP_SKIPPED : HYP_ACCEPTED));
                 told = sequence + 1;
             }
         }
     }
-    hyp_lane_stats s = hyp_lane_describe(lane);
-    CHECK(s.sent == sent && s.received == got && refused > 100 && s.corrupted == 0 && s.lost == 0 && s.dropped == 0);
+    hyp_lane_stats s = hyp_lane_get_stats(lane);
+    CHECK(s.sent == sent && s.received == got && refused > 100 && s.corrupted == 0 && s.lost == 0 &&
+          s.dropped == 0);
     CHECK(hyp_capsule_begin(&p, 3000, &(void *){0}) == HYP_E_ARGUMENT);
     free(lane);
 }
@@ -128,60 +135,70 @@ static void full_lanes(void) {
     hyp_lane_producer p;
     hyp_lane_consumer c;
     void *room;
-    CHECK(hyp_lane_produce(lane, 1, HYP_LANE_DROP, &p) == HYP_OK && hyp_lane_consume(lane, 2, &c) == HYP_OK);
+    CHECK(hyp_lane_produce(lane, 1, HYP_LANE_DROP, &p) == HYP_OK &&
+          hyp_lane_consume(lane, 2, &c) == HYP_OK);
     uint32_t sent = 0;
     while (hyp_capsule_begin(&p, 96, &room) == HYP_OK) hyp_capsule_send(&p, 0, 96), sent++;
     CHECK(sent >= 5 && p.throttled);
     for (int i = 0; i < 9; i++) CHECK(hyp_capsule_begin(&p, 96, &room) == HYP_E_NOMEM);
-    CHECK(hyp_lane_describe(lane).dropped == 10);
+    CHECK(hyp_lane_get_stats(lane).dropped == 10);
     hyp_capsule k;
     CHECK(hyp_capsule_receive(&c, &k) == HYP_OK);
     hyp_capsule_release(&c, &k, HYP_ACCEPTED);
-    CHECK(hyp_capsule_begin(&p, 8, &room) == HYP_E_NOMEM); // there would be room, but the low mark is not reached
+    CHECK(hyp_capsule_begin(&p, 8, &room) ==
+          HYP_E_NOMEM); // there would be room, but the low mark is not reached
     while (hyp_capsule_receive(&c, &k) == HYP_OK) hyp_capsule_release(&c, &k, HYP_ACCEPTED);
     CHECK(hyp_capsule_begin(&p, 8, &room) == HYP_OK && !p.throttled);
     hyp_capsule_send(&p, 0, 8);
     free(lane);
 
-    lane = make(&(hyp_lane_config){.capacity = 8192, .slots = 16}); // more capsules than states: the ring has room, region C has not
-    CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK && hyp_lane_consume(lane, 2, &c) == HYP_OK);
+    lane = make(&(hyp_lane_config){
+        .capacity = 8192,
+        .slots = 16}); // more capsules than states: the ring has room, region C has not
+    CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK &&
+          hyp_lane_consume(lane, 2, &c) == HYP_OK);
     for (int i = 0; i < 16; i++) send(&p, 0, 8);
     CHECK(hyp_capsule_begin(&p, 8, &room) == HYP_E_NOMEM);
     for (int i = 0; i < 16; i++) {
         CHECK(hyp_capsule_receive(&c, &k) == HYP_OK);
         hyp_capsule_release(&c, &k, HYP_ACCEPTED);
     }
-    for (int i = 0; i < 4; i++) send(&p, 0, 8); // verdicts that nobody asked for make way, and are counted
-    CHECK(hyp_lane_describe(lane).feedback_dropped == 4);
+    for (int i = 0; i < 4; i++)
+        send(&p, 0, 8); // verdicts that nobody asked for make way, and are counted
+    CHECK(hyp_lane_get_stats(lane).feedback_dropped == 4);
     uint32_t sequence;
     hyp_verdict verdict;
     CHECK(hyp_capsule_feedback(&p, &sequence, &verdict) && sequence == 4);
     hyp_lane_close(lane);
     CHECK(hyp_capsule_begin(&p, 8, &room) == HYP_E_CANCELLED);
-    for (int i = 0; i < 4; i++) CHECK(hyp_capsule_receive(&c, &k) == HYP_OK), hyp_capsule_release(&c, &k, HYP_ACCEPTED);
+    for (int i = 0; i < 4; i++)
+        CHECK(hyp_capsule_receive(&c, &k) == HYP_OK), hyp_capsule_release(&c, &k, HYP_ACCEPTED);
     CHECK(hyp_capsule_receive(&c, &k) == HYP_E_CANCELLED); // closed, and drained
     free(lane);
 }
 
-// Whatever a byte of the ring is changed to: the capsule is refused, counted and told; nothing is read out of bounds; the lane goes on.
+// Whatever a byte of the ring is changed to: the capsule is refused, counted and told; nothing is
+// read out of bounds; the lane goes on.
 static void damage(void) {
     for (uint32_t at = 0; at < 32 + 40; at++) {
         hyp_lane *lane = make(&(hyp_lane_config){.capacity = 1024, .slots = 16});
         hyp_lane_producer p;
         hyp_lane_consumer c;
-        CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK && hyp_lane_consume(lane, 2, &c) == HYP_OK);
+        CHECK(hyp_lane_produce(lane, 1, HYP_LANE_FAIL, &p) == HYP_OK &&
+              hyp_lane_consume(lane, 2, &c) == HYP_OK);
         send(&p, 5, 40);
         p.ring[at] = (uint8_t)(p.ring[at] ^ (1 + random_u32() % 255));
         hyp_capsule k;
         hyp_status status = hyp_capsule_receive(&c, &k);
-        bool harmless =
-            (at >= 4 && at < 8) || (at >= 16 && at < 24) || (at >= 28 && at < 32); // type, time, reserved: not under the checksum
+        bool harmless = (at >= 4 && at < 8) || (at >= 16 && at < 24) ||
+                        (at >= 28 && at < 32); // type, time, reserved: not under the checksum
         if (harmless) CHECK(status == HYP_OK), hyp_capsule_release(&c, &k, HYP_ACCEPTED);
         else {
             CHECK_MSG(status == HYP_E_FORMAT, "byte %u", at);
             uint32_t sequence;
             hyp_verdict verdict;
-            CHECK(hyp_lane_describe(lane).corrupted == 1 && hyp_capsule_feedback(&p, &sequence, &verdict) && verdict == HYP_CORRUPTED);
+            CHECK(hyp_lane_get_stats(lane).corrupted == 1 &&
+                  hyp_capsule_feedback(&p, &sequence, &verdict) && verdict == HYP_CORRUPTED);
         }
         send(&p, 6, 8);
         CHECK(hyp_capsule_receive(&c, &k) == HYP_OK && k.type == 6);
@@ -201,7 +218,8 @@ static void death_and_recovery(void) {
     hyp_lane_consumer c;
     hyp_capsule k;
     void *room;
-    CHECK(hyp_lane_produce(lane, 7, HYP_LANE_FAIL, &p) == HYP_OK && hyp_lane_consume(lane, 8, &c) == HYP_OK);
+    CHECK(hyp_lane_produce(lane, 7, HYP_LANE_FAIL, &p) == HYP_OK &&
+          hyp_lane_consume(lane, 8, &c) == HYP_OK);
     for (uint32_t i = 0; i < 5; i++) send(&p, i, 100);
     CHECK(hyp_capsule_receive(&c, &k) == HYP_OK && k.type == 0);
     hyp_capsule_release(&c, &k, HYP_ACCEPTED);
@@ -209,7 +227,7 @@ static void death_and_recovery(void) {
     CHECK(hyp_lane_consume(lane, 9, &c) == HYP_E_STATE);
     hyp_lane_evict(lane, 8);
     CHECK(hyp_lane_consume(lane, 9, &c) == HYP_OK);
-    CHECK(hyp_lane_describe(lane).lost == 1);
+    CHECK(hyp_lane_get_stats(lane).lost == 1);
     CHECK(hyp_capsule_receive(&c, &k) == HYP_OK && k.type == 2);
     check_capsule(&k);
     hyp_capsule_release(&c, &k, HYP_ACCEPTED);
@@ -218,7 +236,7 @@ static void death_and_recovery(void) {
     memset(room, 0xEE, 100);
     hyp_lane_evict(lane, 7);
     CHECK(hyp_lane_produce(lane, 10, HYP_LANE_FAIL, &p) == HYP_OK);
-    CHECK(hyp_lane_describe(lane).lost == 2);
+    CHECK(hyp_lane_get_stats(lane).lost == 2);
     send(&p, 5, 60);
     for (uint32_t i = 3; i < 6; i++) {
         CHECK(hyp_capsule_receive(&c, &k) == HYP_OK && k.type == i && k.sequence == i);
@@ -228,11 +246,13 @@ static void death_and_recovery(void) {
     CHECK(hyp_capsule_receive(&c, &k) == HYP_E_TIMEOUT);
     hyp_lane_leave_producer(&p);
     hyp_lane_leave_consumer(&c);
-    CHECK(hyp_lane_produce(lane, 11, HYP_LANE_FAIL, &p) == HYP_OK && hyp_lane_consume(lane, 12, &c) == HYP_OK);
+    CHECK(hyp_lane_produce(lane, 11, HYP_LANE_FAIL, &p) == HYP_OK &&
+          hyp_lane_consume(lane, 12, &c) == HYP_OK);
     free(lane);
 }
 
-// The bytes of a lane after a fixed course of events are the same as those that glue/lane.js makes of it (tests/glue/lane.test.mjs).
+// The bytes of a lane after a fixed course of events are the same as those that glue/lane.js makes
+// of it (tests/glue/lane.test.mjs).
 static void layout(void) {
     hyp_lane_config config = {.capacity = 256, .slots = 16};
     size_t bytes = hyp_lane_bytes(&config), want;
@@ -243,7 +263,8 @@ static void layout(void) {
     hyp_lane_consumer c;
     hyp_capsule k;
     void *room;
-    CHECK(hyp_lane_produce(lane, 7, HYP_LANE_DROP, &p) == HYP_OK && hyp_lane_consume(lane, 9, &c) == HYP_OK);
+    CHECK(hyp_lane_produce(lane, 7, HYP_LANE_DROP, &p) == HYP_OK &&
+          hyp_lane_consume(lane, 9, &c) == HYP_OK);
     static const uint32_t lengths[] = {20, 0, 37};
     for (uint32_t i = 0; i < 3; i++) {
         send(&p, i + 1, lengths[i]);
@@ -288,7 +309,8 @@ static void many_lanes_one_bus(void) {
     hyp_capsule k;
     void *room;
     for (int round = 0; round < 2000; round++) {
-        while (hyp_capsule_begin(&producers[0], 16, &room) == HYP_OK) hyp_capsule_send(&producers[0], 0, 16); // lane 0 is always full
+        while (hyp_capsule_begin(&producers[0], 16, &room) == HYP_OK)
+            hyp_capsule_send(&producers[0], 0, 16); // lane 0 is always full
         if (round % 10 == 0)
             for (uint32_t i = 1; i < 4; i++) send(&producers[i], i, 16);
         if (round == 1000) { // detached and attached again while the others run
@@ -333,8 +355,10 @@ static void *produce(void *argument) {
             CHECK(hyp_capsule_begin(&p, bytes, &room) == HYP_OK);
             memset(room, (int)(i & 255), bytes);
             hyp_capsule_send(&p, i, bytes);
-            while (hyp_capsule_feedback(&p, &sequence, &verdict)) verdicts++, CHECK(verdict == HYP_ACCEPTED);
-            if (i % 5000 == 4999) hyp_port_nap(300000); // long enough for the consumer to fall asleep
+            while (hyp_capsule_feedback(&p, &sequence, &verdict))
+                verdicts++, CHECK(verdict == HYP_ACCEPTED);
+            if (i % 5000 == 4999)
+                hyp_port_nap(300000); // long enough for the consumer to fall asleep
         }
     }
     hyp_lane_leave_producer(&p);
@@ -358,14 +382,16 @@ static void two_threads(bool bytes, uint32_t count) {
             uint32_t n;
             const uint64_t *words;
             while ((words = hyp_lane_read(&c, &n))) {
-                for (uint32_t i = 0; i < n / 8; i++, next++) CHECK(words[i] == next * 0x9E3779B97F4A7C15u);
+                for (uint32_t i = 0; i < n / 8; i++, next++)
+                    CHECK(words[i] == next * 0x9E3779B97F4A7C15u);
                 hyp_lane_release(&c, n);
             }
         } else {
             hyp_capsule k;
             while ((status = hyp_capsule_receive(&c, &k)) == HYP_OK) {
                 CHECK(k.type == next && k.sequence == next);
-                for (uint32_t i = 0; i < k.bytes; i++) CHECK(((const uint8_t *)k.payload)[i] == (next & 255));
+                for (uint32_t i = 0; i < k.bytes; i++)
+                    CHECK(((const uint8_t *)k.payload)[i] == (next & 255));
                 next++;
                 hyp_capsule_release(&c, &k, HYP_ACCEPTED);
             }
@@ -374,12 +400,18 @@ static void two_threads(bool bytes, uint32_t count) {
     }
     CHECK(pthread_join(other, NULL) == 0);
     CHECK_MSG(next == count, "%u of %u", next, count);
-    hyp_lane_stats stats = hyp_lane_describe(s.lane);
-    if (!bytes) CHECK(stats.sent == count && stats.received == count && s.sum + stats.feedback_dropped <= count && stats.lost == 0);
+    hyp_lane_stats stats = hyp_lane_get_stats(s.lane);
+    if (!bytes)
+        CHECK(stats.sent == count && stats.received == count &&
+              s.sum + stats.feedback_dropped <= count && stats.lost == 0);
     free(s.lane);
 }
-static void bytes_between_threads(void) { two_threads(true, getenv("HYP_SLOW") ? 200000 : 3000000); }
-static void capsules_between_threads(void) { two_threads(false, getenv("HYP_SLOW") ? 10000 : 100000); }
+static void bytes_between_threads(void) {
+    two_threads(true, getenv("HYP_SLOW") ? 200000 : 3000000);
+}
+static void capsules_between_threads(void) {
+    two_threads(false, getenv("HYP_SLOW") ? 10000 : 100000);
+}
 #endif
 
 int main(void) {

@@ -1,7 +1,8 @@
-// Every architecture against llama.cpp's log-probabilities (tests/golden), on this platform's kernels.
+// Every architecture against llama.cpp's log-probabilities (tests/golden), on this platform's
+// kernels.
 #include "../src/base/bytes.h"
-#include "../src/hyperion/hyperion.h"
 #include "../src/gguf/gguf.h"
+#include "../src/hyperion/hyperion.h"
 #include "../src/stream/source.h"
 #include "harness.h"
 
@@ -20,7 +21,8 @@ static void compare(void *context, uint32_t position, const float *log_probabili
     golden *g = context;
     const uint8_t *row = g->rows + (size_t)position * g->top * 8;
     for (uint32_t i = 0; i < g->top; i++) {
-        float want = hyp_bits_f32(hyp_load_u32(row + 8 * i + 4)), difference = fabsf(log_probabilities[hyp_load_u32(row + 8 * i)] - want);
+        float want = hyp_bits_f32(hyp_load_u32(row + 8 * i + 4)),
+              difference = fabsf(log_probabilities[hyp_load_u32(row + 8 * i)] - want);
         if (!(difference <= g->worst)) g->worst = difference; // NaN too
     }
     // the oracle's best, or one that it can not tell from the best, is ours
@@ -29,16 +31,20 @@ static void compare(void *context, uint32_t position, const float *log_probabili
     for (uint32_t t = 0; t < 512; t++)
         if (log_probabilities[t] > mine) mine = log_probabilities[t], best = t;
     for (uint32_t i = 0; i < g->top; i++)
-        if (hyp_load_u32(row + 8 * i) == best && hyp_bits_f32(hyp_load_u32(row + 8 * i + 4)) >= first - g->bound) {
+        if (hyp_load_u32(row + 8 * i) == best &&
+            hyp_bits_f32(hyp_load_u32(row + 8 * i + 4)) >= first - g->bound) {
             g->agreed++;
             break;
         }
 }
 
-// What 8-bit activations may do to a log-probability. The formats of super-blocks differ more because llama.cpp gives 256 activations one
-// scale where each 32 have their own here.
+// What 8-bit activations may do to a log-probability. The formats of super-blocks differ more
+// because llama.cpp gives 256 activations one scale where each 32 have their own here.
 static float bound_of(const char *name) {
-    return strstr(name, "wide") ? 0.09f : strstr(name, "blocks") ? 0.03f : strstr(name, "q4_") ? 0.04f : 0.02f;
+    return strstr(name, "wide")     ? 0.09f
+           : strstr(name, "blocks") ? 0.03f
+           : strstr(name, "q4_")    ? 0.04f
+                                    : 0.02f;
 }
 
 static void one(const char *name, uint32_t context) {
@@ -55,21 +61,26 @@ static void one(const char *name, uint32_t context) {
     hyp_model *model;
     hyp_session *session;
     hyp_source source = hyp_source_of_memory(file, model_bytes);
-    CHECK_MSG(hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = context}, &model) == HYP_OK, "%s: %s", name,
-              hyp_engine_error(engine));
-    CHECK(hyp_session_create(model, &(hyp_session_config){.context = context, .batch = 19}, &session) == HYP_OK);
+    CHECK_MSG(hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = context}, &model) ==
+                  HYP_OK,
+              "%s: %s", name, hyp_engine_error(engine));
+    CHECK(hyp_session_create(model, &(hyp_session_config){.context = context, .batch = 19},
+                             &session) == HYP_OK);
     int32_t *tokens = malloc(positions * sizeof *tokens);
-    for (uint32_t i = 0; i < positions; i++) tokens[i] = (int32_t)hyp_load_u32(answers + 12 + 4 * i);
+    for (uint32_t i = 0; i < positions; i++)
+        tokens[i] = (int32_t)hyp_load_u32(answers + 12 + 4 * i);
     CHECK(hyp_session_score(session, tokens, positions, compare, &g) == HYP_OK);
     CHECK_MSG(g.worst <= g.bound, "%s: log-probabilities differ by %g", name, (double)g.worst);
-    CHECK_MSG(g.agreed * 100 >= positions * 99, "%s: greedy tokens agree on %u of %u", name, g.agreed, positions);
+    CHECK_MSG(g.agreed * 100 >= positions * 99, "%s: greedy tokens agree on %u of %u", name,
+              g.agreed, positions);
     hyp_session_destroy(session);
     hyp_model_close(model);
     hyp_engine_destroy(engine);
     free(tokens), free(file), free(answers);
 }
 
-// Numbers that RoPE, norms and soft caps can not compute with are refused by the name of their key or tensor; the ends of their ranges run.
+// Numbers that RoPE, norms and soft caps can not compute with are refused by the name of their key
+// or tensor; the ends of their ranges run.
 static void numbers_out_of_range(void) {
     static const struct {
         const char *model, *name;

@@ -1,4 +1,5 @@
-// Pager: every byte is the source's whatever was evicted before, failures leave it sound, budgets hold, faults are served and passed on.
+// Pager: every byte is the source's whatever was evicted before, failures leave it sound, budgets
+// hold, faults are served and passed on.
 #include "../src/base/bytes.h"
 #include "../src/fiber/sched.h"
 #include "../src/pager/pager.h"
@@ -24,7 +25,9 @@ typedef struct origin {
     int inside, most_inside;
 } origin;
 
-static uint8_t byte_of(uint32_t page, uint32_t at) { return (uint8_t)((page * 2654435761u + at * 40503u) >> 11); }
+static uint8_t byte_of(uint32_t page, uint32_t at) {
+    return (uint8_t)((page * 2654435761u + at * 40503u) >> 11);
+}
 
 static hyp_status fill(void *context, uint32_t index, void *frame) {
     origin *o = context;
@@ -51,7 +54,8 @@ static void make_origin(origin *o, uint32_t most) {
 }
 
 static void check_page(const origin *o, uint32_t index, const uint8_t *view) {
-    for (uint32_t i = 0; i < o->bytes[index]; i++) CHECK_MSG(view[i] == byte_of(index, i), "page %u byte %u", index, i);
+    for (uint32_t i = 0; i < o->bytes[index]; i++)
+        CHECK_MSG(view[i] == byte_of(index, i), "page %u byte %u", index, i);
 }
 
 typedef struct world {
@@ -66,9 +70,10 @@ static void begin(world *w, uint32_t most, uint64_t capacity, bool random, bool 
     memset(w, 0, sizeof *w);
     w->slab = hyp_slab_create(&w->budget);
     make_origin(&w->origin, most);
-    w->config = (hyp_pager_config){&w->budget, PAGES, w->origin.bytes, capacity, random, trap, fill, &w->origin};
+    w->config = (hyp_pager_config){&w->budget, PAGES, w->origin.bytes, capacity, random,
+                                   trap,       fill,  &w->origin};
     CHECK(hyp_pager_create(&w->config, &w->pager) == HYP_OK);
-    CHECK(hyp_pager_describe(w->pager).traps == (trap && hyp_port_caps()->can_trap));
+    CHECK(hyp_pager_get_stats(w->pager).traps == (trap && hyp_port_caps()->can_trap));
 }
 static void end(world *w) {
     hyp_pager_destroy(w->pager);
@@ -87,7 +92,7 @@ static void oracle(void) {
                 if (random && !capacities[c]) continue;
                 world w;
                 begin(&w, 8000, capacities[c], random, trap);
-                hyp_pager_stats s = hyp_pager_describe(w.pager);
+                hyp_pager_stats s = hyp_pager_get_stats(w.pager);
                 struct {
                     uint32_t index;
                     const uint8_t *view;
@@ -112,7 +117,8 @@ static void oracle(void) {
                     case 1:
                         if (pins) {
                             int k = (int)(random_u32() % (uint32_t)pins);
-                            check_page(&w.origin, pinned[k].index, pinned[k].view); // it has not moved
+                            check_page(&w.origin, pinned[k].index,
+                                       pinned[k].view); // it has not moved
                             hyp_pager_unpin(w.pager, pinned[k].index);
                             pinned[k] = pinned[--pins];
                         }
@@ -122,18 +128,19 @@ static void oracle(void) {
                         CHECK(hyp_pager_pin(w.pager, index, &view) == HYP_OK);
                         check_page(&w.origin, index, view);
                         hyp_pager_unpin(w.pager, index);
-                        if (trap && pins < most) check_page(&w.origin, index, hyp_pager_address(w.pager, index));
+                        if (trap && pins < most)
+                            check_page(&w.origin, index, hyp_pager_address(w.pager, index));
                     }
-                    s = hyp_pager_describe(w.pager);
-                    CHECK(s.resident_bytes <= s.capacity_bytes);
+                    s = hyp_pager_get_stats(w.pager);
+                    CHECK(s.present_bytes <= s.capacity_bytes);
                     CHECK(!capacities[c] || s.capacity_bytes <= capacities[c]);
                     CHECK(hyp_pager_page(w.pager, index).heat >= 0);
                 }
-                uint32_t resident = 0;
-                for (uint32_t i = 0; i < PAGES; i++) resident += hyp_pager_page(w.pager, i).resident;
-                s = hyp_pager_describe(w.pager);
-                CHECK(resident == s.resident && s.hits <= s.pins && s.fills >= resident);
-                CHECK(s.fills == s.resident + s.evictions);
+                uint32_t present = 0;
+                for (uint32_t i = 0; i < PAGES; i++) present += hyp_pager_page(w.pager, i).present;
+                s = hyp_pager_get_stats(w.pager);
+                CHECK(present == s.present && s.hits <= s.pins && s.fills >= present);
+                CHECK(s.fills == s.present + s.evictions);
                 if (!capacities[c]) CHECK(s.evictions == 0 && s.frames == 0);
                 while (pins) hyp_pager_unpin(w.pager, pinned[--pins].index);
                 end(&w);
@@ -145,11 +152,11 @@ static void cyclic_order(void) {
     for (int trap = 0; trap < modes(); trap++) {
         world w;
         begin(&w, 8000, 200000, false, trap);
-        hyp_pager_stats s = hyp_pager_describe(w.pager);
-        CHECK(s.kept > 0 && s.frames > 0);
+        hyp_pager_stats s = hyp_pager_get_stats(w.pager);
+        CHECK(s.resident > 0 && s.frames > 0);
         uint64_t before = 0;
         for (int pass = 0; pass < 4; pass++) {
-            before = hyp_pager_describe(w.pager).fills;
+            before = hyp_pager_get_stats(w.pager).fills;
             for (uint32_t i = 0; i < PAGES; i++) {
                 const void *view;
                 CHECK(hyp_pager_pin(w.pager, i, &view) == HYP_OK);
@@ -157,8 +164,9 @@ static void cyclic_order(void) {
                 hyp_pager_unpin(w.pager, i);
             }
         }
-        s = hyp_pager_describe(w.pager);
-        CHECK(s.fills - before <= PAGES - s.kept); // the kept ones were read once, in the first pass
+        s = hyp_pager_get_stats(w.pager);
+        CHECK(s.fills - before <=
+              PAGES - s.resident); // the kept ones were read once, in the first pass
         CHECK(hyp_pager_keeps(w.pager, 0) && !hyp_pager_keeps(w.pager, PAGES - 1));
         CHECK(hyp_pager_page(w.pager, 0).heat > 0.8f);
         end(&w);
@@ -186,7 +194,8 @@ static void scans_are_resisted(void) {
     end(&w);
 }
 
-// Fill N fails, for all N: the status comes out, nothing is lost, and the same access works afterwards.
+// Fill N fails, for all N: the status comes out, nothing is lost, and the same access works
+// afterwards.
 static void failure_at_every_step(void) {
     static const hyp_status failures[] = {HYP_E_IO, HYP_E_CANCELLED};
     for (int trap = 0; trap < modes(); trap++)
@@ -202,7 +211,7 @@ static void failure_at_every_step(void) {
                     const void *view;
                     hyp_status status = hyp_pager_pin(w.pager, index, &view);
                     if (status) {
-                        CHECK(status == failures[f] && !hyp_pager_page(w.pager, index).resident);
+                        CHECK(status == failures[f] && !hyp_pager_page(w.pager, index).present);
                         failed++;
                         CHECK(hyp_pager_pin(w.pager, index, &view) == HYP_OK);
                     }
@@ -218,7 +227,7 @@ static void one_frame_and_all_pinned(void) {
     for (int trap = 0; trap < modes(); trap++) {
         world w;
         begin(&w, 4000, 4096, true, trap);
-        CHECK(hyp_pager_describe(w.pager).frames == 1);
+        CHECK(hyp_pager_get_stats(w.pager).frames == 1);
         const void *a, *b;
         for (uint32_t i = 0; i < PAGES; i++) {
             CHECK(hyp_pager_pin(w.pager, i, &a) == HYP_OK);
@@ -264,36 +273,41 @@ static void pass_over(world *w) {
     }
 }
 
-// Kept pages give way, as many as are asked for and nobody reads, and come back when there is room again.
+// Kept pages give way, as many as are asked for and nobody reads, and come back when there is room
+// again.
 static void shrinks_and_grows(void) {
     for (int trap = 0; trap < modes(); trap++) {
         world w;
         begin(&w, 8000, 0, false, trap);
         const void *view;
         pass_over(&w);
-        CHECK(hyp_pager_describe(w.pager).resident == PAGES);
+        CHECK(hyp_pager_get_stats(w.pager).present == PAGES);
         size_t used = w.budget.used_bytes;
         w.budget.limit_bytes = used; // no room to come back
         CHECK(hyp_pager_shrink(w.pager, 100000) >= 100000);
         CHECK_MSG(w.budget.used_bytes <= used - 100000, "%zu of %zu", w.budget.used_bytes, used);
-        CHECK(!hyp_pager_pin_kept(w.pager, PAGES - 1, &view));
-        uint32_t kept = hyp_pager_describe(w.pager).kept;
+        CHECK(!hyp_pager_pin_resident(w.pager, PAGES - 1, &view));
+        uint32_t kept = hyp_pager_get_stats(w.pager).resident;
         for (int pass = 0; pass < 2; pass++) pass_over(&w);
-        CHECK(hyp_pager_describe(w.pager).kept == kept);
+        CHECK(hyp_pager_get_stats(w.pager).resident == kept);
         CHECK(hyp_pager_pin(w.pager, 2, &view) == HYP_OK);
-        size_t before = w.budget.used_bytes, given = hyp_pager_shrink(w.pager, 10 << 20); // pages 0 to 2 can not go
-        CHECK(given > 0 && w.budget.used_bytes == before - given && hyp_pager_describe(w.pager).kept == 3);
+        size_t before = w.budget.used_bytes,
+               given = hyp_pager_shrink(w.pager, 10 << 20); // pages 0 to 2 can not go
+        CHECK(given > 0 && w.budget.used_bytes == before - given &&
+              hyp_pager_get_stats(w.pager).resident == 3);
         CHECK(hyp_pager_shrink(w.pager, 1) == 0 && w.budget.used_bytes == before - given);
         check_page(&w.origin, 2, view);
         hyp_pager_unpin(w.pager, 2);
-        CHECK(hyp_pager_shrink(w.pager, 10 << 20) > 0 && hyp_pager_shrink(w.pager, 1) == 0); // nothing is left to go: no success
+        CHECK(hyp_pager_shrink(w.pager, 10 << 20) > 0 &&
+              hyp_pager_shrink(w.pager, 1) == 0); // nothing is left to go: no success
         CHECK(!hyp_reclaim(w.budget.pagers, 1));
         pass_over(&w);
         for (size_t room = 0; room < 2; room++) {
             w.budget.limit_bytes = used + (room ? 256 << 10 : 0);
             for (int pass = 0; pass < 4; pass++) pass_over(&w);
-            hyp_pager_stats s = hyp_pager_describe(w.pager);
-            CHECK_MSG(room ? s.kept == PAGES && !s.frames : s.kept < PAGES, "%u kept, %u frames", s.kept, s.frames);
+            hyp_pager_stats s = hyp_pager_get_stats(w.pager);
+            CHECK_MSG(room ? s.resident == PAGES && !s.frames : s.resident < PAGES,
+                      "%u kept, %u frames", s.resident, s.frames);
             CHECK(w.budget.used_bytes <= w.budget.limit_bytes);
         }
         CHECK(w.budget.used_bytes == used);
@@ -301,7 +315,8 @@ static void shrinks_and_grows(void) {
     }
 }
 
-// Several pagers of one budget: one that has nothing left does not shield the others; who can not give enough loses nothing.
+// Several pagers of one budget: one that has nothing left does not shield the others; who can not
+// give enough loses nothing.
 static void pagers_shrink_together(void) {
     world w;
     begin(&w, 8000, 0, false, false);
@@ -311,10 +326,10 @@ static void pagers_shrink_together(void) {
     CHECK(hyp_pager_create(&config, &other) == HYP_OK); // the first one to be asked
     CHECK(hyp_pager_shrink(other, SIZE_MAX / 2) > 0);
     w.budget.limit_bytes = w.budget.used_bytes;
-    uint32_t kept = hyp_pager_describe(w.pager).kept;
-    CHECK(!hyp_reclaim(w.budget.pagers, 64 << 20) && hyp_pager_describe(w.pager).kept == kept);
+    uint32_t kept = hyp_pager_get_stats(w.pager).resident;
+    CHECK(!hyp_reclaim(w.budget.pagers, 64 << 20) && hyp_pager_get_stats(w.pager).resident == kept);
     void *memory = hyp_budget_map(&w.budget, 60000);
-    CHECK(memory && hyp_pager_describe(w.pager).kept < kept);
+    CHECK(memory && hyp_pager_get_stats(w.pager).resident < kept);
     hyp_budget_unmap(&w.budget, memory, 60000);
     hyp_pager_destroy(other);
     end(&w);
@@ -358,15 +373,17 @@ static void fibers_wait_for_one_another(void) {
     hyp_sched *sched = hyp_sched_create(shared.slab, &shared.budget);
     readers_done = 0;
     hyp_task *tasks[8], *unlucky[2];
-    for (size_t i = 0; i < 8; i++) CHECK(hyp_sched_spawn(sched, reader, (void *)(i + 1), NULL, &tasks[i]) == HYP_OK);
-    for (size_t i = 0; i < 2; i++) CHECK(hyp_sched_spawn(sched, cancelled_reader, NULL, NULL, &unlucky[i]) == HYP_OK);
+    for (size_t i = 0; i < 8; i++)
+        CHECK(hyp_sched_spawn(sched, reader, (void *)(i + 1), NULL, &tasks[i]) == HYP_OK);
+    for (size_t i = 0; i < 2; i++)
+        CHECK(hyp_sched_spawn(sched, cancelled_reader, NULL, NULL, &unlucky[i]) == HYP_OK);
     for (int i = 0; i < 37; i++) (void)!hyp_sched_run(sched, 1);
     for (int i = 0; i < 2; i++) hyp_task_cancel(unlucky[i]); // within a fill, or waiting for one
     for (int i = 0; i < 2; i++) CHECK(hyp_task_join(unlucky[i]) == HYP_OK);
     for (int i = 0; i < 8; i++) CHECK(hyp_task_join(tasks[i]) == HYP_OK);
     CHECK(readers_done == 8 && shared.origin.most_inside > 1); // fills did run side by side
-    hyp_pager_stats s = hyp_pager_describe(shared.pager);
-    CHECK(s.fills == s.resident + s.evictions);
+    hyp_pager_stats s = hyp_pager_get_stats(shared.pager);
+    CHECK(s.fills == s.present + s.evictions);
     hyp_sched_destroy(sched);
     end(&shared);
 }
@@ -398,8 +415,9 @@ static void faults_fill_pages(void) {
     begin(&b, 20000, 100000, true, true);
     CHECK(sum_by_touch(&a) == sum_wanted(&a));
     CHECK(sum_by_touch(&b) == sum_wanted(&b));
-    CHECK(hyp_pager_describe(a.pager).faults == PAGES && hyp_pager_describe(b.pager).faults == PAGES);
-    CHECK(hyp_pager_describe(b.pager).evictions > 0 && hyp_pager_trouble(a.pager) == HYP_OK);
+    CHECK(hyp_pager_get_stats(a.pager).faults == PAGES &&
+          hyp_pager_get_stats(b.pager).faults == PAGES);
+    CHECK(hyp_pager_get_stats(b.pager).evictions > 0 && hyp_pager_trouble(a.pager) == HYP_OK);
     hyp_fiber *f = hyp_fiber_create(HYP_STACK_BYTES, toucher, &a); // on a small stack
     CHECK(hyp_fiber_resume(f) == HYP_FIBER_DONE && touched == sum_wanted(&a));
     hyp_fiber_destroy(f);
@@ -407,8 +425,9 @@ static void faults_fill_pages(void) {
     b.origin.failure = HYP_E_IO;
     const volatile uint8_t *view = NULL;
     for (uint32_t i = 0; i < PAGES && !view; i++)
-        if (!hyp_pager_page(b.pager, i).resident) view = hyp_pager_address(b.pager, i);
-    CHECK(view && view[0] == 0 && hyp_pager_trouble(b.pager) == HYP_E_IO && hyp_pager_trouble(b.pager) == HYP_OK);
+        if (!hyp_pager_page(b.pager, i).present) view = hyp_pager_address(b.pager, i);
+    CHECK(view && view[0] == 0 && hyp_pager_trouble(b.pager) == HYP_E_IO &&
+          hyp_pager_trouble(b.pager) == HYP_OK);
     end(&a);
     end(&b);
 }
@@ -435,7 +454,9 @@ static void foreign_faults_are_passed_on(void) {
     const uint8_t *view = hyp_pager_address(w.pager, 0);
     CHECK(*(const volatile uint8_t *)view == byte_of(0, 0));
     if (!sigsetjmp(back, 1))
-        *(volatile uint8_t *)(uintptr_t)hyp_pager_address(w.pager, PAGES - 1) = 1, foreign = 0; // a kept or shown page is read
+        *(volatile uint8_t *)(uintptr_t)hyp_pager_address(
+            w.pager, PAGES - 1) = 1,
+                             foreign = 0; // a kept or shown page is read
     end(&w);
     sigaction(SIGSEGV, &before, NULL);
 }

@@ -1,4 +1,5 @@
-// Slab and arena: no two blocks overlap, every walk is sound, every allocation may fail, misuse is caught, years of use change nothing.
+// Slab and arena: no two blocks overlap, every walk is sound, every allocation may fail, misuse is
+// caught, years of use change nothing.
 #include "../src/mem/arena.h"
 #include "../src/mem/slab.h"
 #include "../src/port.h"
@@ -57,19 +58,21 @@ static void no_overlap(void) {
             h->block = NULL;
         } else {
             h->bytes = random_size();
-            h->block = step % 2 && h->bytes <= HYP_SLAB_SMALL ? hyp_magazine_alloc(magazine, h->bytes, "test")
-                                                              : hyp_slab_alloc(slab, h->bytes, "test");
+            h->block = step % 2 && h->bytes <= HYP_SLAB_SMALL
+                           ? hyp_magazine_alloc(magazine, h->bytes, "test")
+                           : hyp_slab_alloc(slab, h->bytes, "test");
             CHECK(h->block);
             CHECK((uintptr_t)h->block % 16 == 0);
-            if (h->bytes > HYP_SLAB_SMALL || (h->bytes && h->bytes % 64 == 0)) CHECK((uintptr_t)h->block % 64 == 0);
+            if (h->bytes > HYP_SLAB_SMALL || (h->bytes && h->bytes % 64 == 0))
+                CHECK((uintptr_t)h->block % 64 == 0);
             fill(h);
             asked += h->bytes;
         }
         if (step % 64 == 0) {
             CHECK(hyp_slab_check(slab)); // the whole heap
-            hyp_slab_stats s = hyp_slab_describe(slab);
-            CHECK(s.live_bytes >= asked && s.held_bytes >= s.live_bytes && s.peak_bytes >= s.held_bytes &&
-                  budget.used_bytes >= s.held_bytes);
+            hyp_slab_stats s = hyp_slab_get_stats(slab);
+            CHECK(s.live_bytes >= asked && s.held_bytes >= s.live_bytes &&
+                  s.peak_bytes >= s.held_bytes && budget.used_bytes >= s.held_bytes);
             CHECK(s.largest_free_bytes <= s.free_bytes);
         }
     }
@@ -78,7 +81,7 @@ static void no_overlap(void) {
         hyp_slab_free(slab, all[i].block, all[i].bytes);
     }
     CHECK(hyp_slab_check(slab));
-    CHECK(hyp_slab_describe(slab).live_blocks == 0);
+    CHECK(hyp_slab_get_stats(slab).live_blocks == 0);
     hyp_magazine_destroy(magazine);
     CHECK(hyp_slab_destroy(slab) == 0 && budget.used_bytes == 0);
 }
@@ -95,8 +98,9 @@ static void every_operation_walked(void) {
         CHECK(hyp_slab_check(slab));
     }
     for (int i = 0; i < 40; i++) hyp_slab_free(slab, all[i].block, all[i].bytes);
-    hyp_slab_stats s = hyp_slab_describe(slab);
-    CHECK(s.free_bytes == 0 || s.largest_free_bytes * 10 >= s.free_bytes * 9); // all joined again: nothing is left in pieces
+    hyp_slab_stats s = hyp_slab_get_stats(slab);
+    CHECK(s.free_bytes == 0 || s.largest_free_bytes * 10 >=
+                                   s.free_bytes * 9); // all joined again: nothing is left in pieces
     CHECK(hyp_slab_destroy(slab) == 0);
 }
 
@@ -125,7 +129,8 @@ static void allocation_n_fails(void) {
     }
     hyp_budget budget = {0};
     hyp_slab *slab = hyp_slab_create(&budget);
-    CHECK(hyp_slab_alloc(slab, SIZE_MAX, NULL) == NULL && hyp_slab_alloc(slab, SIZE_MAX / 3, NULL) == NULL);
+    CHECK(hyp_slab_alloc(slab, SIZE_MAX, NULL) == NULL &&
+          hyp_slab_alloc(slab, SIZE_MAX / 3, NULL) == NULL);
     hyp_slab_free(slab, NULL, 8);
     CHECK(hyp_slab_destroy(slab) == 0);
 }
@@ -217,13 +222,15 @@ static void *hammer(void *argument) {
         }
     }
     for (int i = 0; i < 400; i++)
-        if (blocks[i]) hyp_magazine_free(s->magazine, blocks[i], (size_t)blocks[i][1] << 8 | blocks[i][2]);
+        if (blocks[i])
+            hyp_magazine_free(s->magazine, blocks[i], (size_t)blocks[i][1] << 8 | blocks[i][2]);
     return NULL;
 }
 static void threads_share_a_slab(void) {
     hyp_budget budget = {0};
     hyp_slab *slab = hyp_slab_create(&budget);
-    sharing a = {slab, hyp_magazine_create(slab), 0xAA}, b = {slab, hyp_magazine_create(slab), 0x55};
+    sharing a = {slab, hyp_magazine_create(slab), 0xAA},
+            b = {slab, hyp_magazine_create(slab), 0x55};
     pthread_t other;
     CHECK(pthread_create(&other, NULL, hammer, &a) == 0);
     hammer(&b);
@@ -250,14 +257,17 @@ static void ageing(void) {
     for (long i = 0; i < total; i++) {
         uint32_t x = random_u32(), at = x % LIVE;
         if (blocks[at]) hyp_magazine_free(magazine, blocks[at], sizes[at]);
-        uint32_t most = x >> 28 == 0 ? 60000 : 16 + (uint32_t)(i * 16 / total) * 60; // the mix drifts over the run
+        uint32_t most = x >> 28 == 0
+                            ? 60000
+                            : 16 + (uint32_t)(i * 16 / total) * 60; // the mix drifts over the run
         blocks[at] = hyp_magazine_alloc(magazine, sizes[at] = (x >> 12) % most, "age");
-        if (i == total / 4) settled = hyp_slab_describe(slab).held_bytes;
+        if (i == total / 4) settled = hyp_slab_get_stats(slab).held_bytes;
     }
-    hyp_slab_stats s = hyp_slab_describe(slab);
+    hyp_slab_stats s = hyp_slab_get_stats(slab);
     CHECK(hyp_slab_check(slab));
-    CHECK_MSG(s.held_bytes < 2 * settled && s.held_bytes < 2 * s.live_bytes, "held %zu of which live %zu; after a quarter %zu",
-              s.held_bytes, s.live_bytes, settled);
+    CHECK_MSG(s.held_bytes < 2 * settled && s.held_bytes < 2 * s.live_bytes,
+              "held %zu of which live %zu; after a quarter %zu", s.held_bytes, s.live_bytes,
+              settled);
     for (int i = 0; i < LIVE; i++)
         if (blocks[i]) hyp_magazine_free(magazine, blocks[i], sizes[i]);
     CHECK(hyp_slab_destroy(slab) == 0 && budget.used_bytes == 0);
@@ -288,7 +298,8 @@ static void arena_marks(void) {
     for (int i = 0; i < 1000; i++) CHECK(keep[i] == 7);
     hyp_arena_return(&arena, start);
     size_t pages = budget.used_bytes;
-    CHECK(pages > 0 && hyp_arena_alloc(&arena, 3000) && budget.used_bytes == pages); // the first chunk stayed
+    CHECK(pages > 0 && hyp_arena_alloc(&arena, 3000) &&
+          budget.used_bytes == pages); // the first chunk stayed
     hyp_arena_deinit(&arena);
     CHECK(budget.used_bytes == 0);
 }

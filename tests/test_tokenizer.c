@@ -1,4 +1,5 @@
-// Tokenizers against the vectors of an independent encoder (tests/peers/tokenizers.mjs), and round trips over random Unicode.
+// Tokenizers against the vectors of an independent encoder (tests/peers/tokenizers.mjs), and round
+// trips over random Unicode.
 #include "../src/base/bytes.h"
 #include "../src/text/tokenizer.h"
 #include "../src/text/unicode.h"
@@ -27,7 +28,8 @@ static hyp_status attempt(vocabulary **out, uint8_t *file, size_t bytes, hyp_pro
     v->file = file;
     v->source = hyp_source_of_memory(v->file, bytes);
     hyp_arena_init(&v->arena, &budget);
-    CHECK_MSG(hyp_gguf_open(&v->gguf, &budget, &v->source, 1, &v->fault) == HYP_OK, "%s", v->fault.text);
+    CHECK_MSG(hyp_gguf_open(&v->gguf, &budget, &v->source, 1, &v->fault) == HYP_OK, "%s",
+              v->fault.text);
     return hyp_tokenizer_init(&v->tokenizer, &v->gguf, &v->arena, progress);
 }
 
@@ -78,7 +80,8 @@ static void put_array(image *f, const char *key, hyp_gguf_type element, uint32_t
     put_u32(f, element);
     put_u64(f, count);
 }
-// Token `i` has the text and the type that `say` gives it, in 2,000 bytes; byte-level BPE without merges.
+// Token `i` has the text and the type that `say` gives it, in 2,000 bytes; byte-level BPE without
+// merges.
 typedef hyp_token_type say_token(uint32_t i, char *text);
 static image vocabulary_of(uint32_t count, say_token *say) {
     image f = {0}, types = {0};
@@ -115,12 +118,15 @@ static void check_vectors(const hyp_tokenizer *t, const char *name) {
         p = (uint8_t *)(uintptr_t)want + 4 + 4 * (size_t)n;
         hyp_buffer out = {.budget = &budget};
         CHECK(hyp_tokenizer_encode(t, text, length, 0, &out) == HYP_OK);
-        bool same = out.bytes == 4 * (size_t)n && (n == 0 || memcmp(out.data, want + 4, out.bytes) == 0);
+        bool same = out.bytes == 4 * (size_t)n &&
+                    (n == 0 || memcmp(out.data, want + 4, out.bytes) == 0);
         if (!same) {
             fprintf(stderr, "%s, text %u '%.*s':\n  want", name, i, (int)length, text);
-            for (uint32_t k = 0; k < n; k++) fprintf(stderr, " %u", hyp_load_u32(want + 4 + 4 * (size_t)k));
+            for (uint32_t k = 0; k < n; k++)
+                fprintf(stderr, " %u", hyp_load_u32(want + 4 + 4 * (size_t)k));
             fprintf(stderr, "\n  got ");
-            for (size_t k = 0; k < out.bytes / 4; k++) fprintf(stderr, " %d", ((int32_t *)(void *)out.data)[k]);
+            for (size_t k = 0; k < out.bytes / 4; k++)
+                fprintf(stderr, " %d", ((int32_t *)(void *)out.data)[k]);
             fputc('\n', stderr);
         }
         CHECK_MSG(same, "%s: text %u", name, i);
@@ -132,10 +138,12 @@ static void check_vectors(const hyp_tokenizer *t, const char *name) {
 
 static void byte_level_bpe(void) {
     vocabulary *v = load("tests/golden/tok-bpe.gguf");
-    static const char *const names[] = {"gpt-2", "llama-bpe", "qwen2", "smollm", "tekken", "deepseek-llm"};
+    static const char *const names[] = {"gpt-2",  "llama-bpe", "qwen2",
+                                        "smollm", "tekken",    "deepseek-llm"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         v->tokenizer.pre = hyp_pretokenizer_named(names[i], strlen(names[i]));
-        v->tokenizer.ignore_merges = v->tokenizer.pre == HYP_PRE_LLAMA3 || v->tokenizer.pre == HYP_PRE_TEKKEN;
+        v->tokenizer.ignore_merges = v->tokenizer.pre == HYP_PRE_LLAMA3 ||
+                                     v->tokenizer.pre == HYP_PRE_TEKKEN;
         check_vectors(&v->tokenizer, names[i]);
     }
     unload(v);
@@ -151,7 +159,8 @@ static void wordpiece(void) {
     vocabulary *v = load("tests/golden/tok-wordpiece.gguf");
     check_vectors(&v->tokenizer, "wordpiece");
     hyp_buffer out = {.budget = &budget}, text = {.budget = &budget};
-    CHECK(hyp_tokenizer_encode(&v->tokenizer, "Hello world", 11, HYP_ENCODE_EDGES, &out) == HYP_OK);
+    CHECK(hyp_tokenizer_encode(&v->tokenizer, "Hello world", 11, HYP_ENCODE_ADD_SPECIAL, &out) ==
+          HYP_OK);
     const int32_t *ids = (const int32_t *)(const void *)out.data;
     CHECK(out.bytes == 16 && ids[0] == 2 && ids[3] == 3);
     CHECK(hyp_tokenizer_decode(&v->tokenizer, ids, 4, false, &text) == HYP_OK && text.bytes == 11 &&
@@ -162,7 +171,8 @@ static void wordpiece(void) {
 
 // Random code points of all planes: decode(encode(text)) is the text.
 static void round_trips(void) {
-    static const char *const files[] = {"tests/golden/tok-bpe.gguf", "tests/golden/tok-spm.gguf", "models/story.gguf"};
+    static const char *const files[] = {"tests/golden/tok-bpe.gguf", "tests/golden/tok-spm.gguf",
+                                        "models/story.gguf"};
     for (int f = 0; f < 3; f++) {
         vocabulary *v = load(files[f]);
         for (int round = 0; round < 1500; round++) {
@@ -173,17 +183,20 @@ static void round_trips(void) {
                                                          : kind == 1 ? random_u32() % 0x800
                                                          : kind == 2 ? random_u32() % 0x10000
                                                                      : random_u32() % 0x110000;
-                if ((rune >= 0xD800 && rune < 0xE000) || rune == 0x2581) continue; // no surrogates; SPM takes U+2581 for a space by design
+                if ((rune >= 0xD800 && rune < 0xE000) || rune == 0x2581)
+                    continue; // no surrogates; SPM takes U+2581 for a space by design
                 n += hyp_rune_encode(rune, text + n);
             }
             if (f < 1) v->tokenizer.pre = (hyp_pretokenizer)(round % HYP_PRE_COUNT);
-            if (round % 10 == 0 && f == 0 && n) text[random_u32() % n] = (char)random_u32(); // bytes that are no UTF-8 survive too
+            if (round % 10 == 0 && f == 0 && n)
+                text[random_u32() % n] = (char)random_u32(); // bytes that are no UTF-8 survive too
             hyp_buffer out = {.budget = &budget}, back = {.budget = &budget};
             CHECK(hyp_tokenizer_encode(&v->tokenizer, text, n, 0, &out) == HYP_OK);
-            CHECK(hyp_tokenizer_decode(&v->tokenizer, (const int32_t *)(const void *)out.data, (uint32_t)(out.bytes / 4), false, &back) ==
-                  HYP_OK);
-            CHECK_MSG(back.bytes == n && (n == 0 || memcmp(back.data, text, n) == 0), "%s: '%.*s' came back as '%.*s'", files[f], (int)n,
-                      text, (int)back.bytes, (const char *)back.data);
+            CHECK(hyp_tokenizer_decode(&v->tokenizer, (const int32_t *)(const void *)out.data,
+                                       (uint32_t)(out.bytes / 4), false, &back) == HYP_OK);
+            CHECK_MSG(back.bytes == n && (n == 0 || memcmp(back.data, text, n) == 0),
+                      "%s: '%.*s' came back as '%.*s'", files[f], (int)n, text, (int)back.bytes,
+                      (const char *)back.data);
             hyp_buffer_deinit(&out), hyp_buffer_deinit(&back);
         }
         unload(v);
@@ -197,27 +210,32 @@ static void special_tokens(void) {
     const char *text = "a<|endoftext|>b";
     hyp_buffer out = {.budget = &budget};
     CHECK(end > 0 && hyp_tokenizer_ends(t, end) && !hyp_tokenizer_ends(t, 5));
-    CHECK(hyp_tokenizer_encode(t, text, strlen(text), HYP_ENCODE_SPECIALS, &out) == HYP_OK && out.bytes == 12 &&
-          ((int32_t *)(void *)out.data)[1] == end);
+    CHECK(hyp_tokenizer_encode(t, text, strlen(text), HYP_ENCODE_PARSE_SPECIAL, &out) == HYP_OK &&
+          out.bytes == 12 && ((int32_t *)(void *)out.data)[1] == end);
     out.bytes = 0;
-    CHECK(hyp_tokenizer_encode(t, text, strlen(text), 0, &out) == HYP_OK && out.bytes > 12); // untrusted text can not forge it
+    CHECK(hyp_tokenizer_encode(t, text, strlen(text), 0, &out) == HYP_OK &&
+          out.bytes > 12); // untrusted text can not forge it
     for (size_t i = 0; i < out.bytes / 4; i++) CHECK(((int32_t *)(void *)out.data)[i] != end);
-    CHECK(hyp_tokenizer_piece(t, end, false).bytes == 0 && hyp_tokenizer_piece(t, end, true).bytes == 13 &&
-          hyp_tokenizer_piece(t, -1, true).bytes == 0 && hyp_tokenizer_piece(t, 1 << 30, true).bytes == 0);
+    CHECK(hyp_tokenizer_piece(t, end, false).bytes == 0 &&
+          hyp_tokenizer_piece(t, end, true).bytes == 13 &&
+          hyp_tokenizer_piece(t, -1, true).bytes == 0 &&
+          hyp_tokenizer_piece(t, 1 << 30, true).bytes == 0);
     out.bytes = 0;
     t->add_bos = t->add_eos = true;
-    CHECK(hyp_tokenizer_encode(t, "a", 1, HYP_ENCODE_EDGES, &out) == HYP_OK && out.bytes == 12);
+    CHECK(hyp_tokenizer_encode(t, "a", 1, HYP_ENCODE_ADD_SPECIAL, &out) == HYP_OK &&
+          out.bytes == 12);
     hyp_buffer_deinit(&out);
     unload(v);
     v = load("tests/golden/tok-spm.gguf");
     out = (hyp_buffer){.budget = &budget};
-    CHECK(hyp_tokenizer_encode(&v->tokenizer, "", 0, HYP_ENCODE_EDGES, &out) == HYP_OK && out.bytes == 4 &&
-          *(int32_t *)(void *)out.data == 1);
+    CHECK(hyp_tokenizer_encode(&v->tokenizer, "", 0, HYP_ENCODE_ADD_SPECIAL, &out) == HYP_OK &&
+          out.bytes == 4 && *(int32_t *)(void *)out.data == 1);
     hyp_buffer_deinit(&out);
     unload(v);
 }
 
-// Half a megabyte of whatever repeats takes time in proportion, not in its square: seconds, not hours.
+// Half a megabyte of whatever repeats takes time in proportion, not in its square: seconds, not
+// hours.
 static void long_texts(void) {
     static const char *const files[] = {"tests/golden/tok-bpe.gguf", "tests/golden/tok-spm.gguf",
                                         "tests/golden/tok-wordpiece.gguf"};
@@ -238,14 +256,16 @@ static void long_texts(void) {
                 hyp_buffer_deinit(&out);
             }
         hyp_buffer out = {.budget = &budget};
-        CHECK(hyp_tokenizer_encode(&v->tokenizer, text, (size_t)HYP_TEXT_MAX + 1, 0, &out) == HYP_E_ARGUMENT);
+        CHECK(hyp_tokenizer_encode(&v->tokenizer, text, (size_t)HYP_TEXT_MAX + 1, 0, &out) ==
+              HYP_E_ARGUMENT);
         hyp_buffer_deinit(&out);
         free(text);
         unload(v);
     }
 }
 
-// Special tokens that begin, contain and equal each other: the longest one at each place, the first of equal ones.
+// Special tokens that begin, contain and equal each other: the longest one at each place, the first
+// of equal ones.
 static hyp_token_type letters_and_specials(uint32_t i, char *text) {
     if (i < 4) {
         memcpy(text, i == 0 ? "a" : i == 1 ? "b" : i == 2 ? "c" : "d", 2);
@@ -267,7 +287,7 @@ static void nested_special_tokens(void) {
             char text[64];
             int32_t want[64];
             uint32_t n = random_u32() % 64, count = 0;
-            int flags = k % 2 ? HYP_ENCODE_SPECIALS : 0;
+            int flags = k % 2 ? HYP_ENCODE_PARSE_SPECIAL : 0;
             for (uint32_t i = 0; i < n; i++) text[i] = (char)('a' + random_u32() % 10 / 4);
             for (uint32_t at = 0; at < n;) { // every token at every place
                 int32_t best = -1;
@@ -292,8 +312,9 @@ static void nested_special_tokens(void) {
     CHECK(matched > 1000);
 }
 
-// Many special tokens in the order that is the worst for sorting in place: what is done between two calls of `report` is bounded, and so is
-// how often it is called; any of the calls may stop the load.
+// Many special tokens in the order that is the worst for sorting in place: what is done between two
+// calls of `report` is bounded, and so is how often it is called; any of the calls may stop the
+// load.
 static hyp_token_type short_and_long(uint32_t i, char *text) {
     snprintf(text, 32, i % 2 ? "<%08x" : "<%07x", i);
     return HYP_TOKEN_USER;
@@ -349,7 +370,8 @@ static void large_vocabularies(void) {
     unload(v);
 }
 
-// Texts that are chosen to stand side by side in the table would make each look-up walk through all of them.
+// Texts that are chosen to stand side by side in the table would make each look-up walk through all
+// of them.
 static hyp_token_type colliding(uint32_t i, char *text) {
     static uint32_t k;
     k = i == 0 ? 0 : k;

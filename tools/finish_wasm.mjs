@@ -17,18 +17,55 @@ const opt = join(dirname(fileURLToPath(import.meta.url)), '../node_modules/.bin/
 mkdirSync(dirname(output), { recursive: true });
 // What every supported host has; relaxed SIMD and threads for the artefacts that are named after them.
 const threads = output.includes('-mt');
-const features = ['simd', 'bulk-memory', 'sign-ext', 'nontrapping-float-to-int', 'mutable-globals', ...(/relaxed|-mt\.wasm/.test(output) ? ['relaxed-simd'] : []), ...(threads ? ['threads'] : [])];
+const features = [
+  'simd',
+  'bulk-memory',
+  'sign-ext',
+  'nontrapping-float-to-int',
+  'mutable-globals',
+  ...(/relaxed|-mt\.wasm/.test(output) ? ['relaxed-simd'] : []),
+  ...(threads ? ['threads'] : []),
+];
 setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node 20 compiles it only so
 // No import suspends: fibers switch within the module. Which functions can be on the way to a switch, Binaryen finds by the call graph.
-const asyncify = flags.includes('--plain') ? [] : ['--asyncify', '--pass-arg=asyncify-ignore-imports'];
+const asyncify = flags.includes('--plain')
+  ? []
+  : ['--asyncify', '--pass-arg=asyncify-ignore-imports'];
 // Whoever reads the module meanwhile gets the last one whole.
-execFileSync(opt, [input, '-o', `${output}.partial`, ...features.map(name => `--enable-${name}`), ...asyncify, forTests ? '-O1' : '-O3', '--strip-producers', '--strip-debug'], { stdio: 'inherit' });
+execFileSync(
+  opt,
+  [
+    input,
+    '-o',
+    `${output}.partial`,
+    ...features.map(name => `--enable-${name}`),
+    ...asyncify,
+    forTests ? '-O1' : '-O3',
+    '--strip-producers',
+    '--strip-debug',
+  ],
+  { stdio: 'inherit' },
+);
 renameSync(`${output}.partial`, output);
 
 if (!forTests) {
-  const known = new Set(['read', 'forget', 'now', 'panic', 'ended', 'progress', 'write', 'scored', ...(threads ? ['thread'] : [])].map(name => `hyp.${name}`));
+  const known = new Set(
+    [
+      'read',
+      'forget',
+      'now',
+      'panic',
+      'ended',
+      'progress',
+      'write',
+      'scored',
+      ...(threads ? ['thread'] : []),
+    ].map(name => `hyp.${name}`),
+  );
   if (threads) known.add('env.memory');
-  const foreign = WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(output))).map(i => `${i.module}.${i.name}`).filter(name => !known.has(name));
+  const foreign = WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(output)))
+    .map(i => `${i.module}.${i.name}`)
+    .filter(name => !known.has(name));
   if (foreign.length && !flags.includes('--plain')) {
     console.error(`${output} imports what no host gives: ${foreign.join(', ')}`);
     process.exit(1);

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Installs what is missing, builds what is old, and then does what the command asked for. Every npm script comes through here.
-// usage: setup.mjs [build | start | test | test:long | peers | bench | web] [arguments]
+// usage: setup.mjs [build | start | test | test:long | format | peers | bench | web] [arguments]
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -16,17 +16,48 @@ const fail = text => {
 };
 
 const onPath = name => process.env.PATH.split(delimiter).some(dir => existsSync(join(dir, name)));
-const libraries = name => existsSync(`/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/${name}`);
+const libraries = name =>
+  existsSync(`/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/${name}`);
 // Debian packages by what they are needed for, each with a sign that it is there.
 const PACKAGES = {
-  wasm: [['clang-19', () => onPath('clang-19')], ['lld-19', () => onPath('wasm-ld-19')], ['llvm-19', () => onPath('llvm-ar-19')], ['cmake', () => onPath('cmake')], ['ninja-build', () => onPath('ninja')],
-    ['wasi-libc', () => existsSync('/usr/include/wasm32-wasi/stdio.h')], ['libclang-rt-19-dev-wasm32', () => existsSync('/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a')]],
+  wasm: [
+    ['clang-19', () => onPath('clang-19')],
+    ['lld-19', () => onPath('wasm-ld-19')],
+    ['llvm-19', () => onPath('llvm-ar-19')],
+    ['cmake', () => onPath('cmake')],
+    ['ninja-build', () => onPath('ninja')],
+    ['wasi-libc', () => existsSync('/usr/include/wasm32-wasi/stdio.h')],
+    [
+      'libclang-rt-19-dev-wasm32',
+      () => existsSync('/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a'),
+    ],
+  ],
   native: [['libc6-dev', () => existsSync('/usr/include/stdio.h')]],
-  tests: [['libclang-rt-19-dev', () => existsSync('/usr/lib/llvm-19/lib/clang/19/lib/linux') || existsSync('/usr/lib/llvm-19/lib/clang/19/lib/x86_64-pc-linux-gnu')], ['gcc-aarch64-linux-gnu', () => onPath('aarch64-linux-gnu-gcc')],
-    ['libc6-dev-arm64-cross', () => existsSync('/usr/aarch64-linux-gnu/include/stdio.h')], ['qemu-user', () => onPath('qemu-aarch64')], ['chromium', () => onPath('chromium')], ['firefox-esr', () => onPath('firefox-esr')],
-    ['git', () => onPath('git')], ['relacy-dev', () => existsSync('/usr/include/relacy/relacy.hpp')], ['spin', () => onPath('spin')], ['libstdc++-12-dev', () => existsSync('/usr/include/c++/12/atomic')]],
-  bench: [['libboost-context-dev', () => existsSync('/usr/include/boost/context')], ['libboost-dev', () => existsSync('/usr/include/boost/lockfree')], ['libck-dev', () => existsSync('/usr/include/ck_ring.h')],
-    ['libjemalloc2', () => libraries('libjemalloc.so.2')], ['libtcmalloc-minimal4', () => libraries('libtcmalloc_minimal.so.4')]],
+  tests: [
+    ['clang-format-19', () => onPath('clang-format-19')],
+    [
+      'libclang-rt-19-dev',
+      () =>
+        existsSync('/usr/lib/llvm-19/lib/clang/19/lib/linux') ||
+        existsSync('/usr/lib/llvm-19/lib/clang/19/lib/x86_64-pc-linux-gnu'),
+    ],
+    ['gcc-aarch64-linux-gnu', () => onPath('aarch64-linux-gnu-gcc')],
+    ['libc6-dev-arm64-cross', () => existsSync('/usr/aarch64-linux-gnu/include/stdio.h')],
+    ['qemu-user', () => onPath('qemu-aarch64')],
+    ['chromium', () => onPath('chromium')],
+    ['firefox-esr', () => onPath('firefox-esr')],
+    ['git', () => onPath('git')],
+    ['relacy-dev', () => existsSync('/usr/include/relacy/relacy.hpp')],
+    ['spin', () => onPath('spin')],
+    ['libstdc++-12-dev', () => existsSync('/usr/include/c++/12/atomic')],
+  ],
+  bench: [
+    ['libboost-context-dev', () => existsSync('/usr/include/boost/context')],
+    ['libboost-dev', () => existsSync('/usr/include/boost/lockfree')],
+    ['libck-dev', () => existsSync('/usr/include/ck_ring.h')],
+    ['libjemalloc2', () => libraries('libjemalloc.so.2')],
+    ['libtcmalloc-minimal4', () => libraries('libtcmalloc_minimal.so.4')],
+  ],
 };
 
 function run(command, argv, options = {}) {
@@ -36,16 +67,29 @@ function run(command, argv, options = {}) {
 }
 
 function installPackages(groups) {
-  const missing = groups.flatMap(g => PACKAGES[g]).filter(([, there]) => !there()).map(([name]) => name);
+  const missing = groups
+    .flatMap(g => PACKAGES[g])
+    .filter(([, there]) => !there())
+    .map(([name]) => name);
   if (!missing.length) return;
   const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   const isRoot = process.getuid?.() === 0;
   const canSudo = !isRoot && onPath('sudo') && spawnSync('sudo', ['-n', 'true']).status === 0;
-  if (!onPath('apt-get') || !(isRoot || canSudo)) fail(`this machine lacks: ${missing.join(' ')}\n[setup] install them and try again; on Debian 12 or Ubuntu 24.10:\n    sudo ${command}\n[setup] or use the Containerfile, which has everything`);
+  if (!onPath('apt-get') || !(isRoot || canSudo))
+    fail(
+      `this machine lacks: ${missing.join(' ')}\n[setup] install them and try again; on Debian 12 or Ubuntu 24.10:\n    sudo ${command}\n[setup] or use the Containerfile, which has everything`,
+    );
   say(`installing Debian packages: ${missing.join(' ')}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const apt = (...argv) => (isRoot ? run('apt-get', argv, { env, stdio: ['ignore', 'ignore', 'inherit'] }) : run('sudo', ['-n', 'apt-get', ...argv], { env, stdio: ['ignore', 'ignore', 'inherit'] }));
-  if (apt('update', '-qq') !== 0 || apt('install', '-y', '--no-install-recommends', ...missing) !== 0) fail(`installing failed; by hand:\n    sudo apt-get update && sudo ${command}`);
+  const apt = (...argv) =>
+    isRoot
+      ? run('apt-get', argv, { env, stdio: ['ignore', 'ignore', 'inherit'] })
+      : run('sudo', ['-n', 'apt-get', ...argv], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  if (
+    apt('update', '-qq') !== 0 ||
+    apt('install', '-y', '--no-install-recommends', ...missing) !== 0
+  )
+    fail(`installing failed; by hand:\n    sudo apt-get update && sudo ${command}`);
 }
 
 /** npm's packages of `dir`, when its lock file has changed since they were installed. */
@@ -56,7 +100,14 @@ function installModules(dir, what) {
   if (existsSync(mark) && readFileSync(mark, 'utf8') === stamp) return;
   say(`installing npm packages ${what}`);
   // `install` without saving takes the locked versions as `ci` does, but forgives optional packages of other platforms that a registry lacks.
-  if (run('npm', ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) fail(`npm install failed in ${dir}`);
+  if (
+    run(
+      'npm',
+      ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'],
+      { cwd: dir, stdio: ['ignore', 'ignore', 'inherit'] },
+    ) !== 0
+  )
+    fail(`npm install failed in ${dir}`);
   writeFileSync(mark, stamp);
 }
 
@@ -66,15 +117,22 @@ async function build(preset, ...targets) {
   if (!existsSync(join(dir, 'build.ninja'))) {
     say(`configuring ${preset}`);
     const env = { EMSCRIPTEN_ROOT: '/usr/share/emscripten', ...process.env };
-    if (run('cmake', ['--preset', preset], { env, stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) fail(`cmake --preset ${preset} failed`);
+    if (run('cmake', ['--preset', preset], { env, stdio: ['ignore', 'ignore', 'inherit'] }) !== 0)
+      fail(`cmake --preset ${preset} failed`);
   }
   // Said only when there is something to wait for.
   const announce = setTimeout(() => say(`building ${preset}`), 400);
-  const child = spawn('cmake', ['--build', dir, '-j2', ...(targets.length ? ['--target', ...targets] : [])], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(
+    'cmake',
+    ['--build', dir, '-j2', ...(targets.length ? ['--target', ...targets] : [])],
+    { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
   let output = '';
   child.stdout.on('data', data => (output += data));
   child.stderr.on('data', data => (output += data));
-  const code = await new Promise(resolve => child.on('error', () => resolve(1)).on('close', resolve));
+  const code = await new Promise(resolve =>
+    child.on('error', () => resolve(1)).on('close', resolve),
+  );
   clearTimeout(announce);
   if (code !== 0) fail(`building ${preset} failed\n${output}`);
 }
@@ -95,7 +153,7 @@ function peers() {
 /** What the suites of tests/run.mjs run. */
 async function buildAll() {
   for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) await build(preset);
-  const threaded = ['fiber', 'lane', 'slab', 'pager', 'team'].map(name => `test_${name}`);
+  const threaded = ['fiber', 'lane', 'slab', 'pager', 'pool'].map(name => `test_${name}`);
   await build('native-tsan', ...threaded, 'sim');
   if (onPath('emcc')) await build('emscripten'); // not installed by us: Debian's brings a Node of its own
   // Before the suites begin: two builds in one folder would meet.
@@ -113,7 +171,11 @@ switch (task) {
     break;
   case 'start':
     await prepare('wasm');
-    process.exit(args.length ? node('glue/cli.js', ...args) : node('glue/cli.js', 'run', 'story', 'Once upon a time', '-s', '2', '-t', '0.7'));
+    process.exit(
+      args.length
+        ? node('glue/cli.js', ...args)
+        : node('glue/cli.js', 'run', 'story', 'Once upon a time', '-s', '2', '-t', '0.7'),
+    );
     break;
   case 'web':
     await prepare('wasm');
@@ -126,6 +188,11 @@ switch (task) {
     // The inner loop needs no more than the host's own build.
     if (args[0] !== 'quick') await buildAll();
     process.exit(node('tests/run.mjs', ...(task === 'test:long' ? ['--long'] : []), ...args));
+    break;
+  case 'format':
+    installPackages(['tests']);
+    installModules(root, 'for the build and the tests');
+    process.exit(node('tools/format.mjs', ...args));
     break;
   case 'peers':
     await prepare('wasm', 'native');
@@ -143,5 +210,5 @@ switch (task) {
     process.exit(node('tests/bench/run.mjs', ...args));
     break;
   default:
-    fail(`unknown task ${task}: build, start, test, test:long, peers, bench or web`);
+    fail(`unknown task ${task}: build, start, test, test:long, format, peers, bench or web`);
 }

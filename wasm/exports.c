@@ -1,8 +1,9 @@
-// What the module shows to JavaScript: scalars in, a status out. Texts and vectors come back through result_data / result_bytes,
-// records as JSON, so that the glue knows no struct layout.
+// What the module shows to JavaScript: scalars in, a status out. Texts and vectors come back
+// through result_data / result_bytes, records as JSON, so that the glue knows no struct layout.
 //
-// What computes or waits is begun (session_post, and the jobs: model_open, inspect, quantize) and runs within engine_run, as a fiber; its
-// end is told to the host by `ended`, with the session's address, or 0 for the job. One job at a time.
+// What computes or waits is begun (session_post, and the jobs: model_open, inspect, quantize) and
+// runs within engine_run, as a fiber; its end is told to the host by `ended`, with the session's
+// address, or 0 for the job. One job at a time.
 #include "../src/gguf/gguf.h"
 #include "../src/port.h"
 #include "../src/runtime/engine.h"
@@ -12,11 +13,14 @@
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 
-__attribute__((import_module("hyp"), import_name("progress"))) int32_t host_progress(double done, double total);
-__attribute__((import_module("hyp"), import_name("write"))) int32_t host_write(const void *data, size_t bytes);
-__attribute__((import_module("hyp"), import_name("scored"))) void host_scored(const void *session, uint32_t position,
-                                                                                const float *log_probabilities);
-__attribute__((import_module("hyp"), import_name("ended"))) void host_ended(const void *session, int32_t status);
+__attribute__((import_module("hyp"), import_name("progress"))) int32_t host_progress(double done,
+                                                                                     double total);
+__attribute__((import_module("hyp"), import_name("write"))) int32_t host_write(const void *data,
+                                                                               size_t bytes);
+__attribute__((import_module("hyp"), import_name("scored"))) void
+host_scored(const void *session, uint32_t position, const float *log_probabilities);
+__attribute__((import_module("hyp"), import_name("ended"))) void host_ended(const void *session,
+                                                                            int32_t status);
 
 enum { JOB_STACK_BYTES = 128 << 10 };
 
@@ -39,7 +43,9 @@ static hyp_status give(hyp_status status, const void *data, size_t bytes) {
     result_size = bytes;
     return status;
 }
-static hyp_status give_json(void) { return give(json.failed ? HYP_E_NOMEM : HYP_OK, json.out.data, json.out.bytes); }
+static hyp_status give_json(void) {
+    return give(json.failed ? HYP_E_NOMEM : HYP_OK, json.out.data, json.out.bytes);
+}
 static void begin_json(void) {
     json.out.bytes = 0;
     json.failed = json.comma = false;
@@ -52,16 +58,24 @@ EXPORT(input_reserve) void *input_reserve(size_t bytes) {
     return hyp_buffer_reserve(&input, bytes + 1) ? input.data : NULL;
 }
 
-EXPORT(status_name) const char *status_name(int32_t status) { return hyp_status_name((hyp_status)status); }
-EXPORT(status_message) const char *status_message(int32_t status) { return hyp_status_message((hyp_status)status); }
+EXPORT(status_name) const char *status_name(int32_t status) {
+    return hyp_status_name((hyp_status)status);
+}
+EXPORT(status_message) const char *status_message(int32_t status) {
+    return hyp_status_message((hyp_status)status);
+}
 
-EXPORT(engine_create) hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask, uint32_t threads) {
-    return hyp_engine_create(&(hyp_engine_config){.memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask, .threads = threads});
+EXPORT(engine_create)
+hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask, uint32_t threads) {
+    return hyp_engine_create(&(hyp_engine_config){
+        .memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask, .threads = threads});
 }
 EXPORT(engine_destroy) void engine_destroy(hyp_engine *engine) { hyp_engine_destroy(engine); }
-EXPORT(engine_error) const char *engine_error(const hyp_engine *engine) { return hyp_engine_error(engine); }
+EXPORT(engine_error) const char *engine_error(const hyp_engine *engine) {
+    return hyp_engine_error(engine);
+}
 EXPORT(engine_stats) hyp_status engine_stats(hyp_engine *engine) {
-    hyp_engine_stats s = hyp_engine_describe(engine);
+    hyp_engine_stats s = hyp_engine_get_stats(engine);
     begin_json();
     const char *kernels = hyp_engine_kernels(engine);
     hyp_json_text(&json, "kernels", kernels, strlen(kernels));
@@ -88,8 +102,11 @@ EXPORT(engine_stats) hyp_status engine_stats(hyp_engine *engine) {
 EXPORT(engine_set_policy) hyp_status engine_set_policy(hyp_engine *engine) {
     return hyp_engine_set_policy(engine, (const char *)input.data);
 }
-// Runs what has been begun for about `ms`: 0 there is more to run, 1 all of it waits, 2 nothing has been begun.
-EXPORT(engine_run) int32_t engine_run(hyp_engine *engine, double ms) { return (int32_t)hyp_engine_run(engine, 1 + (uint64_t)(ms * 1e6)); }
+// Runs what has been begun for about `ms`: 0 there is more to run, 1 all of it waits, 2 nothing has
+// been begun.
+EXPORT(engine_run) int32_t engine_run(hyp_engine *engine, double ms) {
+    return (int32_t)hyp_engine_run(engine, 1 + (uint64_t)(ms * 1e6));
+}
 // Milliseconds until a timer is due; negative: none runs.
 EXPORT(engine_next_ms) double engine_next_ms(const hyp_engine *engine) {
     uint64_t due = hyp_engine_next_ns(engine);
@@ -136,21 +153,24 @@ static hyp_status begin_job(hyp_engine *engine, hyp_status (*run)(void)) {
     if (job.task) return HYP_E_STATE;
     job.engine = engine;
     job.run = run;
-    hyp_status status =
-        hyp_sched_spawn(engine->sched, run_job, NULL, &(hyp_task_config){.name = "job", .stack_bytes = JOB_STACK_BYTES}, &job.task);
+    hyp_status status = hyp_sched_spawn(
+        engine->sched, run_job, NULL,
+        &(hyp_task_config){.name = "job", .stack_bytes = JOB_STACK_BYTES}, &job.task);
     if (!status) hyp_task_detach(job.task);
     return status;
 }
 
-// It ends soon, with HYP_E_CANCELLED, also where it waits for a source. No effect when none is under way.
+// It ends soon, with HYP_E_CANCELLED, also where it waits for a source. No effect when none is
+// under way.
 EXPORT(job_cancel) void job_cancel(void) {
     if (job.task) hyp_task_cancel(job.task);
 }
 
 static hyp_status open_job(void) {
     hyp_model *model = NULL;
-    hyp_status status =
-        hyp_model_open(job.engine, sources, source_count, &(hyp_model_config){.context = job.context, .progress = progress}, &model);
+    hyp_status status = hyp_model_open(
+        job.engine, sources, source_count,
+        &(hyp_model_config){.context = job.context, .progress = progress}, &model);
     return give(status, model, 0);
 }
 // The model's address is the result's data.
@@ -169,24 +189,28 @@ static hyp_status quantize_job(void) {
     uint32_t count = source_count - job.importance;
     return hyp_engine_quantize(
         job.engine, sources, count,
-        &(hyp_quantization){.format = job.format, .density = job.density, .importance = job.importance ? &sources[count] : NULL},
+        &(hyp_quantization){.format = job.format,
+                            .density = job.density,
+                            .importance = job.importance ? &sources[count] : NULL},
         &(hyp_writer){.write = sink_write, .progress = progress});
 }
-// The input holds the format's name, terminated. With `importance` the last of the sources says what columns count for.
+// The input holds the format's name, terminated. With `importance` the last of the sources says
+// what columns count for.
 EXPORT(quantize) hyp_status quantize(hyp_engine *engine, float density, uint32_t importance) {
     if (importance && source_count < 2) return HYP_E_ARGUMENT;
     job.density = density;
     job.importance = importance;
     memset(job.format, 0, sizeof job.format);
-    for (size_t i = 0; i + 1 < sizeof job.format && input.data[i]; i++) job.format[i] = (char)input.data[i];
+    for (size_t i = 0; i + 1 < sizeof job.format && input.data[i]; i++)
+        job.format[i] = (char)input.data[i];
     return begin_job(engine, quantize_job);
 }
 
 // ---- Models
 
 EXPORT(model_close) void model_close(hyp_model *model) { hyp_model_close(model); }
-EXPORT(model_facts) hyp_status model_facts(const hyp_model *model) {
-    hyp_model_facts f = hyp_model_describe(model);
+EXPORT(model_info) hyp_status model_info(const hyp_model *model) {
+    hyp_model_info f = hyp_model_get_info(model);
     begin_json();
     hyp_json_text(&json, "architecture", f.architecture, strlen(f.architecture));
     const struct {
@@ -202,9 +226,12 @@ EXPORT(model_facts) hyp_status model_facts(const hyp_model *model) {
                    {"weightBytes", (double)f.weight_bytes},
                    {"bos", f.bos},
                    {"eos", f.eos}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        hyp_json_number(&json, numbers[i].key, numbers[i].value);
     hyp_json_bool(&json, "addsBos", f.adds_bos);
-    static const struct { const char *key, *name; } texts[] = {{"general.name", "name"}, {"tokenizer.chat_template", "chatTemplate"}};
+    static const struct {
+        const char *key, *name;
+    } texts[] = {{"general.name", "name"}, {"tokenizer.chat_template", "chatTemplate"}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         size_t bytes;
         const char *text = hyp_model_metadata(model, texts[i].key, &bytes);
@@ -217,13 +244,16 @@ EXPORT(model_facts) hyp_status model_facts(const hyp_model *model) {
 EXPORT(model_tokenize) hyp_status model_tokenize(hyp_model *model, size_t bytes, int32_t flags) {
     const int32_t *tokens = NULL;
     uint32_t count = 0;
-    hyp_status status = hyp_model_tokenize(model, (const char *)input.data, bytes, flags, &tokens, &count);
+    hyp_status status = hyp_model_tokenize(model, (const char *)input.data, bytes, flags, &tokens,
+                                           &count);
     return give(status, tokens, count * sizeof *tokens);
 }
-EXPORT(model_detokenize) hyp_status model_detokenize(hyp_model *model, uint32_t count, int32_t flags) {
+EXPORT(model_detokenize)
+hyp_status model_detokenize(hyp_model *model, uint32_t count, int32_t flags) {
     const char *text = NULL;
     size_t bytes = 0;
-    hyp_status status = hyp_model_detokenize(model, (const int32_t *)(const void *)input.data, count, flags, &text, &bytes);
+    hyp_status status = hyp_model_detokenize(model, (const int32_t *)(const void *)input.data,
+                                             count, flags, &text, &bytes);
     return give(status, text, bytes);
 }
 
@@ -234,31 +264,35 @@ EXPORT(model_residency) hyp_status model_residency(const hyp_model *model) {
         const char *key;
         double value;
     } numbers[] = {{"pages", r.pages},
-                   {"kept", r.kept},
                    {"resident", r.resident},
+                   {"present", r.present},
                    {"frames", r.frames},
                    {"wholeBytes", (double)r.whole_bytes},
                    {"capacityBytes", (double)r.capacity_bytes},
-                   {"residentBytes", (double)r.resident_bytes},
+                   {"presentBytes", (double)r.present_bytes},
                    {"pins", (double)r.pins},
                    {"hits", (double)r.hits},
                    {"fills", (double)r.fills},
                    {"filledBytes", (double)r.filled_bytes},
                    {"evictions", (double)r.evictions}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        hyp_json_number(&json, numbers[i].key, numbers[i].value);
     hyp_json_close(&json, '}');
     return give_json();
 }
-// Ends the helper threads, for a host that is about to let go of the instance. What is under way goes on alone.
-EXPORT(model_dismiss) void model_dismiss(hyp_model *model) { hyp_model_dismiss(model); }
-EXPORT(model_helpers) hyp_status model_helpers(const hyp_model *model) {
-    hyp_helpers h = hyp_model_helpers(model);
+// Ends the helper threads, for a host that is about to let go of the instance. What is under way
+// goes on alone.
+EXPORT(model_stop_workers) void model_stop_workers(hyp_model *model) {
+    hyp_model_stop_workers(model);
+}
+EXPORT(model_workers) hyp_status model_workers(const hyp_model *model) {
+    hyp_workers h = hyp_model_workers(model);
     begin_json();
     hyp_json_number(&json, "count", h.threads);
     hyp_json_number(&json, "present", h.present);
-    hyp_json_number(&json, "stages", (double)h.stages);
+    hyp_json_number(&json, "loops", (double)h.loops);
     hyp_json_number(&json, "tiles", (double)h.tiles);
-    hyp_json_number(&json, "helped", (double)h.helped);
+    hyp_json_number(&json, "byWorkers", (double)h.by_workers);
     hyp_json_number(&json, "repeated", (double)h.repeated);
     hyp_json_close(&json, '}');
     return give_json();
@@ -273,8 +307,9 @@ EXPORT(model_heat) hyp_status model_heat(const hyp_model *model) {
 }
 
 EXPORT(session_create)
-hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache, uint32_t profile, uint32_t purpose,
-                          uint32_t lookup, hyp_model *draft, uint32_t calibrate) {
+hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache,
+                          uint32_t profile, uint32_t purpose, uint32_t lookup, hyp_model *draft,
+                          uint32_t calibrate) {
     hyp_session *session = NULL;
     hyp_status status = hyp_session_create(model,
                                            &(hyp_session_config){.context = context,
@@ -295,10 +330,12 @@ EXPORT(session_set_purpose) void session_set_purpose(hyp_session *session, uint3
 EXPORT(session_cancel) void session_cancel(hyp_session *session) { hyp_session_cancel(session); }
 
 // To the host's `write`.
-EXPORT(session_importance) hyp_status session_importance(const hyp_session *session) {
-    return hyp_session_importance(session, &(hyp_writer){.write = sink_write});
+EXPORT(session_write_imatrix) hyp_status session_write_imatrix(const hyp_session *session) {
+    return hyp_session_write_imatrix(session, &(hyp_writer){.write = sink_write});
 }
-EXPORT(session_forget) void session_forget(hyp_session *session) { hyp_session_forget(session); }
+EXPORT(session_reset_profile) void session_reset_profile(hyp_session *session) {
+    hyp_session_reset_profile(session);
+}
 EXPORT(engine_measure) hyp_status engine_measure(hyp_engine *engine) {
     hyp_peaks p = hyp_engine_measure(engine);
     begin_json();
@@ -309,9 +346,9 @@ EXPORT(engine_measure) hyp_status engine_measure(hyp_engine *engine) {
 }
 
 EXPORT(sampling_set)
-void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p, float repeat_penalty,
-                  float frequency_penalty, float presence_penalty, uint32_t penalty_last, float mirostat_tau, float mirostat_eta,
-                  double seed) {
+void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p,
+                  float repeat_penalty, float frequency_penalty, float presence_penalty,
+                  uint32_t penalty_last, float mirostat_tau, float mirostat_eta, double seed) {
     sampling = (hyp_sampling){.temperature = temperature,
                               .top_k = top_k,
                               .top_p = top_p,
@@ -331,11 +368,14 @@ EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
     biases[sampling.bias_count++] = (hyp_logit_bias){token, bias};
     return HYP_OK;
 }
-// Input: `count` int32 tokens, the bytes of each of the `stop_texts` texts as int32, then the texts.
-EXPORT(session_begin) hyp_status session_begin(hyp_session *session, uint32_t count, uint32_t stop_texts) {
+// Input: `count` int32 tokens, the bytes of each of the `stop_texts` texts as int32, then the
+// texts.
+EXPORT(session_begin)
+hyp_status session_begin(hyp_session *session, uint32_t count, uint32_t stop_texts) {
     const int32_t *tokens = (const int32_t *)(const void *)input.data, *lengths = tokens + count;
     const char *text = (const char *)(lengths + stop_texts);
-    for (uint32_t i = 0; i < stop_texts && i < HYP_STOPS_MAX; i++) { // more are refused by their count
+    for (uint32_t i = 0; i < stop_texts && i < HYP_STOPS_MAX;
+         i++) { // more are refused by their count
         stops[i] = (hyp_text){text, (size_t)lengths[i]};
         text += lengths[i];
     }
@@ -349,14 +389,16 @@ static void scored(void *session, uint32_t position, const float *log_probabilit
     host_scored(session, position, log_probabilities);
 }
 // `kind` as in hyp_call_kind. Embed and score take `count` tokens from the input.
-EXPORT(session_post) hyp_status session_post(hyp_session *session, uint32_t kind, uint32_t count, uint32_t pooling) {
-    return hyp_session_post(session, &(hyp_call){.kind = (hyp_call_kind)kind,
-                                                 .tokens = (const int32_t *)(const void *)input.data,
-                                                 .count = count,
-                                                 .pooling = (hyp_pooling)pooling,
-                                                 .visit = scored,
-                                                 .ended = ended,
-                                                 .context = session});
+EXPORT(session_post)
+hyp_status session_post(hyp_session *session, uint32_t kind, uint32_t count, uint32_t pooling) {
+    return hyp_session_post(session,
+                            &(hyp_call){.kind = (hyp_call_kind)kind,
+                                        .tokens = (const int32_t *)(const void *)input.data,
+                                        .count = count,
+                                        .pooling = (hyp_pooling)pooling,
+                                        .visit = scored,
+                                        .ended = ended,
+                                        .context = session});
 }
 // Of the call that has ended: the piece's text, or the vector.
 EXPORT(session_text) hyp_status session_text(const hyp_session *session) {
@@ -367,9 +409,15 @@ EXPORT(session_vector) hyp_status session_vector(const hyp_session *session) {
     const hyp_result *r = hyp_session_result(session);
     return give(HYP_OK, r->vector, r->dim * sizeof *r->vector);
 }
-EXPORT(session_left) int32_t session_left(const hyp_session *session) { return (int32_t)hyp_session_result(session)->left; }
-EXPORT(session_token) int32_t session_token(const hyp_session *session) { return hyp_session_result(session)->piece.token; }
-EXPORT(session_finish) int32_t session_finish(const hyp_session *session) { return (int32_t)hyp_session_result(session)->piece.finish; }
+EXPORT(session_left) int32_t session_left(const hyp_session *session) {
+    return (int32_t)hyp_session_result(session)->left;
+}
+EXPORT(session_token) int32_t session_token(const hyp_session *session) {
+    return hyp_session_result(session)->piece.token;
+}
+EXPORT(session_finish) int32_t session_finish(const hyp_session *session) {
+    return (int32_t)hyp_session_result(session)->piece.finish;
+}
 EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
     const char *text;
     size_t bytes;
@@ -377,7 +425,7 @@ EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
     return give(HYP_OK, text, bytes);
 }
 EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
-    hyp_session_stats s = hyp_session_describe(session);
+    hyp_session_stats s = hyp_session_get_stats(session);
     begin_json();
     const struct {
         const char *key;
@@ -386,16 +434,18 @@ EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
                    {"used", s.used},
                    {"promptTokens", s.prompt_tokens},
                    {"reusedTokens", s.reused},
-                   {"tokensTogether", s.together},
-                   {"tokensGuessed", s.guessed},
-                   {"tokensGuessedRight", s.guessed_right},
+                   {"tokensBatched", s.batched},
+                   {"tokensDrafted", s.drafted},
+                   {"tokensAccepted", s.accepted},
                    {"answerTokens", s.answer_tokens},
                    {"promptMs", (double)s.prompt_ns / 1e6},
                    {"answerMs", (double)s.answer_ns / 1e6}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) hyp_json_number(&json, numbers[i].key, numbers[i].value);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        hyp_json_number(&json, numbers[i].key, numbers[i].value);
     static const char *const percentiles[] = {"p50", "p90", "p95", "p99"};
     hyp_json_open(&json, "latencyMs", '{');
-    for (int i = 0; i < 4; i++) hyp_json_number(&json, percentiles[i], (double)s.latency_ns[i] / 1e6);
+    for (int i = 0; i < 4; i++)
+        hyp_json_number(&json, percentiles[i], (double)s.latency_ns[i] / 1e6);
     hyp_json_close(&json, '}');
     hyp_json_open(&json, "operations", '[');
     hyp_operation o;

@@ -1,8 +1,10 @@
-// fiber.h by Asyncify: a yield unwinds the frames of the fiber into its record, a resume rewinds them. All calls of asyncify.* are here;
-// Binaryen makes plain code of them, and finds by the call graph which functions can be on the way: no list is typed, no JavaScript runs.
+// fiber.h by Asyncify: a yield unwinds the frames of the fiber into its record, a resume rewinds
+// them. All calls of asyncify.* are here; Binaryen makes plain code of them, and finds by the call
+// graph which functions can be on the way: no list is typed, no JavaScript runs.
 //
 // A fiber's memory:  hyp_fiber | record, growing up | canary | C stack, growing down
-// Each overflow first meets memory of the same fiber that is not in use then, and is seen at the next switch.
+// Each overflow first meets memory of the same fiber that is not in use then, and is seen at the
+// next switch.
 #include "../src/fiber/fiber.h"
 
 #include "../src/base/bytes.h"
@@ -60,7 +62,8 @@ void hyp_fiber_destroy(hyp_fiber *f) {
     if (f) hyp_port_unmap(f, f->bytes);
 }
 
-// The topmost function of a fiber: unwinding ends here and rewinding begins here, so Asyncify leaves it and its callers as they are.
+// The topmost function of a fiber: unwinding ends here and rewinding begins here, so Asyncify
+// leaves it and its callers as they are.
 __attribute__((noinline)) hyp_fiber_state hyp_fiber_resume(hyp_fiber *f) {
     if (f->state != HYP_FIBER_SUSPENDED) return f->state;
     f->resumer = current;
@@ -78,7 +81,8 @@ __attribute__((noinline)) hyp_fiber_state hyp_fiber_resume(hyp_fiber *f) {
         }
         asyncify_stop_unwind();
     } else f->state = HYP_FIBER_DONE;
-    if (*f->canary != CANARY || (f->sp && f->sp < (char *)f->canary)) f->state = HYP_FIBER_OVERFLOWED;
+    if (*f->canary != CANARY || (f->sp && f->sp < (char *)f->canary))
+        f->state = HYP_FIBER_OVERFLOWED;
     hyp_stack_set(sp);
     current = f->resumer;
     return f->state;

@@ -1,5 +1,5 @@
-// port.h for WebAssembly. Memory: linear memory grows and never shrinks, so what is unmapped is kept in a list of free runs, sorted
-// by address and joined, and given out again first-fit.
+// port.h for WebAssembly. Memory: linear memory grows and never shrinks, so what is unmapped is
+// kept in a list of free runs, sorted by address and joined, and given out again first-fit.
 #include "../src/port.h"
 
 #include "../src/base/bytes.h"
@@ -21,12 +21,14 @@ typedef struct ticket { // of a read that the host serves later; lives on the re
 } ticket;
 
 enum { PENDING = 1 };
-// 0: `dst` is filled; below: failed; PENDING: read_done will be called with the ticket, unless it is forgotten before.
-__attribute__((import_module("hyp"), import_name("read"))) int32_t host_read(uint32_t handle, double offset, void *dst, size_t bytes,
-                                                                             ticket *t);
+// 0: `dst` is filled; below: failed; PENDING: read_done will be called with the ticket, unless it
+// is forgotten before.
+__attribute__((import_module("hyp"), import_name("read"))) int32_t
+host_read(uint32_t handle, double offset, void *dst, size_t bytes, ticket *t);
 __attribute__((import_module("hyp"), import_name("forget"))) void host_forget(const ticket *t);
 __attribute__((import_module("hyp"), import_name("now"))) double host_now(void);
-__attribute__((import_module("hyp"), import_name("panic"), noreturn)) void host_panic(const char *message);
+__attribute__((import_module("hyp"), import_name("panic"), noreturn)) void
+host_panic(const char *message);
 
 const hyp_caps *hyp_port_caps(void) {
     static const hyp_caps caps = {.page_bytes = PAGE,
@@ -53,7 +55,8 @@ void *hyp_port_map(size_t bytes) {
         }
         return memset(r, 0, bytes);
     }
-    // What is free at the memory's end is a part of it, so that no gaps are left between one growth and the next.
+    // What is free at the memory's end is a part of it, so that no gaps are left between one growth
+    // and the next.
     run **last = &free_runs;
     while (*last && (*last)->next) last = &(*last)->next;
     char *end = (char *)(__builtin_wasm_memory_size(0) * WASM_PAGE);
@@ -79,7 +82,8 @@ void hyp_port_unmap(void *memory, size_t bytes) {
     *link = fresh;
     if (fresh->next && (char *)fresh + fresh->bytes == (char *)fresh->next)
         *fresh = (run){fresh->next->next, fresh->bytes + fresh->next->bytes};
-    if (before && (char *)before + before->bytes == (char *)fresh) *before = (run){fresh->next, before->bytes + fresh->bytes};
+    if (before && (char *)before + before->bytes == (char *)fresh)
+        *before = (run){fresh->next, before->bytes + fresh->bytes};
 }
 
 __attribute__((export_name("read_done"))) void read_done(ticket *t, int32_t status) {
@@ -107,38 +111,51 @@ bool hyp_port_nap(uint64_t ns) {
     return false; // the host's event loop sleeps
 }
 
-// ---- Threads: a worker of the host instantiates the module over the same memory and calls thread_main. Only such a worker ever waits:
-// the engine's own thread may be a page's, which must not.
+// ---- Threads: a worker of the host instantiates the module over the same memory and calls
+// thread_main. Only such a worker ever waits: the engine's own thread may be a page's, which must
+// not.
 #ifdef __wasm_atomics__
 enum { THREAD_STACK_BYTES = 128 << 10 };
 
-__attribute__((import_module("hyp"), import_name("thread"))) int32_t host_thread(void (*run)(void *), void *context, void *stack);
+__attribute__((import_module("hyp"), import_name("thread"))) int32_t
+host_thread(void (*run)(void *), void *context, void *stack);
 void hyp_stack_set(void *top); // stack.S
 
 bool hyp_port_thread(void (*run)(void *context), void *context) {
-    char *stack = hyp_port_map(THREAD_STACK_BYTES); // never given back: the worker may outlive the team by a moment
+    char *stack = hyp_port_map(
+        THREAD_STACK_BYTES); // never given back: the worker may outlive the pool by a moment
     return stack && host_thread(run, context, stack + THREAD_STACK_BYTES);
 }
-__attribute__((noinline)) static void run_thread(void (*run)(void *), void *context) { run(context); }
-__attribute__((export_name("thread_main"))) void thread_main(void (*run)(void *), void *context, void *stack) {
+__attribute__((noinline)) static void run_thread(void (*run)(void *), void *context) {
+    run(context);
+}
+__attribute__((export_name("thread_main"))) void thread_main(void (*run)(void *), void *context,
+                                                             void *stack) {
     hyp_stack_set(stack);
     run_thread(run, context);
 }
 bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
-    __builtin_wasm_memory_atomic_wait32((int *)(uintptr_t)word, (int)expected, timeout_ns > INT64_MAX ? -1 : (int64_t)timeout_ns);
+    __builtin_wasm_memory_atomic_wait32((int *)(uintptr_t)word, (int)expected,
+                                        timeout_ns > INT64_MAX ? -1 : (int64_t)timeout_ns);
     return true;
 }
-void hyp_port_wake(const uint32_t *word) { __builtin_wasm_memory_atomic_notify((int *)(uintptr_t)word, UINT32_MAX); }
+void hyp_port_wake(const uint32_t *word) {
+    __builtin_wasm_memory_atomic_notify((int *)(uintptr_t)word, UINT32_MAX);
+}
 void hyp_port_pause(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 #else
-bool hyp_port_thread(void (*run)(void *context), void *context) { return (void)run, (void)context, false; }
+bool hyp_port_thread(void (*run)(void *context), void *context) {
+    return (void)run, (void)context, false;
+}
 bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
     return (void)word, (void)expected, (void)timeout_ns, false;
 }
 void hyp_port_wake(const uint32_t *word) { (void)word; }
 void hyp_port_pause(void) {}
 #endif
-bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) { return (void)crc, (void)data, (void)bytes, false; }
+bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) {
+    return (void)crc, (void)data, (void)bytes, false;
+}
 void hyp_port_panic(const char *message) { host_panic(message); }
 uint64_t hyp_port_now_ns(void) { return (uint64_t)(host_now() * 1e6); }
 
@@ -148,11 +165,15 @@ hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *, uint64_t), 
     return NULL;
 }
 void hyp_port_view_destroy(hyp_view *view) { (void)view; }
-void *hyp_port_view_at(const hyp_view *view, uint64_t offset) { return (void)view, (void)offset, NULL; }
+void *hyp_port_view_at(const hyp_view *view, uint64_t offset) {
+    return (void)view, (void)offset, NULL;
+}
 bool hyp_port_view_commit(hyp_view *view, uint64_t offset, size_t bytes, bool now) {
     return (void)view, (void)offset, (void)bytes, (void)now, false;
 }
 bool hyp_port_view_move(hyp_view *view, uint64_t from, uint64_t to, size_t bytes) {
     return (void)view, (void)from, (void)to, (void)bytes, false;
 }
-void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes) { (void)view, (void)offset, (void)bytes; }
+void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes) {
+    (void)view, (void)offset, (void)bytes;
+}

@@ -51,7 +51,8 @@ async function load({ name, source }) {
     if (mine.signal.aborted) return void opened.close();
     model = opened;
     const { architecture, parameters, weightBytes, context } = model.facts;
-    $('model-name').textContent = `${model.facts.name ?? name} · ${architecture} · ${(parameters / 1e6).toFixed(parameters < 1e8 ? 1 : 0)} M parameters · ${megabytes(weightBytes)} · context ${context} · loaded in ${((performance.now() - start) / 1000).toFixed(1)} s`;
+    $('model-name').textContent =
+      `${model.facts.name ?? name} · ${architecture} · ${(parameters / 1e6).toFixed(parameters < 1e8 ? 1 : 0)} M parameters · ${megabytes(weightBytes)} · context ${context} · loaded in ${((performance.now() - start) / 1000).toFixed(1)} s`;
     await showFigures();
     state('ready');
   } catch (error) {
@@ -67,13 +68,24 @@ async function load({ name, source }) {
 
 function sampling() {
   const number = id => ($(id).value === '' ? undefined : Number($(id).value));
-  return { temperature: number('temperature'), topP: number('topP'), minP: number('minP'), repeatPenalty: number('repeatPenalty'), topK: number('topK'), maxTokens: number('maxTokens') || 256, seed: number('seed'), stop: $('stopText').value ? [$('stopText').value] : [] };
+  return {
+    temperature: number('temperature'),
+    topP: number('topP'),
+    minP: number('minP'),
+    repeatPenalty: number('repeatPenalty'),
+    topK: number('topK'),
+    maxTokens: number('maxTokens') || 256,
+    seed: number('seed'),
+    stop: $('stopText').value ? [$('stopText').value] : [],
+  };
 }
 
 async function showFigures() {
   const s = await model.stats();
   $('rate').textContent = s.answerTokens ? `${s.answerTokensPerSecond.toFixed(0)} tokens/s` : '–';
-  $('prompt-rate').textContent = s.promptTokens ? `${s.promptTokensPerSecond.toFixed(0)} tokens/s` : '–';
+  $('prompt-rate').textContent = s.promptTokens
+    ? `${s.promptTokensPerSecond.toFixed(0)} tokens/s`
+    : '–';
   $('memory').textContent = megabytes(s.memory.linearMemoryBytes);
   $('engine').textContent = s.kernels;
   if ($('inside').open) await showInside(s);
@@ -85,7 +97,10 @@ async function showInside({ weights, fibers, threads, lanes, memory }) {
   const canvas = $('pages');
   const width = Math.max(1, Math.floor(canvas.clientWidth));
   const gap = 1;
-  const columns = Math.min(heat.length, Math.max(8, Math.floor(Math.sqrt((heat.length * width) / 64))));
+  const columns = Math.min(
+    heat.length,
+    Math.max(8, Math.floor(Math.sqrt((heat.length * width) / 64))),
+  );
   const cell = width / columns;
   const scale = devicePixelRatio;
   const height = Math.ceil(heat.length / columns) * cell;
@@ -100,10 +115,16 @@ async function showInside({ weights, fibers, threads, lanes, memory }) {
     paint.fillStyle = style.getPropertyValue(warmth ? '--accent' : '--line');
     paint.fillRect((i % columns) * cell, Math.floor(i / columns) * cell, cell - gap, cell - gap);
   });
-  const fits = weights.kept === weights.pages ? 'all of them for good' : `${weights.kept} for good, the rest in ${weights.frames} frames, ${megabytes(weights.filledBytes)} read so far`;
-  const text = `${weights.resident} of ${weights.pages} weight pages in memory (${fits}); ${fibers.count} ${fibers.count === 1 ? 'fiber' : 'fibers'}, ${fibers.switches} switches, policy ${fibers.policy}; ${threads.count === 1 ? '1 thread' : `${threads.count} threads, helpers computed ${Math.round((threads.helped * 100) / (threads.tiles || 1))} % of what was shared`}; ${memory.blocks} slab blocks; ${lanes.map(lane => `lane ${lane.name}: ${lane.received} capsules`).join(', ') || 'no lane: messages'}.`;
+  const fits =
+    weights.resident === weights.pages
+      ? 'all of them for good'
+      : `${weights.resident} for good, the rest in ${weights.frames} frames, ${megabytes(weights.filledBytes)} read so far`;
+  const text = `${weights.present} of ${weights.pages} weight pages in memory (${fits}); ${fibers.count} ${fibers.count === 1 ? 'fiber' : 'fibers'}, ${fibers.switches} switches, policy ${fibers.policy}; ${threads.count === 1 ? '1 thread' : `${threads.count} threads, workers computed ${Math.round((threads.byWorkers * 100) / (threads.tiles || 1))} % of what was shared`}; ${memory.blocks} slab blocks; ${lanes.map(lane => `lane ${lane.name}: ${lane.received} capsules`).join(', ') || 'no lane: messages'}.`;
   $('inside-text').textContent = text;
-  canvas.setAttribute('aria-label', `${weights.resident} of ${weights.pages} pages of the weights are in memory`);
+  canvas.setAttribute(
+    'aria-label',
+    `${weights.present} of ${weights.pages} pages of the weights are in memory`,
+  );
 }
 
 async function run() {
@@ -130,14 +151,26 @@ async function run() {
     const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     text.data += waiting;
     waiting = '';
-    if (tokens > 1) $('rate').textContent = `${(((tokens - 1) * 1000) / (performance.now() - first)).toFixed(0)} tokens/s`;
+    if (tokens > 1)
+      $('rate').textContent =
+        `${(((tokens - 1) * 1000) / (performance.now() - first)).toFixed(0)} tokens/s`;
     if (atEnd) box.scrollTop = box.scrollHeight;
   };
   let finish = '';
-  const watch = setInterval(() => $('inside').open && model?.stats().then(showInside).catch(() => {}), 400);
+  const watch = setInterval(
+    () =>
+      $('inside').open &&
+      model
+        ?.stats()
+        .then(showInside)
+        .catch(() => {}),
+    400,
+  );
   try {
     const options = { ...sampling(), signal: mine.signal };
-    for await (const piece of chat ? model.chat([{ role: 'user', content: prompt }], options) : model.generate(prompt, options)) {
+    for await (const piece of chat
+      ? model.chat([{ role: 'user', content: prompt }], options)
+      : model.generate(prompt, options)) {
       if (!tokens++) first = performance.now();
       waiting += piece.text;
       finish = piece.finish;
@@ -152,7 +185,9 @@ async function run() {
     paint();
     answering = null;
     if (model) await showFigures().catch(() => {});
-    state(`${tokens} tokens, ${{ end: 'finished', stop: 'stop text', length: 'length reached', context: 'context full' }[finish] ?? finish}`);
+    state(
+      `${tokens} tokens, ${{ end: 'finished', stop: 'stop text', length: 'length reached', context: 'context full' }[finish] ?? finish}`,
+    );
     refresh();
   }
 }
@@ -167,7 +202,9 @@ $('url-form').addEventListener('submit', event => {
 $('run').addEventListener('click', run);
 $('stop').addEventListener('click', () => answering?.abort());
 $('inside').addEventListener('toggle', () => model && showFigures().catch(() => {}));
-$('copy').addEventListener('click', () => navigator.clipboard.writeText($('answer').textContent).then(() => state('copied'), showError));
+$('copy').addEventListener('click', () =>
+  navigator.clipboard.writeText($('answer').textContent).then(() => state('copied'), showError),
+);
 document.addEventListener('keydown', event => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) run();
   if (event.key === 'Escape') answering?.abort();
@@ -180,8 +217,11 @@ function openFiles(files) {
 }
 
 let inside = 0;
-addEventListener('dragenter', event => (event.preventDefault(), inside++, ($('drop').hidden = false)));
-addEventListener('dragleave', () => (--inside || ($('drop').hidden = true)));
+addEventListener(
+  'dragenter',
+  event => (event.preventDefault(), inside++, ($('drop').hidden = false)),
+);
+addEventListener('dragleave', () => --inside || ($('drop').hidden = true));
 addEventListener('dragover', event => event.preventDefault());
 addEventListener('drop', event => {
   event.preventDefault();

@@ -1,4 +1,5 @@
-// Little-endian loads and stores, half-precision conversion, small integer helpers. Everything inline.
+// Little-endian loads and stores, half-precision conversion, small integer helpers. Everything
+// inline.
 #ifndef HYP_BASE_BYTES_H
 #define HYP_BASE_BYTES_H
 
@@ -82,7 +83,9 @@ static inline uint16_t hyp_f32_to_bf16(float f) {
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 // 2^(e - 128): half the scale that an E8M0 exponent stands for.
-static inline float hyp_e8m0_half(uint8_t e) { return hyp_bits_f32(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23); }
+static inline float hyp_e8m0_half(uint8_t e) {
+    return hyp_bits_f32(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
+}
 
 static inline size_t hyp_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 static inline uint32_t hyp_min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -90,10 +93,15 @@ static inline size_t hyp_max_size(size_t a, size_t b) { return a > b ? a : b; }
 static inline uint32_t hyp_max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 // a * b into *out; false when it does not fit.
-static inline bool hyp_mul_u64(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool hyp_add_u64(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline bool hyp_mul_u64(uint64_t a, uint64_t b, uint64_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool hyp_add_u64(uint64_t a, uint64_t b, uint64_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
 
-// FNV-1a, 64 bit (public domain, Fowler, Noll, Vo), with a final mix so that the low bits can index a table.
+// FNV-1a, 64 bit (public domain, Fowler, Noll, Vo), with a final mix so that the low bits can index
+// a table.
 static inline uint64_t hyp_hash(const void *data, size_t bytes) {
     const uint8_t *p = data;
     uint64_t h = 14695981039346656037u;

@@ -1,4 +1,5 @@
-// What cannot be, in the builds that look (HYP_CHECKED): a broken invariant ends the program with its name, instead of a wrong word.
+// What cannot be, in the builds that look (HYP_CHECKED): a broken invariant ends the program with
+// its name, instead of a wrong word.
 #ifndef HYP_BASE_CHECK_H
 #define HYP_BASE_CHECK_H
 

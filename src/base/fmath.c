@@ -15,7 +15,8 @@ float hyp_expf(float x) {
     p = p * r + 1.0f;
     p = p * r + 1.0f;
     int k = (int)n, half = k / 2; // two factors: 2^128 and 2^-127 are not single normal floats
-    return p * hyp_bits_f32((uint32_t)(half + 127) << 23) * hyp_bits_f32((uint32_t)(k - half + 127) << 23);
+    return p * hyp_bits_f32((uint32_t)(half + 127) << 23) *
+           hyp_bits_f32((uint32_t)(k - half + 127) << 23);
 }
 
 float hyp_tanhf(float x) {
@@ -52,7 +53,8 @@ static double exp_double(double x) {
     if (x > 709.0) return __builtin_inf();
     if (x < -708.0) return 0.0;
     double n = (x * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
-    double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, term = 1.0, sum = 1.0;
+    double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, term = 1.0,
+           sum = 1.0;
     for (int i = 1; i < 16; i++) term *= r / i, sum += term;
     uint64_t bits = (uint64_t)((int64_t)n + 1023) << 52;
     double scale;

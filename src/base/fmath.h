@@ -1,5 +1,6 @@
-// Elementary functions that give the same bits on every platform: plain multiplications and additions in a fixed order, no
-// libm, no fused multiply-add (the build sets -ffp-contract=off). The tests bound their error against libm.
+// Elementary functions that give the same bits on every platform: plain multiplications and
+// additions in a fixed order, no libm, no fused multiply-add (the build sets -ffp-contract=off).
+// The tests bound their error against libm.
 #ifndef HYP_BASE_FMATH_H
 #define HYP_BASE_FMATH_H
 
@@ -21,12 +22,15 @@ double hyp_pow(double base, double exponent);
 // Absolute error below 1e-11; NaN beyond HYP_ANGLE_MOST.
 void hyp_sincos(double angle, double *sine, double *cosine);
 
-static inline float hyp_sqrtf(float x) { return __builtin_sqrtf(x); } // correctly rounded by IEEE 754
+static inline float hyp_sqrtf(float x) {
+    return __builtin_sqrtf(x);
+} // correctly rounded by IEEE 754
 
-// The nearest integer within low..high, ties to even; NaN gives `otherwise`. |low| and |high| below 2^22.
+// The nearest integer within low..high, ties to even; NaN gives `otherwise`. |low| and |high| below
+// 2^22.
 static inline int hyp_round_within(float x, int low, int high, int otherwise) {
     if (!(x == x)) return otherwise;
-    return x < (float)low ? low : x > (float)high ? high : (int)((x + 12582912.0f) - 12582912.0f);
+    return x<(float)low ? low : x>(float) high ? high : (int)((x + 12582912.0f) - 12582912.0f);
 }
 
 // Rounds to the nearest integer, ties to even; |x| below 2^22.

@@ -9,7 +9,9 @@ typedef struct hyp_fault {
     char text[320];
 } hyp_fault;
 
-// Writes the formatted message into `fault` (NULL: dropped) and returns `status`, so that a caller can `return hyp_fail(...)`.
-HYP_MUST_USE hyp_status hyp_fail(hyp_fault *fault, hyp_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+// Writes the formatted message into `fault` (NULL: dropped) and returns `status`, so that a caller
+// can `return hyp_fail(...)`.
+HYP_MUST_USE hyp_status hyp_fail(hyp_fault *fault, hyp_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -42,7 +42,8 @@ size_t hyp_vformat(char *out, size_t size, const char *format, va_list args) {
             }
             for (; *p >= '0' && *p <= '9'; p++) precision = precision * 10 + (size_t)(*p - '0');
         }
-        for (; *p == 'l' || *p == 'z'; p++) wide = wide || *p == 'l', size_type = size_type || *p == 'z';
+        for (; *p == 'l' || *p == 'z'; p++)
+            wide = wide || *p == 'l', size_type = size_type || *p == 'z';
         char text[21];
         size_t n = 0;
         if (*p == 's') {
@@ -56,7 +57,9 @@ size_t hyp_vformat(char *out, size_t size, const char *format, va_list args) {
             if (v < 0) text[n++] = '-';
             n += digits(text + n, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, 10);
         } else if (*p == 'u' || *p == 'x') {
-            uint64_t v = size_type ? va_arg(args, size_t) : wide ? va_arg(args, unsigned long long) : va_arg(args, unsigned);
+            uint64_t v = size_type ? va_arg(args, size_t)
+                         : wide    ? va_arg(args, unsigned long long)
+                                   : va_arg(args, unsigned);
             n = digits(text, v, *p == 'x' ? 16 : 10);
         } else text[n++] = *p == 'c' ? (char)va_arg(args, int) : *p;
         while (width > n) put(&s, zero ? "0" : " ", 1), width--;
@@ -91,7 +94,8 @@ size_t hyp_format_real(char out[25], double value) {
         out[n++] = mantissa[0];
         if (kept > 1) out[n++] = '.';
         for (size_t i = 1; i < kept; i++) out[n++] = mantissa[i];
-        return n + hyp_format_text(out + n, 25 - n, exponent < 0 ? "e-%02u" : "e+%02u", (unsigned)(exponent < 0 ? -exponent : exponent));
+        return n + hyp_format_text(out + n, 25 - n, exponent < 0 ? "e-%02u" : "e+%02u",
+                                   (unsigned)(exponent < 0 ? -exponent : exponent));
     }
     for (int i = exponent; i < 0; i++) { // 0.00ddd
         out[n++] = '0';

@@ -1,5 +1,6 @@
-// Atomic words of memory that is shared between threads, Web Workers and processes' threads alike. A model checker compiles the
-// algorithms with its own definitions: it defines HYP_ATOMICS_DEFINED and the names below first.
+// Atomic words of memory that is shared between threads, Web Workers and processes' threads alike.
+// A model checker compiles the algorithms with its own definitions: it defines HYP_ATOMICS_DEFINED
+// and the names below first.
 #ifndef HYP_BUS_ATOMICS_H
 #define HYP_BUS_ATOMICS_H
 

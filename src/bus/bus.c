@@ -41,6 +41,7 @@ hyp_status hyp_bus_receive(hyp_bus *bus, uint32_t *index, hyp_capsule *capsule) 
     return HYP_E_TIMEOUT;
 }
 
-void hyp_bus_release(hyp_bus *bus, uint32_t index, const hyp_capsule *capsule, hyp_verdict verdict) {
+void hyp_bus_release(hyp_bus *bus, uint32_t index, const hyp_capsule *capsule,
+                     hyp_verdict verdict) {
     hyp_capsule_release(&bus->lanes[index], capsule, verdict);
 }

@@ -13,10 +13,11 @@ typedef struct hyp_bus { // all-zero is empty
 } hyp_bus;
 
 // As hyp_lane_consume; *index names the lane in what follows. HYP_E_NOMEM: the bus is full.
-HYP_MUST_USE hyp_status hyp_bus_attach(hyp_bus *bus, hyp_lane *lane, uint32_t owner, uint32_t *index);
+HYP_MUST_USE hyp_status hyp_bus_attach(hyp_bus *bus, hyp_lane *lane, uint32_t owner,
+                                       uint32_t *index);
 void hyp_bus_detach(hyp_bus *bus, uint32_t index);
-// The next capsule of any lane: a few of each in turn, so that a busy lane can not starve the others. HYP_E_TIMEOUT: none now.
-// HYP_E_FORMAT as hyp_capsule_receive.
+// The next capsule of any lane: a few of each in turn, so that a busy lane can not starve the
+// others. HYP_E_TIMEOUT: none now. HYP_E_FORMAT as hyp_capsule_receive.
 HYP_MUST_USE hyp_status hyp_bus_receive(hyp_bus *bus, uint32_t *index, hyp_capsule *capsule);
 void hyp_bus_release(hyp_bus *bus, uint32_t index, const hyp_capsule *capsule, hyp_verdict verdict);
 

@@ -4,7 +4,17 @@
 #include "../base/crc32c.h"
 #include "../port.h"
 
-enum { LINE = 64, SPINS = 2000, LATENCY_NS = 1000, FREE = 0, READY = 1, CONSUMING = 2, FEEDBACK = 3, VERDICT_SHIFT = 8, WAIT_NS = 2000000 };
+enum {
+    LINE = 64,
+    SPINS = 2000,
+    LATENCY_NS = 1000,
+    FREE = 0,
+    READY = 1,
+    CONSUMING = 2,
+    FEEDBACK = 3,
+    VERDICT_SHIFT = 8,
+    WAIT_NS = 2000000
+};
 
 typedef struct header { // before each payload
     uint32_t bytes, type, sequence, checksum;
@@ -48,19 +58,24 @@ hyp_lane *hyp_lane_init(void *memory, const hyp_lane_config *config) {
 static hyp_atomic *states_of(hyp_lane *lane) { return (hyp_atomic *)(lane + 1); }
 static uint8_t *ring_of(hyp_lane *lane) { return (uint8_t *)(states_of(lane) + lane->slots); }
 static bool sound(const hyp_lane *lane) {
-    return lane->magic == HYP_LANE_MAGIC && lane->version == HYP_LANE_VERSION && lane->capacity >= LINE && lane->capacity % LINE == 0 &&
-           lane->slots >= 16 && !(lane->slots & (lane->slots - 1));
+    return lane->magic == HYP_LANE_MAGIC && lane->version == HYP_LANE_VERSION &&
+           lane->capacity >= LINE && lane->capacity % LINE == 0 && lane->slots >= 16 &&
+           !(lane->slots & (lane->slots - 1));
 }
 
 // The consumer's index, as far as it can be one.
-static uint32_t seen_read(const hyp_lane *lane) { return hyp_min_u32(hyp_atomic_load(&lane->read, HYP_ACQUIRE), lane->capacity); }
+static uint32_t seen_read(const hyp_lane *lane) {
+    return hyp_min_u32(hyp_atomic_load(&lane->read, HYP_ACQUIRE), lane->capacity);
+}
 
 static bool take_end(hyp_atomic *end, uint32_t owner) {
     uint32_t nobody = 0;
-    return __atomic_compare_exchange_n(end, &nobody, owner, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(end, &nobody, owner, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
 }
 
-hyp_status hyp_lane_produce(hyp_lane *lane, uint32_t owner, hyp_lane_full full, hyp_lane_producer *p) {
+hyp_status hyp_lane_produce(hyp_lane *lane, uint32_t owner, hyp_lane_full full,
+                            hyp_lane_producer *p) {
     if (!sound(lane)) return HYP_E_FORMAT;
     if (!take_end(&lane->producer, owner)) return HYP_E_STATE;
     uint32_t write = hyp_min_u32(hyp_atomic_load(&lane->write, HYP_RELAXED), lane->capacity),
@@ -74,7 +89,8 @@ hyp_status hyp_lane_produce(hyp_lane *lane, uint32_t owner, hyp_lane_full full, 
                              .sequence = sent,
                              .collected = sent};
     uint32_t open = hyp_atomic_load(&lane->open, HYP_RELAXED);
-    hyp_atomic_store(&lane->producer_lost, hyp_atomic_load(&lane->producer_lost, HYP_RELAXED) + open, HYP_RELAXED);
+    hyp_atomic_store(&lane->producer_lost,
+                     hyp_atomic_load(&lane->producer_lost, HYP_RELAXED) + open, HYP_RELAXED);
     hyp_atomic_store(&lane->open, 0, HYP_RELAXED);
     return HYP_OK;
 }
@@ -84,10 +100,15 @@ hyp_status hyp_lane_consume(hyp_lane *lane, uint32_t owner, hyp_lane_consumer *c
     if (!take_end(&lane->consumer, owner)) return HYP_E_STATE;
     uint32_t read = hyp_atomic_load(&lane->read, HYP_RELAXED);
     if (read > lane->capacity) read = 0;
-    *c = (hyp_lane_consumer){
-        lane, ring_of(lane), states_of(lane), {lane->capacity, read, read, 0}, hyp_atomic_load(&lane->received, HYP_RELAXED)};
+    *c = (hyp_lane_consumer){lane,
+                             ring_of(lane),
+                             states_of(lane),
+                             {lane->capacity, read, read, 0},
+                             hyp_atomic_load(&lane->received, HYP_RELAXED)};
     // What the one before was at when it died is not tried again.
-    if ((hyp_atomic_load(&c->states[c->sequence & (lane->slots - 1)], HYP_ACQUIRE) & 0xFF) != CONSUMING) return HYP_OK;
+    if ((hyp_atomic_load(&c->states[c->sequence & (lane->slots - 1)], HYP_ACQUIRE) & 0xFF) !=
+        CONSUMING)
+        return HYP_OK;
     uint32_t at, bytes = hyp_ring_read(&c->index, &at, &lane->write, &lane->last);
     const header *h = (const header *)(const void *)(c->ring + at);
     if (at % HYP_CAPSULE_ALIGN || bytes < sizeof *h || h->grant < sizeof *h || h->grant > bytes) {
@@ -133,10 +154,12 @@ static void wake(hyp_atomic *word) {
 void hyp_lane_wake_consumer(hyp_lane *lane) { wake(&lane->data_word); }
 void hyp_lane_wake_producer(hyp_lane *lane) { wake(&lane->room_word); }
 
-// Spins, then sleeps on `word`, until ready(). The sleeper says so, looks once more, and only then waits for the word to change:
-// the other side first shows its index and then looks for a sleeper. One of the two sees the other (tests/bus/wake.pml).
-static hyp_status sleep_until(hyp_lane *lane, hyp_atomic *sleeper, hyp_atomic *word, bool (*ready)(void *), void *context,
-                              uint64_t timeout_ns, uint64_t nap_ns) {
+// Spins, then sleeps on `word`, until ready(). The sleeper says so, looks once more, and only then
+// waits for the word to change: the other side first shows its index and then looks for a sleeper.
+// One of the two sees the other (tests/bus/wake.pml).
+static hyp_status sleep_until(hyp_lane *lane, hyp_atomic *sleeper, hyp_atomic *word,
+                              bool (*ready)(void *), void *context, uint64_t timeout_ns,
+                              uint64_t nap_ns) {
     for (int i = 0; i < SPINS; i++) {
         if (ready(context)) return HYP_OK;
         hyp_port_pause();
@@ -174,12 +197,14 @@ static bool has_data(void *consumer) {
 }
 
 hyp_status hyp_lane_sleep(hyp_lane_consumer *c, uint64_t timeout_ns) {
-    return sleep_until(c->lane, &c->lane->data_sleeper, &c->lane->data_word, has_data, c, timeout_ns, UINT64_MAX);
+    return sleep_until(c->lane, &c->lane->data_sleeper, &c->lane->data_word, has_data, c,
+                       timeout_ns, UINT64_MAX);
 }
 
 // ---- Batches
 
-// As many bytes as come within a microsecond at the rate measured over the last publishes, so that a batch delays nothing by more.
+// As many bytes as come within a microsecond at the rate measured over the last publishes, so that
+// a batch delays nothing by more.
 void hyp_lane_adapt(hyp_lane_producer *p) {
     uint64_t now = hyp_port_now_ns(), bytes = (uint64_t)p->adapted_publishes * p->batch;
     if (p->adapted_ns && now > p->adapted_ns) {
@@ -199,14 +224,17 @@ typedef struct wish {
 
 static uint32_t used_bytes(const hyp_lane_producer *p) {
     uint32_t write = p->index.write, read = p->index.read;
-    return write >= read ? write - read : p->index.capacity - read + write; // without the gap at the end: close enough for a water mark
+    return write >= read ? write - read
+                         : p->index.capacity - read +
+                               write; // without the gap at the end: close enough for a water mark
 }
 
 // Room in the ring and a free state. A verdict that nobody has asked for makes way.
 static bool has_room(void *context) {
     const wish *w = context;
     hyp_lane_producer *p = w->producer;
-    uint32_t state = hyp_atomic_load(&p->states[p->sequence & (p->lane->slots - 1)], HYP_ACQUIRE) & 0xFF;
+    uint32_t state = hyp_atomic_load(&p->states[p->sequence & (p->lane->slots - 1)], HYP_ACQUIRE) &
+                     0xFF;
     if (state == READY || state == CONSUMING) return false;
     if (p->throttled) {
         p->index.read = seen_read(p->lane);
@@ -216,7 +244,9 @@ static bool has_room(void *context) {
     return hyp_lane_reserve(p, w->bytes);
 }
 
-static void count(hyp_atomic *word) { hyp_atomic_store(word, hyp_atomic_load(word, HYP_RELAXED) + 1, HYP_RELAXED); } // of its only writer
+static void count(hyp_atomic *word) {
+    hyp_atomic_store(word, hyp_atomic_load(word, HYP_RELAXED) + 1, HYP_RELAXED);
+} // of its only writer
 
 hyp_status hyp_capsule_begin(hyp_lane_producer *p, uint32_t bytes, void **payload) {
     wish w = {p, (uint32_t)hyp_round_up(sizeof(header) + (size_t)bytes, HYP_CAPSULE_ALIGN)};
@@ -224,11 +254,14 @@ hyp_status hyp_capsule_begin(hyp_lane_producer *p, uint32_t bytes, void **payloa
     if (hyp_atomic_load(&p->lane->closed, HYP_RELAXED)) return HYP_E_CANCELLED;
     if (!has_room(&w)) {
         hyp_status status = HYP_E_NOMEM;
-        if (p->full == HYP_LANE_BLOCK) status = sleep_until(p->lane, &p->lane->room_sleeper, &p->lane->room_word, has_room, &w, 0, WAIT_NS);
+        if (p->full == HYP_LANE_BLOCK)
+            status = sleep_until(p->lane, &p->lane->room_sleeper, &p->lane->room_word, has_room, &w,
+                                 0, WAIT_NS);
         else if (p->full == HYP_LANE_DROP) count(&p->lane->dropped);
         if (status) return status;
     }
-    if (p->grant % HYP_CAPSULE_ALIGN) return HYP_E_FORMAT; // bytes were sent on it, or its index is damaged
+    if (p->grant % HYP_CAPSULE_ALIGN)
+        return HYP_E_FORMAT; // bytes were sent on it, or its index is damaged
     hyp_atomic_store(&p->lane->open, 1, HYP_RELAXED);
     header *h = (header *)(void *)(p->ring + p->grant);
     h->grant = w.bytes;
@@ -240,7 +273,11 @@ void hyp_capsule_send(hyp_lane_producer *p, uint32_t type, uint32_t bytes) {
     hyp_lane *lane = p->lane;
     header *h = (header *)(void *)(p->ring + p->grant);
     uint32_t grant = (uint32_t)hyp_round_up(sizeof *h + (size_t)bytes, HYP_CAPSULE_ALIGN);
-    *h = (header){.bytes = bytes, .type = type, .sequence = p->sequence, .time_ns = hyp_port_now_ns(), .grant = grant};
+    *h = (header){.bytes = bytes,
+                  .type = type,
+                  .sequence = p->sequence,
+                  .time_ns = hyp_port_now_ns(),
+                  .grant = grant};
     if (lane->checksum) h->checksum = hyp_crc32c(0, h + 1, bytes);
     hyp_atomic *state = &p->states[p->sequence & (lane->slots - 1)];
     if ((hyp_atomic_load(state, HYP_RELAXED) & 0xFF) == FEEDBACK) {
@@ -270,18 +307,21 @@ bool hyp_capsule_feedback(hyp_lane_producer *p, uint32_t *sequence, hyp_verdict 
 hyp_status hyp_capsule_receive(hyp_lane_consumer *c, hyp_capsule *capsule) {
     hyp_lane *lane = c->lane;
     uint32_t bytes;
-    bool closed = hyp_atomic_load(&lane->closed, HYP_ACQUIRE); // before the look at the ring: what was sent before the closing is seen
+    bool closed = hyp_atomic_load(
+        &lane->closed,
+        HYP_ACQUIRE); // before the look at the ring: what was sent before the closing is seen
     const header *at = hyp_lane_read(c, &bytes);
     if (!at) return closed ? HYP_E_CANCELLED : HYP_E_TIMEOUT;
     hyp_atomic *state = &c->states[c->sequence & (lane->slots - 1)];
     hyp_atomic_store(state, CONSUMING, HYP_RELAXED);
-    // The other side's memory may hold anything: the header is read once, and nothing is believed before it is checked.
+    // The other side's memory may hold anything: the header is read once, and nothing is believed
+    // before it is checked.
     header h = {0};
     bool aligned = (uintptr_t)at % HYP_CAPSULE_ALIGN == 0;
     if (aligned && bytes >= sizeof h) h = *at;
     *capsule = (hyp_capsule){h.sequence, h.type, h.bytes, h.time_ns, at + 1};
-    bool fits = h.grant >= sizeof h && h.grant <= bytes && h.grant % HYP_CAPSULE_ALIGN == 0 && h.bytes <= h.grant - sizeof h &&
-                h.sequence == c->sequence;
+    bool fits = h.grant >= sizeof h && h.grant <= bytes && h.grant % HYP_CAPSULE_ALIGN == 0 &&
+                h.bytes <= h.grant - sizeof h && h.sequence == c->sequence;
     if (fits && (!lane->checksum || hyp_crc32c(0, at + 1, h.bytes) == h.checksum)) return HYP_OK;
     count(&lane->corrupted);
     if (!fits) { // where the next one begins is not known: all that is there goes
@@ -295,7 +335,8 @@ hyp_status hyp_capsule_receive(hyp_lane_consumer *c, hyp_capsule *capsule) {
 
 void hyp_capsule_release(hyp_lane_consumer *c, const hyp_capsule *capsule, hyp_verdict verdict) {
     const header *h = (const header *)capsule->payload - 1;
-    hyp_atomic_store(&c->states[c->sequence & (c->lane->slots - 1)], FEEDBACK | (uint32_t)verdict << VERDICT_SHIFT, HYP_RELEASE);
+    hyp_atomic_store(&c->states[c->sequence & (c->lane->slots - 1)],
+                     FEEDBACK | (uint32_t)verdict << VERDICT_SHIFT, HYP_RELEASE);
     c->sequence++;
     hyp_atomic_store(&c->lane->received, c->sequence, HYP_RELEASE);
     hyp_lane_release(c, h->grant);
@@ -303,14 +344,17 @@ void hyp_capsule_release(hyp_lane_consumer *c, const hyp_capsule *capsule, hyp_v
     if (hyp_atomic_load(&c->lane->room_sleeper, HYP_RELAXED)) hyp_lane_wake_producer(c->lane);
 }
 
-hyp_lane_stats hyp_lane_describe(const hyp_lane *lane) {
-    uint32_t write = hyp_atomic_load(&lane->write, HYP_ACQUIRE), read = hyp_atomic_load(&lane->read, HYP_RELAXED);
-    return (hyp_lane_stats){.sent = hyp_atomic_load(&lane->sent, HYP_RELAXED),
-                            .received = hyp_atomic_load(&lane->received, HYP_RELAXED),
-                            .dropped = hyp_atomic_load(&lane->dropped, HYP_RELAXED),
-                            .corrupted = hyp_atomic_load(&lane->corrupted, HYP_RELAXED),
-                            .lost = hyp_atomic_load(&lane->lost, HYP_RELAXED) + hyp_atomic_load(&lane->producer_lost, HYP_RELAXED),
-                            .feedback_dropped = hyp_atomic_load(&lane->feedback_dropped, HYP_RELAXED),
-                            .used_bytes = write >= read ? write - read : lane->capacity - read + write,
-                            .capacity_bytes = lane->capacity};
+hyp_lane_stats hyp_lane_get_stats(const hyp_lane *lane) {
+    uint32_t write = hyp_atomic_load(&lane->write, HYP_ACQUIRE),
+             read = hyp_atomic_load(&lane->read, HYP_RELAXED);
+    return (hyp_lane_stats){
+        .sent = hyp_atomic_load(&lane->sent, HYP_RELAXED),
+        .received = hyp_atomic_load(&lane->received, HYP_RELAXED),
+        .dropped = hyp_atomic_load(&lane->dropped, HYP_RELAXED),
+        .corrupted = hyp_atomic_load(&lane->corrupted, HYP_RELAXED),
+        .lost = hyp_atomic_load(&lane->lost, HYP_RELAXED) +
+                hyp_atomic_load(&lane->producer_lost, HYP_RELAXED),
+        .feedback_dropped = hyp_atomic_load(&lane->feedback_dropped, HYP_RELAXED),
+        .used_bytes = write >= read ? write - read : lane->capacity - read + write,
+        .capacity_bytes = lane->capacity};
 }

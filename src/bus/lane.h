@@ -1,9 +1,12 @@
-// Lane: one producer and one consumer over a block of shared memory, zero-copy both ways. docs/LANES.md has the layout, which
-// glue/lane.js speaks too; threads, Web Workers and Node's worker threads may hold either end.
+// Lane: one producer and one consumer over a block of shared memory, zero-copy both ways.
+// docs/LANES.md has the layout, which glue/lane.js speaks too; threads, Web Workers and Node's
+// worker threads may hold either end.
 //
-// Bytes: reserve, write, commit; read, release. A commit is shown to the consumer when a batch is full, or by hyp_lane_flush.
-// Capsules on top: begin, fill, send; receive, verdict. Each has a sequence number, a time, a type, a checksum, and a state in region C
-// (FREE, READY, CONSUMING, FEEDBACK), through which the consumer's verdict comes back. A lane carries the one kind or the other.
+// Bytes: reserve, write, commit; read, release. A commit is shown to the consumer when a batch is
+// full, or by hyp_lane_flush. Capsules on top: begin, fill, send; receive, verdict. Each has a
+// sequence number, a time, a type, a checksum, and a state in region C (FREE, READY, CONSUMING,
+// FEEDBACK), through which the consumer's verdict comes back. A lane carries the one kind or the
+// other.
 //
 // Many producers: a lane each, drained in turn by a bus.
 #ifndef HYP_BUS_LANE_H
@@ -21,7 +24,8 @@ enum {
     HYP_CAPSULE_ALIGN = 8
 };
 
-typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a side writes only its own lines
+typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a side writes only its
+                          // own lines
     uint32_t magic, version;
     uint32_t capacity;  // bytes of the ring
     uint32_t slots;     // states in region C, a power of two
@@ -52,7 +56,11 @@ typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a 
     // region C: `slots` words, then the ring, each at a multiple of 64, and a line of padding
 } hyp_lane;
 
-typedef enum hyp_lane_full { HYP_LANE_FAIL, HYP_LANE_BLOCK, HYP_LANE_DROP } hyp_lane_full; // what a producer wants when there is no room
+typedef enum hyp_lane_full {
+    HYP_LANE_FAIL,
+    HYP_LANE_BLOCK,
+    HYP_LANE_DROP
+} hyp_lane_full; // what a producer wants when there is no room
 
 typedef struct hyp_lane_config {
     uint32_t capacity;  // bytes, rounded up to 64; 0: 64 KiB
@@ -87,10 +95,13 @@ typedef struct hyp_lane_consumer {
     uint32_t sequence; // of the next capsule
 } hyp_lane_consumer;
 
-// Takes an end. `owner` is not 0. HYP_E_STATE: another holds it (evict it when it is dead); HYP_E_FORMAT: `lane` is none.
-// What a dead producer had begun, and what a dead consumer had received and not released, is counted as lost and skipped.
-HYP_MUST_USE hyp_status hyp_lane_produce(hyp_lane *lane, uint32_t owner, hyp_lane_full full, hyp_lane_producer *producer);
-HYP_MUST_USE hyp_status hyp_lane_consume(hyp_lane *lane, uint32_t owner, hyp_lane_consumer *consumer);
+// Takes an end. `owner` is not 0. HYP_E_STATE: another holds it (evict it when it is dead);
+// HYP_E_FORMAT: `lane` is none. What a dead producer had begun, and what a dead consumer had
+// received and not released, is counted as lost and skipped.
+HYP_MUST_USE hyp_status hyp_lane_produce(hyp_lane *lane, uint32_t owner, hyp_lane_full full,
+                                         hyp_lane_producer *producer);
+HYP_MUST_USE hyp_status hyp_lane_consume(hyp_lane *lane, uint32_t owner,
+                                         hyp_lane_consumer *consumer);
 void hyp_lane_leave_producer(hyp_lane_producer *producer); // publishes what is committed
 void hyp_lane_leave_consumer(hyp_lane_consumer *consumer);
 void hyp_lane_close(hyp_lane *lane); // both ends: wakes whoever sleeps
@@ -115,13 +126,16 @@ static inline void *hyp_lane_reserve(hyp_lane_producer *p, uint32_t bytes) {
 static inline void hyp_lane_flush(hyp_lane_producer *p) {
     if (p->index.published == p->index.write) return;
     hyp_ring_publish(&p->index, &p->lane->write);
-    hyp_atomic_fence(); // the index before the look at the sleeper; the sleeper's other half is in hyp_lane_sleep
+    hyp_atomic_fence(); // the index before the look at the sleeper; the sleeper's other half is in
+                        // hyp_lane_sleep
     if (hyp_atomic_load(&p->lane->data_sleeper, HYP_RELAXED)) hyp_lane_wake_consumer(p->lane);
 }
 
 static inline void hyp_lane_commit(hyp_lane_producer *p, uint32_t bytes) {
     hyp_ring_commit(&p->index, p->grant, bytes, &p->lane->last);
-    uint32_t waiting = p->index.write - p->index.published; // wraps to a large number when the ring does: then it is shown at once
+    uint32_t waiting =
+        p->index.write -
+        p->index.published; // wraps to a large number when the ring does: then it is shown at once
     if (waiting < p->batch) return;
     hyp_lane_flush(p);
     if (++p->adapted_publishes >= 64) hyp_lane_adapt(p);
@@ -137,16 +151,24 @@ static inline const void *hyp_lane_read(hyp_lane_consumer *c, uint32_t *bytes) {
 static inline void hyp_lane_release(hyp_lane_consumer *c, uint32_t bytes) {
     hyp_ring_release(&c->index, bytes, &c->lane->read);
     if (hyp_atomic_load(&c->lane->room_sleeper, HYP_RELAXED))
-        hyp_lane_wake_producer(c->lane); // without a fence: an overlooked sleeper wakes by itself after 2 ms
+        hyp_lane_wake_producer(
+            c->lane); // without a fence: an overlooked sleeper wakes by itself after 2 ms
 }
 
-// Sleeps until there is something to read: spins a little, then waits. HYP_E_TIMEOUT; HYP_E_CANCELLED: closed and empty;
-// HYP_E_UNSUPPORTED: nothing came while spinning, and this thread must not block.
+// Sleeps until there is something to read: spins a little, then waits. HYP_E_TIMEOUT;
+// HYP_E_CANCELLED: closed and empty; HYP_E_UNSUPPORTED: nothing came while spinning, and this
+// thread must not block.
 HYP_MUST_USE hyp_status hyp_lane_sleep(hyp_lane_consumer *consumer, uint64_t timeout_ns);
 
 // ---- Capsules
 
-typedef enum hyp_verdict { HYP_ACCEPTED, HYP_CORRUPTED, HYP_THROTTLED, HYP_SKIPPED, HYP_LOST } hyp_verdict;
+typedef enum hyp_verdict {
+    HYP_ACCEPTED,
+    HYP_CORRUPTED,
+    HYP_THROTTLED,
+    HYP_SKIPPED,
+    HYP_LOST
+} hyp_verdict;
 
 typedef struct hyp_capsule {
     uint32_t sequence, type, bytes;
@@ -154,24 +176,29 @@ typedef struct hyp_capsule {
     const void *payload;
 } hyp_capsule;
 
-// Room for a payload of at most `bytes`, aligned to 8. When there is none: FAIL gives HYP_E_NOMEM; DROP counts and gives HYP_E_NOMEM;
-// BLOCK sleeps for it (HYP_E_UNSUPPORTED where this thread must not). HYP_E_ARGUMENT: more than the lane ever holds; HYP_E_CANCELLED: closed;
-// HYP_E_FORMAT: the lane has carried bytes, or is damaged.
-HYP_MUST_USE hyp_status hyp_capsule_begin(hyp_lane_producer *producer, uint32_t bytes, void **payload);
+// Room for a payload of at most `bytes`, aligned to 8. When there is none: FAIL gives HYP_E_NOMEM;
+// DROP counts and gives HYP_E_NOMEM; BLOCK sleeps for it (HYP_E_UNSUPPORTED where this thread must
+// not). HYP_E_ARGUMENT: more than the lane ever holds; HYP_E_CANCELLED: closed; HYP_E_FORMAT: the
+// lane has carried bytes, or is damaged.
+HYP_MUST_USE hyp_status hyp_capsule_begin(hyp_lane_producer *producer, uint32_t bytes,
+                                          void **payload);
 // Sends the first `bytes` of what was begun, and shows it.
 void hyp_capsule_send(hyp_lane_producer *producer, uint32_t type, uint32_t bytes);
-// The next verdict, in order: its capsule's sequence number. False: none yet. Verdicts that were not asked for in time are dropped and counted.
+// The next verdict, in order: its capsule's sequence number. False: none yet. Verdicts that were
+// not asked for in time are dropped and counted.
 bool hyp_capsule_feedback(hyp_lane_producer *producer, uint32_t *sequence, hyp_verdict *verdict);
 
-// The next capsule. HYP_E_TIMEOUT: none now. HYP_E_CANCELLED: none, and the lane is closed. HYP_E_FORMAT: its checksum is wrong; it is
-// counted, told to the producer and gone, and the next call gets the next one.
+// The next capsule. HYP_E_TIMEOUT: none now. HYP_E_CANCELLED: none, and the lane is closed.
+// HYP_E_FORMAT: its checksum is wrong; it is counted, told to the producer and gone, and the next
+// call gets the next one.
 HYP_MUST_USE hyp_status hyp_capsule_receive(hyp_lane_consumer *consumer, hyp_capsule *capsule);
-void hyp_capsule_release(hyp_lane_consumer *consumer, const hyp_capsule *capsule, hyp_verdict verdict);
+void hyp_capsule_release(hyp_lane_consumer *consumer, const hyp_capsule *capsule,
+                         hyp_verdict verdict);
 
 typedef struct hyp_lane_stats {
     uint32_t sent, received, dropped, corrupted, lost, feedback_dropped;
     uint32_t used_bytes, capacity_bytes;
 } hyp_lane_stats;
-hyp_lane_stats hyp_lane_describe(const hyp_lane *lane);
+hyp_lane_stats hyp_lane_get_stats(const hyp_lane *lane);
 
 #endif

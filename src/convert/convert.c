@@ -3,8 +3,8 @@
 #include "../base/bytes.h"
 #include "../fiber/sched.h"
 
-// FLOOR: no column counts for less than the mean's hundredth. WORK_BYTES: of weights, whose conversion
-// is a unit of work at least.
+// FLOOR: no column counts for less than the mean's hundredth. WORK_BYTES: of weights, whose
+// conversion is a unit of work at least.
 enum { ALIGNMENT = 32, STEP_ELEMS = 1 << 16, FLOOR = 100, WORK_BYTES = 8 };
 
 typedef struct writer {
@@ -27,12 +27,19 @@ static void put_u64(writer *w, uint64_t v) {
     hyp_store_u64(b, v);
     put(w, b, 8);
 }
-static void put_text(writer *w, const char *text, size_t bytes) { put_u64(w, bytes), put(w, text, bytes); }
-static void put_name(writer *w, hyp_text name, const char *after) {
-    put_u64(w, name.bytes + strlen(after)), put(w, name.data, name.bytes), put(w, after, strlen(after));
+static void put_text(writer *w, const char *text, size_t bytes) {
+    put_u64(w, bytes), put(w, text, bytes);
 }
-static void put_key(writer *w, const char *key, hyp_gguf_type type) { put_text(w, key, strlen(key)), put_u32(w, type); }
-static void put_head(writer *w, uint64_t tensors, uint64_t kvs) { put(w, "GGUF", 4), put_u32(w, 3), put_u64(w, tensors), put_u64(w, kvs); }
+static void put_name(writer *w, hyp_text name, const char *after) {
+    put_u64(w, name.bytes + strlen(after)), put(w, name.data, name.bytes),
+        put(w, after, strlen(after));
+}
+static void put_key(writer *w, const char *key, hyp_gguf_type type) {
+    put_text(w, key, strlen(key)), put_u32(w, type);
+}
+static void put_head(writer *w, uint64_t tensors, uint64_t kvs) {
+    put(w, "GGUF", 4), put_u32(w, 3), put_u64(w, tensors), put_u64(w, kvs);
+}
 static void pad(writer *w) {
     static const uint8_t zeros[ALIGNMENT];
     put(w, zeros, (ALIGNMENT - w->at % ALIGNMENT) % ALIGNMENT);
@@ -42,12 +49,15 @@ static bool is_key(const hyp_gguf *gguf, const hyp_gguf_kv *kv, const char *name
     hyp_text key = hyp_gguf_key(gguf, kv);
     return key.bytes == strlen(name) && memcmp(key.data, name, key.bytes) == 0;
 }
-static bool starts(hyp_text text, const char *with) { return text.bytes > strlen(with) && memcmp(text.data, with, strlen(with)) == 0; }
+static bool starts(hyp_text text, const char *with) {
+    return text.bytes > strlen(with) && memcmp(text.data, with, strlen(with)) == 0;
+}
 // Keys that describe the old file.
 static bool dropped(const hyp_gguf *gguf, const hyp_gguf_kv *kv) {
     hyp_text key = hyp_gguf_key(gguf, kv);
     return is_key(gguf, kv, "general.alignment") || is_key(gguf, kv, "general.file_type") ||
-           is_key(gguf, kv, "general.quantization_version") || starts(key, "split.") || starts(key, HYP_GGUF_GROUPS);
+           is_key(gguf, kv, "general.quantization_version") || starts(key, "split.") ||
+           starts(key, HYP_GGUF_GROUPS);
 }
 
 // ---- What becomes of a tensor
@@ -72,20 +82,28 @@ typedef struct rewriter {
 } rewriter;
 
 static plan *plan_at(const rewriter *r, uint32_t i) { return (plan *)(void *)r->plans.data + i; }
-static uint64_t elements(const hyp_gguf_tensor *t) { return t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3]; }
-static uint64_t groups_of(const hyp_gguf_tensor *t) { return (t->dim[1] + HYP_GROUP - 1) / HYP_GROUP; }
+static uint64_t elements(const hyp_gguf_tensor *t) {
+    return t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
+}
+static uint64_t groups_of(const hyp_gguf_tensor *t) {
+    return (t->dim[1] + HYP_GROUP - 1) / HYP_GROUP;
+}
 static bool is_matrix(const hyp_gguf_tensor *t) { return t->dims == 2 && t->dim[1] > 1; }
 
 static bool pruned(const rewriter *r, const hyp_gguf_tensor *t) {
-    return r->recipe->density > 0 && is_matrix(t) && t->dim[0] % HYP_BLOCK == 0 && starts(hyp_gguf_tensor_name(r->gguf, t), "blk.");
+    return r->recipe->density > 0 && is_matrix(t) && t->dim[0] % HYP_BLOCK == 0 &&
+           starts(hyp_gguf_tensor_name(r->gguf, t), "blk.");
 }
 
 static plan plan_of(const rewriter *r, const hyp_gguf_tensor *t) {
     plan p = {.format = t->format, .sparse = t->sparse, .bytes = t->bytes};
     hyp_format to = r->recipe->format;
-    if (pruned(r, t)) return (plan){.format = HYP_Q4_0, .converted = true}; // choose_form will say more
+    if (pruned(r, t))
+        return (plan){.format = HYP_Q4_0, .converted = true}; // choose_form will say more
     bool floats = hyp_format_is_float(t->format) || hyp_format_is_float(to);
-    if (!floats || !is_matrix(t) || t->dim[0] % hyp_formats[to].block_elems || (to == t->format && !t->sparse)) return p;
+    if (!floats || !is_matrix(t) || t->dim[0] % hyp_formats[to].block_elems ||
+        (to == t->format && !t->sparse))
+        return p;
     p.format = to;
     p.sparse = HYP_DENSE;
     p.converted = true;
@@ -95,8 +113,8 @@ static plan plan_of(const rewriter *r, const hyp_gguf_tensor *t) {
 
 // ---- Rows on their way
 
-// After each part, of `bytes`: tells how far it is, and lets whatever else the host has to do run now
-// and then, so that it can say stop.
+// After each part, of `bytes`: tells how far it is, and lets whatever else the host has to do run
+// now and then, so that it can say stop.
 static hyp_status step(rewriter *r, uint64_t bytes) {
     const hyp_writer *out = r->w.out;
     r->done += bytes;
@@ -105,8 +123,10 @@ static hyp_status step(rewriter *r, uint64_t bytes) {
     return hyp_fail(r->gguf->fault, HYP_E_CANCELLED, "writing the model was stopped");
 }
 
-// `count` rows from `first` on, whole groups of them when the tensor is sparse, as floats. *read: their bytes; *at: where those of a sparse tensor begin.
-static hyp_status read_rows(rewriter *r, const hyp_gguf_tensor *t, uint64_t first, uint32_t count, uint64_t *at, uint64_t *read) {
+// `count` rows from `first` on, whole groups of them when the tensor is sparse, as floats. *read:
+// their bytes; *at: where those of a sparse tensor begin.
+static hyp_status read_rows(rewriter *r, const hyp_gguf_tensor *t, uint64_t first, uint32_t count,
+                            uint64_t *at, uint64_t *read) {
     uint32_t cols = (uint32_t)t->dim[0];
     size_t row_bytes = hyp_format_row_bytes(t->format, cols);
     if (!t->sparse) {
@@ -119,14 +139,16 @@ static hyp_status read_rows(rewriter *r, const hyp_gguf_tensor *t, uint64_t firs
     uint8_t *rows = r->in + hyp_sparse_most(cols);
     *read = bytes;
     hyp_status status = HYP_OK;
-    if (bytes <= hyp_sparse_most(cols)) status = hyp_gguf_read(r->gguf, t, *at, r->in, bytes); // a longer one is refused unseen
+    if (bytes <= hyp_sparse_most(cols))
+        status = hyp_gguf_read(r->gguf, t, *at, r->in, bytes); // a longer one is refused unseen
     if (!status) status = hyp_gguf_decode_group(r->gguf, t, group, r->in, rows);
     if (!status) hyp_dequantize(HYP_Q4_0, r->floats, rows, count * cols);
     *at += bytes;
     return status;
 }
 
-static bool find_importance(const rewriter *r, const hyp_gguf_tensor *t, const hyp_gguf_tensor **sums, const hyp_gguf_tensor **counts) {
+static bool find_importance(const rewriter *r, const hyp_gguf_tensor *t,
+                            const hyp_gguf_tensor **sums, const hyp_gguf_tensor **counts) {
     const hyp_gguf *from = r->recipe->importance;
     char name[256];
     hyp_text own = hyp_gguf_tensor_name(r->gguf, t);
@@ -147,10 +169,11 @@ static hyp_status read_importance(rewriter *r, const hyp_gguf_tensor *t, bool *k
     *known = false;
     if (!find_importance(r, t, &sums, &counts)) return HYP_OK;
     uint8_t count[4];
-    if (sums->format != HYP_F32 || sums->dim[0] != t->dim[0] || elements(sums) != t->dim[0] || counts->format != HYP_F32 ||
-        elements(counts) != 1)
-        return hyp_fail(r->gguf->fault, HYP_E_FORMAT, "the importance file is of another model: '%.*s' has another shape", (int)name.bytes,
-                        name.data);
+    if (sums->format != HYP_F32 || sums->dim[0] != t->dim[0] || elements(sums) != t->dim[0] ||
+        counts->format != HYP_F32 || elements(counts) != 1)
+        return hyp_fail(r->gguf->fault, HYP_E_FORMAT,
+                        "the importance file is of another model: '%.*s' has another shape",
+                        (int)name.bytes, name.data);
     hyp_status status = hyp_gguf_read(from, counts, 0, count, 4);
     if (!status) status = hyp_gguf_read(from, sums, 0, r->importance, (size_t)sums->bytes);
     if (status) return status;
@@ -158,8 +181,10 @@ static hyp_status read_importance(rewriter *r, const hyp_gguf_tensor *t, bool *k
     for (uint64_t c = 0; c < t->dim[0]; c++) {
         r->importance[c] = hyp_bits_f32(hyp_load_u32(&r->importance[c])) / rows;
         if (!(rows > 0) || !(r->importance[c] >= 0 && r->importance[c] < 1e30f))
-            return hyp_fail(r->gguf->fault, HYP_E_FORMAT, "the importance file is damaged: '%.*s' holds what is no sum of squares",
-                            (int)name.bytes, name.data);
+            return hyp_fail(
+                r->gguf->fault, HYP_E_FORMAT,
+                "the importance file is damaged: '%.*s' holds what is no sum of squares",
+                (int)name.bytes, name.data);
         mean += r->importance[c] / (float)t->dim[0];
     }
     for (uint64_t c = 0; c < t->dim[0]; c++) r->importance[c] += mean / FLOOR;
@@ -206,8 +231,10 @@ static void prune_row(rewriter *r, float *row, uint32_t cols, bool known) {
     }
 }
 
-// Converts a tensor and writes it, or, with `counted`, only notes what each of its groups would take: for each the bytes as a bitmap, then as CSR.
-static hyp_status convert(rewriter *r, const hyp_gguf_tensor *t, const plan *p, hyp_buffer *counted) {
+// Converts a tensor and writes it, or, with `counted`, only notes what each of its groups would
+// take: for each the bytes as a bitmap, then as CSR.
+static hyp_status convert(rewriter *r, const hyp_gguf_tensor *t, const plan *p,
+                          hyp_buffer *counted) {
     const uint32_t cols = (uint32_t)t->dim[0], rows = (uint32_t)t->dim[1];
     const bool prune = pruned(r, t);
     const size_t row_bytes = hyp_format_row_bytes(p->format, cols);
@@ -221,13 +248,17 @@ static hyp_status convert(rewriter *r, const hyp_gguf_tensor *t, const plan *p, 
         for (uint32_t i = 0; i < n; i++) {
             float *row = r->floats + (size_t)i * cols;
             if (prune) prune_row(r, row, cols, known);
-            hyp_quantize(p->format, r->out + i * row_bytes, row, cols, prune ? r->weights : known ? r->importance : NULL);
+            hyp_quantize(p->format, r->out + i * row_bytes, row, cols,
+                         prune   ? r->weights
+                         : known ? r->importance
+                                 : NULL);
         }
         if (counted) {
             uint32_t sizes[2] = {(uint32_t)hyp_sparse_encode(HYP_BITMAP, NULL, r->out, n, cols),
                                  (uint32_t)hyp_sparse_encode(HYP_CSR, NULL, r->out, n, cols)};
             if (!hyp_buffer_append(counted, sizes, sizeof sizes))
-                status = hyp_fail(r->gguf->fault, HYP_E_NOMEM, "not enough memory to prune the model");
+                status = hyp_fail(r->gguf->fault, HYP_E_NOMEM,
+                                  "not enough memory to prune the model");
         } else if (p->sparse) {
             uint8_t *group = r->out + HYP_GROUP * row_bytes;
             put(&r->w, group, hyp_sparse_encode(p->sparse, group, r->out, n, cols));
@@ -251,14 +282,16 @@ static hyp_status copy(rewriter *r, const hyp_gguf_tensor *t) {
     return HYP_OK;
 }
 
-// Which of its forms a pruned matrix takes: the bitmap, whose products are the faster ones, unless CSR is smaller by a third (below a density of 1 %).
+// Which of its forms a pruned matrix takes: the bitmap, whose products are the faster ones, unless
+// CSR is smaller by a third (below a density of 1 %).
 static hyp_status choose_form(rewriter *r, const hyp_gguf_tensor *t, plan *p) {
     hyp_buffer counted = {.budget = r->gguf->budget};
     hyp_status status = convert(r, t, p, &counted);
     const uint32_t *sizes = (const uint32_t *)(const void *)counted.data;
     uint64_t sums[2] = {0, 0};
     uint32_t groups = (uint32_t)groups_of(t);
-    for (uint32_t g = 0; g < groups && !status; g++) sums[0] += sizes[2 * g], sums[1] += sizes[2 * g + 1];
+    for (uint32_t g = 0; g < groups && !status; g++)
+        sums[0] += sizes[2 * g], sums[1] += sizes[2 * g + 1];
     uint32_t kind = sums[1] * 3 < sums[0] * 2;
     p->bytes = t->dim[1] * (uint64_t)hyp_format_row_bytes(HYP_Q4_0, (uint32_t)t->dim[0]);
     if (!status && sums[kind] < p->bytes) {
@@ -267,7 +300,8 @@ static hyp_status choose_form(rewriter *r, const hyp_gguf_tensor *t, plan *p) {
         p->sizes_at = r->sizes.bytes / sizeof(uint32_t);
         for (uint32_t g = 0; g < groups && !status; g++)
             if (!hyp_buffer_append(&r->sizes, &sizes[2 * g + kind], sizeof *sizes))
-                status = hyp_fail(r->gguf->fault, HYP_E_NOMEM, "not enough memory to prune the model");
+                status = hyp_fail(r->gguf->fault, HYP_E_NOMEM,
+                                  "not enough memory to prune the model");
     }
     hyp_buffer_deinit(&counted);
     return status;
@@ -276,7 +310,9 @@ static hyp_status choose_form(rewriter *r, const hyp_gguf_tensor *t, plan *p) {
 // ---- The file
 
 static uint32_t type_of(const hyp_gguf_tensor *t, const plan *p) {
-    return !p->converted ? t->type : p->sparse ? HYP_SPARSE_TYPE + (uint32_t)p->sparse : hyp_formats[p->format].gguf;
+    return !p->converted ? t->type
+           : p->sparse   ? HYP_SPARSE_TYPE + (uint32_t)p->sparse
+                         : hyp_formats[p->format].gguf;
 }
 
 static void put_groups(rewriter *r, uint32_t i) {
@@ -284,19 +320,21 @@ static void put_groups(rewriter *r, uint32_t i) {
     const plan *p = plan_at(r, i);
     hyp_text name = hyp_gguf_tensor_name(r->gguf, t);
     uint32_t groups = (uint32_t)groups_of(t);
-    put_u64(&r->w, sizeof HYP_GGUF_GROUPS - 1 + name.bytes), put(&r->w, HYP_GGUF_GROUPS, sizeof HYP_GGUF_GROUPS - 1),
-        put(&r->w, name.data, name.bytes);
+    put_u64(&r->w, sizeof HYP_GGUF_GROUPS - 1 + name.bytes),
+        put(&r->w, HYP_GGUF_GROUPS, sizeof HYP_GGUF_GROUPS - 1), put(&r->w, name.data, name.bytes);
     put_u32(&r->w, HYP_GGUF_ARRAY), put_u32(&r->w, HYP_GGUF_U32), put_u64(&r->w, groups);
     for (uint32_t g = 0; g < groups; g++)
-        put_u32(&r->w,
-                p->converted ? ((const uint32_t *)(const void *)r->sizes.data)[p->sizes_at + g] : hyp_gguf_group_bytes(r->gguf, t, g));
+        put_u32(&r->w, p->converted
+                           ? ((const uint32_t *)(const void *)r->sizes.data)[p->sizes_at + g]
+                           : hyp_gguf_group_bytes(r->gguf, t, g));
 }
 
 static void put_directory(rewriter *r) {
     const hyp_gguf *gguf = r->gguf;
     uint32_t tensors = hyp_gguf_tensor_count(gguf);
     uint64_t kvs = 2, offset = 0;
-    for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++) kvs += !dropped(gguf, hyp_gguf_kv_at(gguf, i));
+    for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++)
+        kvs += !dropped(gguf, hyp_gguf_kv_at(gguf, i));
     for (uint32_t i = 0; i < tensors; i++) kvs += plan_at(r, i)->sparse != HYP_DENSE;
     put_head(&r->w, tensors, kvs);
     for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++) {
@@ -310,7 +348,10 @@ static void put_directory(rewriter *r) {
         put(&r->w, hyp_gguf_value(gguf, kv), (size_t)kv->bytes);
     }
     hyp_format format = r->recipe->format;
-    uint32_t file_type = format == HYP_Q4_0 ? 2 : format == HYP_Q8_0 ? 7 : format == HYP_F16 ? 1 : 0; // llama.cpp's numbers
+    uint32_t file_type = format == HYP_Q4_0   ? 2
+                         : format == HYP_Q8_0 ? 7
+                         : format == HYP_F16  ? 1
+                                              : 0; // llama.cpp's numbers
     put_key(&r->w, "general.file_type", HYP_GGUF_U32), put_u32(&r->w, file_type);
     put_key(&r->w, "general.quantization_version", HYP_GGUF_U32), put_u32(&r->w, 2);
     for (uint32_t i = 0; i < tensors; i++)
@@ -330,7 +371,9 @@ static void put_directory(rewriter *r) {
 static bool any_known(const rewriter *r) {
     const hyp_gguf_tensor *sums, *counts;
     for (uint32_t i = 0; i < hyp_gguf_tensor_count(r->gguf); i++)
-        if (plan_at(r, i)->converted && find_importance(r, hyp_gguf_tensor_at(r->gguf, i), &sums, &counts)) return true;
+        if (plan_at(r, i)->converted &&
+            find_importance(r, hyp_gguf_tensor_at(r->gguf, i), &sums, &counts))
+            return true;
     return false;
 }
 
@@ -342,8 +385,9 @@ static hyp_status prepare(rewriter *r) {
         const hyp_gguf_tensor *t = hyp_gguf_tensor_at(gguf, i);
         hyp_text name = hyp_gguf_tensor_name(gguf, t);
         if (t->format == HYP_FORMATS)
-            return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "tensor '%.*s' is stored as %s, which can not be read yet", (int)name.bytes,
-                            name.data, hyp_format_name(t->type));
+            return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED,
+                            "tensor '%.*s' is stored as %s, which can not be read yet",
+                            (int)name.bytes, name.data, hyp_format_name(t->type));
         plan p = plan_of(r, t);
         r->total += t->bytes * (pruned(r, t) ? 2 : 1);
         if (p.converted && t->dim[0] * HYP_GROUP > elems) elems = t->dim[0] * HYP_GROUP;
@@ -351,7 +395,8 @@ static hyp_status prepare(rewriter *r) {
         if (!hyp_buffer_append(&r->plans, &p, sizeof p)) return HYP_E_NOMEM;
     }
     if (elems > SIZE_MAX / 32) return HYP_E_NOMEM;
-    r->in_bytes = r->out_bytes = hyp_max_size((size_t)elems * 4, hyp_sparse_most((uint32_t)cols) + (size_t)cols * HYP_GROUP);
+    r->in_bytes = r->out_bytes = hyp_max_size((size_t)elems * 4, hyp_sparse_most((uint32_t)cols) +
+                                                                     (size_t)cols * HYP_GROUP);
     r->floats_bytes = (size_t)elems * sizeof(float);
     r->row_bytes = (size_t)cols * sizeof(float);
     r->in = hyp_budget_map(gguf->budget, r->in_bytes);
@@ -363,21 +408,29 @@ static hyp_status prepare(rewriter *r) {
 }
 
 hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe *recipe, const hyp_writer *out) {
-    rewriter r = {.gguf = gguf, .recipe = recipe, .w = {.out = out}, .plans.budget = gguf->budget, .sizes.budget = gguf->budget};
+    rewriter r = {.gguf = gguf,
+                  .recipe = recipe,
+                  .w = {.out = out},
+                  .plans.budget = gguf->budget,
+                  .sizes.budget = gguf->budget};
     hyp_status status = prepare(&r);
-    if (status == HYP_E_NOMEM) status = hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory to convert the weights");
+    if (status == HYP_E_NOMEM)
+        status = hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory to convert the weights");
     if (!status && recipe->importance && !any_known(&r))
         status = hyp_fail(gguf->fault, HYP_E_ARGUMENT,
-                          "the importance file says nothing of this model's matrices: it is of another model, or none");
+                          "the importance file says nothing of this model's matrices: it is of "
+                          "another model, or none");
     uint32_t tensors = hyp_gguf_tensor_count(gguf);
     for (uint32_t i = 0; i < tensors && !status; i++)
-        if (pruned(&r, hyp_gguf_tensor_at(gguf, i))) status = choose_form(&r, hyp_gguf_tensor_at(gguf, i), plan_at(&r, i));
+        if (pruned(&r, hyp_gguf_tensor_at(gguf, i)))
+            status = choose_form(&r, hyp_gguf_tensor_at(gguf, i), plan_at(&r, i));
     if (!status) put_directory(&r);
     for (uint32_t i = 0; i < tensors && !status && !r.w.failed; i++) {
         const hyp_gguf_tensor *t = hyp_gguf_tensor_at(gguf, i);
         status = plan_at(&r, i)->converted ? convert(&r, t, plan_at(&r, i), NULL) : copy(&r, t);
     }
-    if (!status && r.w.failed) status = hyp_fail(gguf->fault, HYP_E_IO, "the output could not be written");
+    if (!status && r.w.failed)
+        status = hyp_fail(gguf->fault, HYP_E_IO, "the output could not be written");
     hyp_buffer_deinit(&r.plans);
     hyp_buffer_deinit(&r.sizes);
     hyp_budget_unmap(gguf->budget, r.in, r.in_bytes);
@@ -388,33 +441,39 @@ hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe *recipe, cons
     return status;
 }
 
-hyp_status hyp_gguf_write_importance(const hyp_gguf *gguf, const hyp_transformer *model, const hyp_statistics *statistics,
-                                     const hyp_writer *out) {
+hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_transformer *model,
+                             const hyp_statistics *statistics, const hyp_writer *out) {
     writer w = {.out = out};
     uint64_t seen = 0, rows = 0, offset = 0;
     for (uint32_t i = 0; i < model->matrix_count; i++) {
         seen += statistics[i].rows > 0;
         rows = statistics[i].rows > rows ? statistics[i].rows : rows;
     }
-    if (!seen) return hyp_fail(gguf->fault, HYP_E_ARGUMENT, "no text has been scored to calibrate with");
+    if (!seen)
+        return hyp_fail(gguf->fault, HYP_E_ARGUMENT, "no text has been scored to calibrate with");
     put_head(&w, 2 * seen, 4);
     put_key(&w, "general.type", HYP_GGUF_STRING), put_text(&w, "imatrix", 7);
-    put_key(&w, "imatrix.datasets", HYP_GGUF_ARRAY), put_u32(&w, HYP_GGUF_STRING), put_u64(&w, 1), put_text(&w, "text", 4);
+    put_key(&w, "imatrix.datasets", HYP_GGUF_ARRAY), put_u32(&w, HYP_GGUF_STRING), put_u64(&w, 1),
+        put_text(&w, "text", 4);
     put_key(&w, "imatrix.chunk_count", HYP_GGUF_U32), put_u32(&w, 1); // one text of so many tokens
-    put_key(&w, "imatrix.chunk_size", HYP_GGUF_U32), put_u32(&w, rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX);
+    put_key(&w, "imatrix.chunk_size", HYP_GGUF_U32),
+        put_u32(&w, rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX);
     for (uint32_t i = 0; i < model->matrix_count; i++) {
         const hyp_matrix *m = &model->matrices[i];
         hyp_text name = hyp_gguf_tensor_name(gguf, m->tensor);
         if (!statistics[i].rows) continue;
-        put_name(&w, name, ".in_sum2"), put_u32(&w, 2), put_u64(&w, m->cols), put_u64(&w, 1), put_u32(&w, 0), put_u64(&w, offset);
+        put_name(&w, name, ".in_sum2"), put_u32(&w, 2), put_u64(&w, m->cols), put_u64(&w, 1),
+            put_u32(&w, 0), put_u64(&w, offset);
         offset += hyp_round_up(m->cols * 4, ALIGNMENT);
-        put_name(&w, name, ".counts"), put_u32(&w, 2), put_u64(&w, 1), put_u64(&w, 1), put_u32(&w, 0), put_u64(&w, offset);
+        put_name(&w, name, ".counts"), put_u32(&w, 2), put_u64(&w, 1), put_u64(&w, 1),
+            put_u32(&w, 0), put_u64(&w, offset);
         offset += ALIGNMENT;
     }
     pad(&w);
     for (uint32_t i = 0; i < model->matrix_count && !w.failed; i++) {
         if (!statistics[i].rows) continue;
-        for (uint32_t c = 0; c < model->matrices[i].cols; c++) put_u32(&w, hyp_f32_bits((float)statistics[i].squares[c]));
+        for (uint32_t c = 0; c < model->matrices[i].cols; c++)
+            put_u32(&w, hyp_f32_bits((float)statistics[i].squares[c]));
         pad(&w);
         put_u32(&w, hyp_f32_bits((float)statistics[i].rows)), pad(&w);
     }

@@ -26,22 +26,30 @@ static hyp_status bad(hyp_fault *fault, const char *field, const char *range) {
     return hyp_fail(fault, HYP_E_ARGUMENT, "%s must be %s", field, range);
 }
 
-hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t vocab, const hyp_kernels *kernels, hyp_arena *arena,
-                            hyp_fault *fault) {
+hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t vocab,
+                            const hyp_kernels *kernels, hyp_arena *arena, hyp_fault *fault) {
     *s = (hyp_sampler){.config = *config, .vocab = vocab, .kernels = kernels};
     hyp_sampling *c = &s->config;
-    if (!(c->temperature >= 0 && c->temperature <= 100)) return bad(fault, "temperature", "between 0 and 100");
+    if (!(c->temperature >= 0 && c->temperature <= 100))
+        return bad(fault, "temperature", "between 0 and 100");
     if (!(c->top_p >= 0 && c->top_p <= 1)) return bad(fault, "top_p", "between 0 and 1");
     if (!(c->min_p >= 0 && c->min_p < 1)) return bad(fault, "min_p", "at least 0 and below 1");
-    if (!(c->typical_p >= 0 && c->typical_p <= 1)) return bad(fault, "typical_p", "between 0 and 1");
-    if (!(c->repeat_penalty >= 0 && c->repeat_penalty <= 10)) return bad(fault, "repeat_penalty", "between 0 and 10");
-    if (!(c->frequency_penalty >= -10 && c->frequency_penalty <= 10)) return bad(fault, "frequency_penalty", "between -10 and 10");
-    if (!(c->presence_penalty >= -10 && c->presence_penalty <= 10)) return bad(fault, "presence_penalty", "between -10 and 10");
-    if (!(c->mirostat_tau >= 0 && c->mirostat_tau <= 100)) return bad(fault, "mirostat_tau", "between 0 and 100");
-    if (!(c->mirostat_eta >= 0 && c->mirostat_eta <= 1)) return bad(fault, "mirostat_eta", "between 0 and 1");
+    if (!(c->typical_p >= 0 && c->typical_p <= 1))
+        return bad(fault, "typical_p", "between 0 and 1");
+    if (!(c->repeat_penalty >= 0 && c->repeat_penalty <= 10))
+        return bad(fault, "repeat_penalty", "between 0 and 10");
+    if (!(c->frequency_penalty >= -10 && c->frequency_penalty <= 10))
+        return bad(fault, "frequency_penalty", "between -10 and 10");
+    if (!(c->presence_penalty >= -10 && c->presence_penalty <= 10))
+        return bad(fault, "presence_penalty", "between -10 and 10");
+    if (!(c->mirostat_tau >= 0 && c->mirostat_tau <= 100))
+        return bad(fault, "mirostat_tau", "between 0 and 100");
+    if (!(c->mirostat_eta >= 0 && c->mirostat_eta <= 1))
+        return bad(fault, "mirostat_eta", "between 0 and 1");
     if (c->penalty_last > 1 << 16) return bad(fault, "penalty_last", "at most 65536");
     for (uint32_t i = 0; i < c->bias_count; i++)
-        if (c->bias[i].token < 0 || (uint32_t)c->bias[i].token >= vocab || !(c->bias[i].bias >= -1e9f && c->bias[i].bias <= 1e9f))
+        if (c->bias[i].token < 0 || (uint32_t)c->bias[i].token >= vocab ||
+            !(c->bias[i].bias >= -1e9f && c->bias[i].bias <= 1e9f))
             return bad(fault, "logit_bias", "given for tokens of the vocabulary, within 1e9");
     if (c->repeat_penalty == 0) c->repeat_penalty = 1;
     if (c->mirostat_eta == 0) c->mirostat_eta = 0.1f;
@@ -74,7 +82,8 @@ static bool known(const hyp_sampler *s, int32_t token) {
     return token >= 0 && (uint32_t)token < s->vocab;
 }
 
-// Repetition penalty [Keskar et al. 2019], frequency and presence penalties as OpenAI's API defines them.
+// Repetition penalty [Keskar et al. 2019], frequency and presence penalties as OpenAI's API defines
+// them.
 static void penalize(const hyp_sampler *s, float *logits) {
     const hyp_sampling *c = &s->config;
     if (c->repeat_penalty == 1 && c->frequency_penalty == 0 && c->presence_penalty == 0) return;
@@ -149,7 +158,8 @@ static bool before(const hyp_candidates *c, uint32_t i, float key, int32_t token
     return c->key[i] < key || (c->key[i] == key && c->token[i] < token);
 }
 
-// Keeps those of the least keys that make up `mass` of the probability, the one that reaches it included: quickselect by mass.
+// Keeps those of the least keys that make up `mass` of the probability, the one that reaches it
+// included: quickselect by mass.
 static void keep_mass(hyp_candidates *c, float mass) {
     uint32_t low = 0, high = c->count; // below `low`: kept; from `high` on: not
     while (low < high) {
@@ -181,14 +191,16 @@ static void keep_from(hyp_candidates *c, float least) {
     c->count = kept;
 }
 
-// Locally typical sampling [Meister et al. 2022]: the tokens whose surprise is nearest to the entropy, up to mass p.
+// Locally typical sampling [Meister et al. 2022]: the tokens whose surprise is nearest to the
+// entropy, up to mass p.
 static void typical(hyp_candidates *c, float p) {
     float entropy = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         c->key[i] = c->p[i] > 0 ? -(float)hyp_log((double)c->p[i]) : __builtin_inff();
         if (c->p[i] > 0) entropy += c->p[i] * c->key[i];
     }
-    for (uint32_t i = 0; i < c->count; i++) c->key[i] = c->key[i] > entropy ? c->key[i] - entropy : entropy - c->key[i];
+    for (uint32_t i = 0; i < c->count; i++)
+        c->key[i] = c->key[i] > entropy ? c->key[i] - entropy : entropy - c->key[i];
     keep_mass(c, p);
 }
 
@@ -213,7 +225,8 @@ static int32_t mirostat(hyp_sampler *s, hyp_candidates *c) {
     c->count = kept;
     probabilities(s, c, s->config.temperature);
     uint32_t chosen = draw(s, c);
-    s->mu -= s->config.mirostat_eta * ((float)(-hyp_log((double)c->p[chosen]) / ln2) - s->config.mirostat_tau);
+    s->mu -= s->config.mirostat_eta *
+             ((float)(-hyp_log((double)c->p[chosen]) / ln2) - s->config.mirostat_tau);
     return c->token[chosen];
 }
 
@@ -242,7 +255,8 @@ int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
     // Next to 0 degrees the best takes everything, and logits would overflow.
     if (best < 0 || c->temperature == 0 || !finite(logits[best] / c->temperature)) return best;
 
-    // Only what has a chance is looked at: 25 temperatures below the best is a share under 1e-10 each.
+    // Only what has a chance is looked at: 25 temperatures below the best is a share under 1e-10
+    // each.
     float floor = logits[best] - 25 * c->temperature;
     hyp_candidates *cand = &s->candidates;
     uint32_t n = 0;
@@ -263,7 +277,8 @@ int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
         for (uint32_t i = 0; i < cand->count; i++) cand->key[i] = -cand->logit[i];
         keep_mass(cand, c->top_p);
     }
-    if (c->min_p > 0) keep_from(cand, cand->logit[best_of(cand)] + (float)hyp_log((double)c->min_p));
+    if (c->min_p > 0)
+        keep_from(cand, cand->logit[best_of(cand)] + (float)hyp_log((double)c->min_p));
     probabilities(s, cand, c->temperature);
     return cand->token[draw(s, cand)];
 }

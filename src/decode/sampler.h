@@ -26,14 +26,17 @@ typedef struct hyp_sampler {
     uint64_t random[2];
 } hyp_sampler;
 
-// Checks `config` and takes what it needs from `arena`. HYP_E_ARGUMENT names the field that is out of range.
-HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_sampling *config, uint32_t vocab, const hyp_kernels *kernels,
+// Checks `config` and takes what it needs from `arena`. HYP_E_ARGUMENT names the field that is out
+// of range.
+HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_sampling *config,
+                                         uint32_t vocab, const hyp_kernels *kernels,
                                          hyp_arena *arena, hyp_fault *fault);
 // Tells the sampler of a token of the text so far (prompt or generated): the penalties count it.
 void hyp_sampler_accept(hyp_sampler *sampler, int32_t token);
-// Chooses the next token; in time proportional to the vocabulary, whatever is asked for: nothing but a top_k is ever sorted.
-// `logits` (vocab) may be changed. Does not accept it. A logit that is NaN is never chosen; -1: the largest of the others is infinite,
-// or there are none, so that the model's numbers do not say anything. In that every tier agrees.
+// Chooses the next token; in time proportional to the vocabulary, whatever is asked for: nothing
+// but a top_k is ever sorted. `logits` (vocab) may be changed. Does not accept it. A logit that is
+// NaN is never chosen; -1: the largest of the others is infinite, or there are none, so that the
+// model's numbers do not say anything. In that every tier agrees.
 int32_t hyp_sampler_choose(hyp_sampler *sampler, float *logits);
 
 #endif

@@ -1,8 +1,10 @@
-// Fiber: a flow of control on a stack of its own. Part of the seam: native/fiber_native.c switches stacks in assembly,
-// wasm/fiber_asyncify.c unwinds and rewinds by Asyncify; this header is all that the scheduler sees.
+// Fiber: a flow of control on a stack of its own. Part of the seam: native/fiber_native.c switches
+// stacks in assembly, wasm/fiber_asyncify.c unwinds and rewinds by Asyncify; this header is all
+// that the scheduler sees.
 //
-// Resuming nests: a fiber may resume another, which yields back to it. A fiber is resumed by the thread that created it.
-// Invariant: hyp_fiber_current() is the innermost fiber that has been resumed and has not yielded; NULL on the thread's own stack.
+// Resuming nests: a fiber may resume another, which yields back to it. A fiber is resumed by the
+// thread that created it. Invariant: hyp_fiber_current() is the innermost fiber that has been
+// resumed and has not yielded; NULL on the thread's own stack.
 #ifndef HYP_FIBER_FIBER_H
 #define HYP_FIBER_FIBER_H
 
@@ -15,15 +17,16 @@ typedef void hyp_fiber_fn(void *argument);
 typedef enum hyp_fiber_state {
     HYP_FIBER_SUSPENDED, // may be resumed
     HYP_FIBER_DONE,      // its function has returned: reset or destroy it
-    HYP_FIBER_OVERFLOWED // its stack was too small. Detected by canaries where no guard page stops it at once (wasm): only destroy is left
+    HYP_FIBER_OVERFLOWED // its stack was too small. Detected by canaries where no guard page stops
+                         // it at once (wasm): only destroy is left
 } hyp_fiber_state;
 
-// A suspended fiber that will run fn(argument). `stack_bytes` is rounded up to whole pages; natively an inaccessible page lies below.
-// NULL: the platform has no memory.
+// A suspended fiber that will run fn(argument). `stack_bytes` is rounded up to whole pages;
+// natively an inaccessible page lies below. NULL: the platform has no memory.
 hyp_fiber *hyp_fiber_create(size_t stack_bytes, hyp_fiber_fn *fn, void *argument);
 // A fiber that is done, made into a new one on the same stack.
 void hyp_fiber_reset(hyp_fiber *fiber, hyp_fiber_fn *fn, void *argument);
-void hyp_fiber_destroy(hyp_fiber *fiber);       // not while it runs; what its frames own is not released
+void hyp_fiber_destroy(hyp_fiber *fiber); // not while it runs; what its frames own is not released
 size_t hyp_fiber_bytes(const hyp_fiber *fiber); // of memory that it holds
 
 // Runs `fiber` until it yields or ends.

@@ -1,9 +1,11 @@
-// Intents as shares: stride scheduling (Waldspurger and Weihl, 1995) over classes of intent and priority. Each class has a weight and a
-// pass, which grows by slice / weight at each of its turns; the class with the least pass is next. A class that waits keeps its pass while
-// the others' grow, so after at most sum(weights) / its weight turns it is the least: nobody starves. A class that was empty begins no
-// lower than the pass that was last chosen, so that absence earns nothing. Within a class: in order of arrival. Deadlines: the earliest first;
-// who is late counts as due a little after now. A task that waits keeps its place in time, and nobody who comes later than that gets before it:
-// nobody starves there either.
+// Intents as shares: stride scheduling (Waldspurger and Weihl, 1995) over classes of intent and
+// priority. Each class has a weight and a pass, which grows by slice / weight at each of its turns;
+// the class with the least pass is next. A class that waits keeps its pass while the others' grow,
+// so after at most sum(weights) / its weight turns it is the least: nobody starves. A class that
+// was empty begins no lower than the pass that was last chosen, so that absence earns nothing.
+// Within a class: in order of arrival. Deadlines: the earliest first; who is late counts as due a
+// little after now. A task that waits keeps its place in time, and nobody who comes later than that
+// gets before it: nobody starves there either.
 #include "../port.h"
 #include "sched_inside.h"
 
@@ -12,7 +14,9 @@ enum { LATE_NS = 5000000 };
 static const uint32_t weights[HYP_INTENTS] = {16, 32, 4, 1};
 static const uint64_t STRIDE = 1 << 20;
 
-static uint32_t class_of(const hyp_task *t) { return (uint32_t)t->config.intent * HYP_PRIORITIES + t->config.priority; }
+static uint32_t class_of(const hyp_task *t) {
+    return (uint32_t)t->config.intent * HYP_PRIORITIES + t->config.priority;
+}
 
 static uint32_t least(const hyp_sched *s) {
     uint32_t best = HYP_CLASSES;
@@ -40,7 +44,8 @@ static hyp_task *take(hyp_sched *s) {
     hyp_task *t = s->queues[c].first;
     hyp_list_remove(t);
     s->chosen_pass = s->pass[c];
-    s->pass[c] += STRIDE * hyp_policy_intent.slice[t->config.intent] / ((uint64_t)weights[t->config.intent] << t->config.priority);
+    s->pass[c] += STRIDE * hyp_policy_intent.slice[t->config.intent] /
+                  ((uint64_t)weights[t->config.intent] << t->config.priority);
     return t;
 }
 

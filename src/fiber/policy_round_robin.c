@@ -14,4 +14,5 @@ static void remove_task(hyp_sched *s, hyp_task *t) {
     hyp_list_remove(t);
 }
 
-const hyp_policy hyp_policy_round_robin = {"round-robin", {8192, 8192, 8192, 8192}, add, take, remove_task};
+const hyp_policy hyp_policy_round_robin = {
+    "round-robin", {8192, 8192, 8192, 8192}, add, take, remove_task};

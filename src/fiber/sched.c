@@ -73,7 +73,9 @@ static hyp_fiber *take_stack(hyp_sched *s, size_t bytes, hyp_task *t) {
 }
 
 static void give_stack(hyp_sched *s, hyp_fiber *f, bool sound) {
-    uint32_t most = s->budget->limit_bytes ? 1 : STACKS_KEPT; // under a limit others have more use for the memory
+    uint32_t most = s->budget->limit_bytes
+                        ? 1
+                        : STACKS_KEPT; // under a limit others have more use for the memory
     if (sound && s->stack_count < most) {
         s->stacks[s->stack_count++] = f;
         return;
@@ -83,9 +85,11 @@ static void give_stack(hyp_sched *s, hyp_fiber *f, bool sound) {
     hyp_fiber_destroy(f);
 }
 
-hyp_status hyp_sched_spawn(hyp_sched *s, hyp_task_fn *fn, void *argument, const hyp_task_config *config, hyp_task **out) {
+hyp_status hyp_sched_spawn(hyp_sched *s, hyp_task_fn *fn, void *argument,
+                           const hyp_task_config *config, hyp_task **out) {
     *out = NULL;
-    if (config && (config->intent >= HYP_INTENTS || config->priority >= HYP_PRIORITIES)) return HYP_E_ARGUMENT;
+    if (config && (config->intent >= HYP_INTENTS || config->priority >= HYP_PRIORITIES))
+        return HYP_E_ARGUMENT;
     hyp_task *t = hyp_slab_alloc(s->slab, sizeof *t, "task");
     if (!t) return HYP_E_NOMEM;
     *t = (hyp_task){.sched = s, .fn = fn, .argument = argument, .due_ns = UINT64_MAX};
@@ -161,7 +165,9 @@ hyp_run hyp_sched_run(hyp_sched *s, uint64_t until_ns) {
     }
 }
 
-uint64_t hyp_sched_next_ns(const hyp_sched *s) { return s->sleepers ? s->sleepers->due_ns : UINT64_MAX; }
+uint64_t hyp_sched_next_ns(const hyp_sched *s) {
+    return s->sleepers ? s->sleepers->due_ns : UINT64_MAX;
+}
 
 hyp_status hyp_sched_run_until(hyp_sched *s, bool (*ready)(void *), void *context) {
     if (current) return hyp_task_wait_until(ready, context);
@@ -169,7 +175,8 @@ hyp_status hyp_sched_run_until(hyp_sched *s, bool (*ready)(void *), void *contex
         if (hyp_sched_run(s, 1) == HYP_RUN_READY || ready(context)) continue;
         uint64_t due = hyp_sched_next_ns(s), now = hyp_port_now_ns();
         if (due == UINT64_MAX && !s->pollers.first) return HYP_E_STATE;
-        if (!hyp_port_nap(s->pollers.first ? POLL_NS : due > now ? due - now : 0)) return HYP_E_STATE;
+        if (!hyp_port_nap(s->pollers.first ? POLL_NS : due > now ? due - now : 0))
+            return HYP_E_STATE;
     }
     return HYP_OK;
 }
@@ -202,7 +209,8 @@ static hyp_status suspend(hyp_task *t, hyp_task_state state) {
 }
 
 static hyp_status may_wait(const hyp_task *t) {
-    if (!t || hyp_fiber_current() != t->fiber) return HYP_E_STATE; // also within a fiber that a task resumes by itself
+    if (!t || hyp_fiber_current() != t->fiber)
+        return HYP_E_STATE; // also within a fiber that a task resumes by itself
     return t->cancelled ? HYP_E_CANCELLED : HYP_OK;
 }
 
@@ -276,7 +284,8 @@ hyp_status hyp_task_wait_until(bool (*ready)(void *), void *context) {
 void hyp_task_cancel(hyp_task *t) {
     if (t->state == HYP_TASK_ENDED) return;
     t->cancelled = true;
-    if (t->state == HYP_TASK_WAITING || t->state == HYP_TASK_SLEEPING) make_ready(t, HYP_E_CANCELLED);
+    if (t->state == HYP_TASK_WAITING || t->state == HYP_TASK_SLEEPING)
+        make_ready(t, HYP_E_CANCELLED);
 }
 
 static bool has_ended(void *task) { return ((hyp_task *)task)->state == HYP_TASK_ENDED; }
@@ -306,8 +315,11 @@ void hyp_task_set_intent(hyp_task *t, hyp_intent intent, uint64_t deadline_ns) {
 
 // ---- What there is
 
-hyp_sched_stats hyp_sched_describe(const hyp_sched *s) {
-    return (hyp_sched_stats){s->policy->name, s->tasks,   s->ready,    s->tasks - s->ready - (current && current->sched == s ? 1 : 0),
-                             s->stack_count,  s->spawned, s->switches, s->work,
-                             s->stack_bytes};
+hyp_sched_stats hyp_sched_get_stats(const hyp_sched *s) {
+    return (hyp_sched_stats){
+        s->policy->name, s->tasks,
+        s->ready,        s->tasks - s->ready - (current && current->sched == s ? 1 : 0),
+        s->stack_count,  s->spawned,
+        s->switches,     s->work,
+        s->stack_bytes};
 }

@@ -1,9 +1,11 @@
-// Scheduler: tasks (fibers with a place in queues), events they wait for, time, and the policy that chooses who runs. One thread.
+// Scheduler: tasks (fibers with a place in queues), events they wait for, time, and the policy that
+// chooses who runs. One thread.
 //
-// A task runs until it yields, waits, or has used up its slice, which is counted in work units (the caller's; the engine's unit is a
-// thousand multiply-adds), never in time: the order of a run does not depend on the machine's speed.
-// Everything that waits returns HYP_E_CANCELLED once the task is cancelled; the task then returns by itself and releases what it holds.
-// Functions marked "may suspend" are for tasks; outside of one they return HYP_E_STATE.
+// A task runs until it yields, waits, or has used up its slice, which is counted in work units (the
+// caller's; the engine's unit is a thousand multiply-adds), never in time: the order of a run does
+// not depend on the machine's speed. Everything that waits returns HYP_E_CANCELLED once the task is
+// cancelled; the task then returns by itself and releases what it holds. Functions marked "may
+// suspend" are for tasks; outside of one they return HYP_E_STATE.
 #ifndef HYP_FIBER_SCHED_H
 #define HYP_FIBER_SCHED_H
 
@@ -41,36 +43,45 @@ typedef struct hyp_task_config {
     size_t stack_bytes;   // 0: HYP_STACK_BYTES
 } hyp_task_config;
 
-// Chooses among the tasks that are ready. Swapped at run time by hyp_sched_set_policy; a policy keeps its state in the scheduler's `queues`.
+// Chooses among the tasks that are ready. Swapped at run time by hyp_sched_set_policy; a policy
+// keeps its state in the scheduler's `queues`.
 typedef struct hyp_policy {
     const char *name;
-    uint32_t slice[HYP_INTENTS];             // work units
-    void (*add)(hyp_sched *, hyp_task *);    // has become ready
-    hyp_task *(*take)(hyp_sched *);          // removes the one to run; NULL: none is ready
-    void (*remove)(hyp_sched *, hyp_task *); // is cancelled out of its turn, or another policy takes over
+    uint32_t slice[HYP_INTENTS];          // work units
+    void (*add)(hyp_sched *, hyp_task *); // has become ready
+    hyp_task *(*take)(hyp_sched *);       // removes the one to run; NULL: none is ready
+    void (*remove)(hyp_sched *,
+                   hyp_task *); // is cancelled out of its turn, or another policy takes over
 } hyp_policy;
 extern const hyp_policy hyp_policy_round_robin; // one queue; ignores intents
-extern const hyp_policy hyp_policy_intent;      // shares by weight, earliest deadline first; see policy_intent.c for why nobody starves
+extern const hyp_policy hyp_policy_intent;      // shares by weight, earliest deadline first; see
+                                                // policy_intent.c for why nobody starves
 
 // NULL: no memory. Borrows `slab`; stacks are counted in its budget.
 hyp_sched *hyp_sched_create(hyp_slab *slab, hyp_budget *budget);
 void hyp_sched_destroy(hyp_sched *sched); // cancels what is left and runs it to its end first
 void hyp_sched_set_policy(hyp_sched *sched, const hyp_policy *policy);
 
-// A new task, ready to run; `config` may be NULL. The caller owns *task until hyp_task_join or hyp_task_detach. HYP_E_NOMEM.
-HYP_MUST_USE hyp_status hyp_sched_spawn(hyp_sched *sched, hyp_task_fn *fn, void *argument, const hyp_task_config *config, hyp_task **task);
+// A new task, ready to run; `config` may be NULL. The caller owns *task until hyp_task_join or
+// hyp_task_detach. HYP_E_NOMEM.
+HYP_MUST_USE hyp_status hyp_sched_spawn(hyp_sched *sched, hyp_task_fn *fn, void *argument,
+                                        const hyp_task_config *config, hyp_task **task);
 
 typedef enum hyp_run {
     HYP_RUN_READY,   // the time was up; more could run
     HYP_RUN_WAITING, // every task waits for an event, or for hyp_sched_next_ns
     HYP_RUN_IDLE     // there is no task
 } hyp_run;
-// Runs tasks until none is ready or, with `until_ns` other than 0, hyp_port_now_ns() has passed it. Not from within a task.
+// Runs tasks until none is ready or, with `until_ns` other than 0, hyp_port_now_ns() has passed it.
+// Not from within a task.
 hyp_run hyp_sched_run(hyp_sched *sched, uint64_t until_ns);
-uint64_t hyp_sched_next_ns(const hyp_sched *sched); // when the earliest sleeper is due; UINT64_MAX: none sleeps
-// Runs tasks until ready(context); sleeps when none can run. From within a task: others run meanwhile; may suspend.
-// HYP_E_STATE: every task waits for something that only the caller can bring. HYP_E_CANCELLED.
-HYP_MUST_USE hyp_status hyp_sched_run_until(hyp_sched *sched, bool (*ready)(void *context), void *context);
+uint64_t hyp_sched_next_ns(
+    const hyp_sched *sched); // when the earliest sleeper is due; UINT64_MAX: none sleeps
+// Runs tasks until ready(context); sleeps when none can run. From within a task: others run
+// meanwhile; may suspend. HYP_E_STATE: every task waits for something that only the caller can
+// bring. HYP_E_CANCELLED.
+HYP_MUST_USE hyp_status hyp_sched_run_until(hyp_sched *sched, bool (*ready)(void *context),
+                                            void *context);
 
 typedef struct hyp_sched_stats {
     const char *policy;
@@ -78,31 +89,35 @@ typedef struct hyp_sched_stats {
     uint64_t spawned, switches, work; // since the beginning
     size_t stack_bytes;
 } hyp_sched_stats;
-hyp_sched_stats hyp_sched_describe(const hyp_sched *sched);
+hyp_sched_stats hyp_sched_get_stats(const hyp_sched *sched);
 
 hyp_task *hyp_task_current(void); // NULL outside of tasks
 // Lets others run. May suspend. HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_task_yield(void);
-// Counts work; at the end of the slice lets others run. May suspend. Does nothing outside of tasks. HYP_E_CANCELLED.
+// Counts work; at the end of the slice lets others run. May suspend. Does nothing outside of tasks.
+// HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_task_work(uint32_t units);
 HYP_MUST_USE hyp_status hyp_task_sleep(uint64_t ns); // may suspend
-// Waits until `task` has ended and forgets it: the handle dies. May suspend. On HYP_E_CANCELLED (of the caller) the handle lives on.
-// HYP_E_STACK: the task's stack overflowed.
+// Waits until `task` has ended and forgets it: the handle dies. May suspend. On HYP_E_CANCELLED (of
+// the caller) the handle lives on. HYP_E_STACK: the task's stack overflowed.
 HYP_MUST_USE hyp_status hyp_task_join(hyp_task *task);
 void hyp_task_detach(hyp_task *task); // it is forgotten by itself when it ends
 void hyp_task_cancel(hyp_task *task); // wakes it out of any wait, with HYP_E_CANCELLED
 bool hyp_task_cancelled(void);        // has the current task been cancelled?
-void hyp_task_uncancel(void);         // the current task goes on: what was cancelled was only a part of its work
+void hyp_task_uncancel(
+    void); // the current task goes on: what was cancelled was only a part of its work
 void hyp_task_set_intent(hyp_task *task, hyp_intent intent, uint64_t deadline_ns);
 
-// Waits until the event is signalled; re-read your condition after it. `timeout_ns` 0: as long as it takes. May suspend.
-// HYP_E_TIMEOUT, HYP_E_CANCELLED.
+// Waits until the event is signalled; re-read your condition after it. `timeout_ns` 0: as long as
+// it takes. May suspend. HYP_E_TIMEOUT, HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_event_wait(hyp_event *event, uint64_t timeout_ns);
-// Waits also when cancelled, which may wake it once: re-read your condition. For a task whose memory another one writes to. May suspend.
+// Waits also when cancelled, which may wake it once: re-read your condition. For a task whose
+// memory another one writes to. May suspend.
 void hyp_event_wait_firm(hyp_event *event);
 void hyp_event_signal(hyp_event *event); // wakes every waiter
 
-// Waits until ready(context), which is asked each time round; for conditions that another thread changes. May suspend.
+// Waits until ready(context), which is asked each time round; for conditions that another thread
+// changes. May suspend.
 HYP_MUST_USE hyp_status hyp_task_wait_until(bool (*ready)(void *context), void *context);
 
 #endif

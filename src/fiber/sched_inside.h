@@ -4,7 +4,13 @@
 
 #include "sched.h"
 
-typedef enum hyp_task_state { HYP_TASK_READY, HYP_TASK_RUNNING, HYP_TASK_WAITING, HYP_TASK_SLEEPING, HYP_TASK_ENDED } hyp_task_state;
+typedef enum hyp_task_state {
+    HYP_TASK_READY,
+    HYP_TASK_RUNNING,
+    HYP_TASK_WAITING,
+    HYP_TASK_SLEEPING,
+    HYP_TASK_ENDED
+} hyp_task_state;
 
 struct hyp_task {
     hyp_sched *sched;
@@ -43,7 +49,8 @@ struct hyp_sched {
     size_t stack_bytes;
 };
 
-static inline void hyp_list_add(hyp_task_list *list, hyp_task *task, hyp_task *after) { // after NULL: at the front
+static inline void hyp_list_add(hyp_task_list *list, hyp_task *task,
+                                hyp_task *after) { // after NULL: at the front
     task->list = list;
     task->previous = after;
     task->next = after ? after->next : list->first;

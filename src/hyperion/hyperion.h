@@ -1,15 +1,19 @@
-// Hyperion: quantized language models in C17, natively and in WebAssembly. The one public C interface.
+// Hyperion: quantized language models in C17, natively and in WebAssembly. The one public C
+// interface.
 //
 //   hyp_engine  memory under a budget, and the kernels of this machine
 //   hyp_model   weights and tokenizer; immutable, shared by its sessions
 //   hyp_session one running text: KV cache, sampler, stop strings
 //
-// Sessions of an engine run as fibers: what one waits for (a page of weights, a source) does not hold up the others, and those that have
-// work share the thread fairly. The calls on a session come in two kinds: hyp_session_next and its like run the engine until they are
-// done; hyp_session_post begins one, and hyp_engine_run runs whatever has been begun.
+// Sessions of an engine run as fibers: what one waits for (a page of weights, a source) does not
+// hold up the others, and those that have work share the thread fairly. The calls on a session come
+// in two kinds: hyp_session_next and its like run the engine until they are done; hyp_session_post
+// begins one, and hyp_engine_run runs whatever has been begun.
 //
-// Handles are opaque. Config structs are plain and mean their defaults when all-zero. A call that fails returns a negative status,
-// changes nothing that the caller can see, and leaves an explanation in hyp_engine_error (a failed begin also leaves no answer to ask for). One engine belongs to one thread.
+// Handles are opaque. Config structs are plain and mean their defaults when all-zero. A call that
+// fails returns a negative status, changes nothing that the caller can see, and leaves an
+// explanation in hyp_engine_error (a failed begin also leaves no answer to ask for). One engine
+// belongs to one thread.
 #ifndef HYPERION_H
 #define HYPERION_H
 
@@ -26,13 +30,15 @@ typedef struct hyp_session hyp_session;
 typedef struct hyp_engine_config {
     size_t memory_bytes; // limit for everything the engine holds; 0: none
     uint32_t isa_mask;   // HYP_ISA_* that kernels may use; 0: all
-    uint32_t threads;    // that compute, the caller's included; 0: as many as there are processors, 1 where the host gives no others
+    uint32_t threads; // that compute, the caller's included; 0: as many as there are processors, 1
+                      // where the host gives no others
 } hyp_engine_config;
 
 // NULL: not even the engine itself fits. `config` may be NULL. Destroy models before their engine.
 hyp_engine *hyp_engine_create(const hyp_engine_config *config);
 void hyp_engine_destroy(hyp_engine *engine);
-// Why the last call on this engine or anything of it failed; one sentence. Valid until the next call.
+// Why the last call on this engine or anything of it failed; one sentence. Valid until the next
+// call.
 const char *hyp_engine_error(const hyp_engine *engine);
 
 typedef struct hyp_engine_stats {
@@ -43,24 +49,31 @@ typedef struct hyp_engine_stats {
     size_t stack_bytes;
     const char *policy;
 } hyp_engine_stats;
-hyp_engine_stats hyp_engine_describe(hyp_engine *engine);
-// Who is chosen to run: "intent" (the default: interactive sessions before batch and background, nobody starves) or "round-robin".
-// May be swapped at any time. HYP_E_ARGUMENT: another name.
+hyp_engine_stats hyp_engine_get_stats(hyp_engine *engine);
+// Who is chosen to run: "intent" (the default: interactive sessions before batch and background,
+// nobody starves) or "round-robin". May be swapped at any time. HYP_E_ARGUMENT: another name.
 HYP_MUST_USE hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name);
 
-typedef enum hyp_progress_kind { HYP_ENGINE_READY, HYP_ENGINE_WAITING, HYP_ENGINE_IDLE } hyp_progress_kind;
-// Runs what has been begun until a call has ended, nothing can run, or about `for_ns` (0: no limit) have passed.
-// READY: call again; WAITING: for a source or a timer, see hyp_engine_next_ns; IDLE: nothing has been begun.
+typedef enum hyp_progress_kind {
+    HYP_ENGINE_READY,
+    HYP_ENGINE_WAITING,
+    HYP_ENGINE_IDLE
+} hyp_progress_kind;
+// Runs what has been begun until a call has ended, nothing can run, or about `for_ns` (0: no limit)
+// have passed. READY: call again; WAITING: for a source or a timer, see hyp_engine_next_ns; IDLE:
+// nothing has been begun.
 hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t for_ns);
-uint64_t hyp_engine_next_ns(const hyp_engine *engine);    // from now until a timer is due; UINT64_MAX: none
-const char *hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx-512" ...
+uint64_t
+hyp_engine_next_ns(const hyp_engine *engine); // from now until a timer is due; UINT64_MAX: none
+const char *
+hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx-512" ...
 
 // ---- Model
 
 enum {
     // Tokens of a context: what a model may be trained for, and a session may ask for
     HYP_CONTEXT_MOST = 1 << 24,
-    HYP_BATCH_MOST = 4096       // tokens of a step
+    HYP_BATCH_MOST = 4096 // tokens of a step
 };
 
 typedef struct hyp_model_config {
@@ -72,54 +85,60 @@ typedef struct hyp_model_config {
     void *progress_context;
 } hyp_model_config;
 
-// Loads a GGUF model from its files in order (one for an unsplit model). What the engine's memory does not hold of the weights is read
-// again when it is used, and may have to give way to sessions later: the sources (not the array) must last as long as the model, unless the
-// engine has no memory limit.
-// May suspend. HYP_E_NOMEM names the least memory that would do; HYP_E_ARGUMENT: `config` is out of
-// its range.
-HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_model_config *config,
+// Loads a GGUF model from its files in order (one for an unsplit model). What the engine's memory
+// does not hold of the weights is read again when it is used, and may have to give way to sessions
+// later: the sources (not the array) must last as long as the model, unless the engine has no
+// memory limit. May suspend. HYP_E_NOMEM names the least memory that would do; HYP_E_ARGUMENT:
+// `config` is out of its range.
+HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources,
+                                       uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);
 void hyp_model_close(hyp_model *model); // after its sessions and calls
 
-typedef struct hyp_model_facts {
+typedef struct hyp_model_info {
     const char *architecture;
     uint32_t context, dim, layers, heads, kv_heads, vocab;
     uint64_t parameters, weight_bytes;
     int32_t bos, eos; // -1: none
     bool adds_bos;
-} hyp_model_facts;
-hyp_model_facts hyp_model_describe(const hyp_model *model);
+} hyp_model_info;
+hyp_model_info hyp_model_get_info(const hyp_model *model);
 
-typedef struct hyp_residency {              // of the weights
-    uint32_t pages, kept, resident, frames; // kept: have a place for good; the others share `frames`
-    uint64_t whole_bytes, capacity_bytes, resident_bytes;
+typedef struct hyp_residency { // of the weights
+    uint32_t pages, resident, present,
+        frames; // resident: have a place for good; the others share `frames`
+    uint64_t whole_bytes, capacity_bytes, present_bytes;
     uint64_t pins, hits, fills, filled_bytes, evictions, faults; // since the model was opened
-    bool traps;                                                  // absent pages are also filled when touched
+    bool traps; // absent pages are also filled when touched
 } hyp_residency;
 hyp_residency hyp_model_residency(const hyp_model *model);
-typedef struct hyp_helpers { // threads that compute products of a model beside the caller's
+typedef struct hyp_workers { // threads that compute products of a model beside the caller's
     uint32_t threads;        // the caller's included; 1: it computes alone
-    uint32_t present;        // helpers that have come
-    uint64_t stages, tiles;  // computed together, and the parts they were divided into
-    uint64_t helped;         // tiles that helpers computed
+    uint32_t present;        // workers that have come
+    uint64_t loops, tiles;   // computed together, and the parts they were divided into
+    uint64_t by_workers;     // tiles that workers computed
     uint64_t repeated;       // tiles computed again because a helper was taken off its processor
-} hyp_helpers;
-hyp_helpers hyp_model_helpers(const hyp_model *model);
-void hyp_model_dismiss(hyp_model *model); // ends the helpers; what is under way goes on alone
-// Of each page from `first`: 0 when absent, else 1 to 255 by its heat (64 is one access a pass; decays by half each pass). Fills `count` bytes.
+} hyp_workers;
+hyp_workers hyp_model_workers(const hyp_model *model);
+void hyp_model_stop_workers(hyp_model *model); // ends the workers; what is under way goes on alone
+// Of each page from `first`: 0 when absent, else 1 to 255 by its heat (64 is one access a pass;
+// decays by half each pass). Fills `count` bytes.
 void hyp_model_heat(const hyp_model *model, uint32_t first, uint32_t count, uint8_t *heat);
 
 // A metadata string of the file ("tokenizer.chat_template"), not terminated; NULL when absent.
 const char *hyp_model_metadata(const hyp_model *model, const char *key, size_t *bytes);
 
-enum { HYP_TEXT_EDGES = 1, HYP_TEXT_SPECIALS = 2 };
+enum { HYP_TEXT_ADD_SPECIAL = 1, HYP_TEXT_PARSE_SPECIAL = 2 };
 
-// Tokens of `text`. HYP_TEXT_EDGES adds what the model expects around a text, HYP_TEXT_SPECIALS reads special tokens in it.
-// *tokens lives until the next call on this model.
-HYP_MUST_USE hyp_status hyp_model_tokenize(hyp_model *model, const char *text, size_t bytes, int flags, const int32_t **tokens,
-                                           uint32_t *count);
-// Text of `tokens`, as above; HYP_TEXT_SPECIALS shows special tokens. Not terminated; may end within a character.
-HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *tokens, uint32_t count, int flags, const char **text,
+// Tokens of `text`. HYP_TEXT_ADD_SPECIAL adds what the model expects around a text,
+// HYP_TEXT_PARSE_SPECIAL reads special tokens in it. *tokens lives until the next call on this
+// model.
+HYP_MUST_USE hyp_status hyp_model_tokenize(hyp_model *model, const char *text, size_t bytes,
+                                           int flags, const int32_t **tokens, uint32_t *count);
+// Text of `tokens`, as above; HYP_TEXT_PARSE_SPECIAL shows special tokens. Not terminated; may end
+// within a character.
+HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *tokens,
+                                             uint32_t count, int flags, const char **text,
                                              size_t *bytes);
 
 // ---- Session
@@ -130,7 +149,12 @@ enum { HYP_STOPS_MAX = 16 }; // stop texts of an answer
 typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
 
 // What a session is for; the engine's policy may heed it.
-typedef enum hyp_purpose { HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_DEADLINE, HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND } hyp_purpose;
+typedef enum hyp_purpose {
+    HYP_PURPOSE_INTERACTIVE,
+    HYP_PURPOSE_DEADLINE,
+    HYP_PURPOSE_BATCH,
+    HYP_PURPOSE_BACKGROUND
+} hyp_purpose;
 
 typedef struct hyp_session_config {
     // Tokens of prompt and answer together, up to HYP_CONTEXT_MOST; 0: the model's, at most 2048
@@ -139,10 +163,12 @@ typedef struct hyp_session_config {
     uint32_t batch;
     hyp_cache cache;
     bool profile;   // time each operation
-    bool calibrate; // note the mean square of each column that goes into a product, for hyp_session_importance
-    // Tokens guessed ahead and checked in one step, HYP_LOOKUP_MOST at most; 0: none, or 4 with a draft model. The answer is the same, sooner
-    // where the guesses are right. They come from the text itself (prompt look-up decoding, Saxena 2023) or from a smaller model of the
-    // same engine and vocabulary (speculative decoding, Leviathan 2023), which must outlive the session.
+    bool calibrate; // note the mean square of each column that goes into a product, for
+                    // hyp_session_write_imatrix
+    // Tokens guessed ahead and checked in one step, HYP_LOOKUP_MOST at most; 0: none, or 4 with a
+    // draft model. The answer is the same, sooner where the guesses are right. They come from the
+    // text itself (prompt look-up decoding, Saxena 2023) or from a smaller model of the same engine
+    // and vocabulary (speculative decoding, Leviathan 2023), which must outlive the session.
     uint32_t lookup;
     hyp_model *draft;
     hyp_purpose purpose;
@@ -171,18 +197,27 @@ typedef struct hyp_sampling {
 } hyp_sampling;
 
 // HYP_E_ARGUMENT names what is out of its range.
-HYP_MUST_USE hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config, hyp_session **session);
-void hyp_session_destroy(hyp_session *session); // a call under way is cancelled; its `ended` is not called
+HYP_MUST_USE hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config,
+                                           hyp_session **session);
+void hyp_session_destroy(
+    hyp_session *session); // a call under way is cancelled; its `ended` is not called
 
-// Begins an answer to `tokens`, the whole text so far. What the cache already holds of its start is kept.
-// `stops`: texts of any bytes that end the answer and are not part of it; copied. HYP_E_CONTEXT: the
-// prompt leaves no room for an answer.
-HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens, uint32_t count, const hyp_sampling *sampling,
+// Begins an answer to `tokens`, the whole text so far. What the cache already holds of its start is
+// kept. `stops`: texts of any bytes that end the answer and are not part of it; copied.
+// HYP_E_CONTEXT: the prompt leaves no room for an answer.
+HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens,
+                                          uint32_t count, const hyp_sampling *sampling,
                                           const hyp_text *stops, uint32_t stop_count);
-// Computes a further part of the prompt, a batch at most; *left says how many tokens of it remain. For callers that must stay responsive.
+// Computes a further part of the prompt, a batch at most; *left says how many tokens of it remain.
+// For callers that must stay responsive.
 HYP_MUST_USE hyp_status hyp_session_prefill(hyp_session *session, uint32_t *left);
 
-typedef enum hyp_finish { HYP_FINISH_NONE, HYP_FINISH_END, HYP_FINISH_STOP, HYP_FINISH_CONTEXT } hyp_finish;
+typedef enum hyp_finish {
+    HYP_FINISH_NONE,
+    HYP_FINISH_END,
+    HYP_FINISH_STOP,
+    HYP_FINISH_CONTEXT
+} hyp_finish;
 
 typedef struct hyp_piece {
     int32_t token;    // -1 when the step ended the answer without one
@@ -191,41 +226,55 @@ typedef struct hyp_piece {
     hyp_finish finish; // anything but NONE: this was the last piece
 } hyp_piece;
 
-// One more token, with the text that has become certain: no half characters, nothing that may yet turn out to be a stop text.
-// Finishes the prompt first where hyp_session_prefill has not.
+// One more token, with the text that has become certain: no half characters, nothing that may yet
+// turn out to be a stop text. Finishes the prompt first where hyp_session_prefill has not.
 HYP_MUST_USE hyp_status hyp_session_next(hyp_session *session, hyp_piece *piece);
 // The text still held back, when the caller ends the answer early. Valid until the next call.
 void hyp_session_flush(hyp_session *session, const char **text, size_t *bytes);
 
 typedef enum hyp_pooling { HYP_POOL_MEAN, HYP_POOL_CLS, HYP_POOL_LAST } hyp_pooling;
-// The pooled final hidden state of `tokens`, scaled to length 1: *dim floats, valid until the next call. Drops the session's text.
-HYP_MUST_USE hyp_status hyp_session_embed(hyp_session *session, const int32_t *tokens, uint32_t count, hyp_pooling pooling,
-                                          const float **vector, uint32_t *dim);
+// The pooled final hidden state of `tokens`, scaled to length 1: *dim floats, valid until the next
+// call. Drops the session's text.
+HYP_MUST_USE hyp_status hyp_session_embed(hyp_session *session, const int32_t *tokens,
+                                          uint32_t count, hyp_pooling pooling, const float **vector,
+                                          uint32_t *dim);
 
-// Log-probabilities: calls `visit` after each of `tokens` with the natural logarithms (vocab) of the next token's distribution. Drops the session's text.
-HYP_MUST_USE hyp_status hyp_session_score(hyp_session *session, const int32_t *tokens, uint32_t count,
-                                          void (*visit)(void *context, uint32_t position, const float *log_probabilities), void *context);
+// Log-probabilities: calls `visit` after each of `tokens` with the natural logarithms (vocab) of
+// the next token's distribution. Drops the session's text.
+HYP_MUST_USE hyp_status hyp_session_score(
+    hyp_session *session, const int32_t *tokens, uint32_t count,
+    void (*visit)(void *context, uint32_t position, const float *log_probabilities), void *context);
 
-typedef enum hyp_call_kind { HYP_CALL_PREFILL, HYP_CALL_NEXT, HYP_CALL_EMBED, HYP_CALL_SCORE } hyp_call_kind;
+typedef enum hyp_call_kind {
+    HYP_CALL_PREFILL,
+    HYP_CALL_NEXT,
+    HYP_CALL_EMBED,
+    HYP_CALL_SCORE
+} hyp_call_kind;
 typedef struct hyp_call {
     hyp_call_kind kind;
     const int32_t *tokens; // embed, score: copied
     uint32_t count;
     hyp_pooling pooling;                                                             // embed
     void (*visit)(void *context, uint32_t position, const float *log_probabilities); // score
-    // Called when the call has ended, from within hyp_engine_run; may be NULL. Must not call the engine.
+    // Called when the call has ended, from within hyp_engine_run; may be NULL. Must not call the
+    // engine.
     void (*ended)(void *context, hyp_session *session, hyp_status status);
     void *context; // of visit and ended
 } hyp_call;
-// Begins a call that hyp_engine_run will run; its results are then asked for by hyp_session_result. HYP_E_STATE: one is under way.
+// Begins a call that hyp_engine_run will run; its results are then asked for by hyp_session_result.
+// HYP_E_STATE: one is under way.
 HYP_MUST_USE hyp_status hyp_session_post(hyp_session *session, const hyp_call *call);
-// Ends the call under way soon, with HYP_E_CANCELLED, also where it waits for a source; it may still succeed when it is nearly done. The
-// session can be used as before: the next call goes on where this one was. No effect when nothing is under way. May be called from within
-// `visit` and the sources' `read`.
+// Ends the call under way soon, with HYP_E_CANCELLED, also where it waits for a source; it may
+// still succeed when it is nearly done. The session can be used as before: the next call goes on
+// where this one was. No effect when nothing is under way. May be called from within `visit` and
+// the sources' `read`.
 void hyp_session_cancel(hyp_session *session);
-// What the session is for from now on; `due_ns` as in hyp_session_config. No effect while a call is under way.
+// What the session is for from now on; `due_ns` as in hyp_session_config. No effect while a call is
+// under way.
 void hyp_session_set_purpose(hyp_session *session, hyp_purpose purpose, uint64_t due_ns);
-bool hyp_session_busy(const hyp_session *session); // a call is under way: begin, flush and the blocking calls are refused
+bool hyp_session_busy(const hyp_session *session); // a call is under way: begin, flush and the
+                                                   // blocking calls are refused
 typedef struct hyp_result {
     hyp_status status;
     uint32_t left;       // prefill
@@ -240,13 +289,14 @@ typedef struct hyp_session_stats {
     uint32_t context, used;         // tokens
     uint32_t prompt_tokens, reused; // of the last begin: computed, and taken from the cache
     uint32_t answer_tokens;
-    uint32_t together; // of them, computed in one step with other sessions' tokens
-    uint32_t guessed, guessed_right;
+    uint32_t batched; // of them, computed in one step with other sessions' tokens
+    uint32_t drafted, accepted;
     uint64_t prompt_ns, answer_ns;
-    uint64_t latency_ns[4]; // of the last answers' tokens, up to HYP_LATENCIES of them: the 50th, 90th, 95th and 99th percentile
+    uint64_t latency_ns[4]; // of the last answers' tokens, up to HYP_LATENCIES of them: the 50th,
+                            // 90th, 95th and 99th percentile
 } hyp_session_stats;
 enum { HYP_LATENCIES = 1024 };
-hyp_session_stats hyp_session_describe(const hyp_session *session);
+hyp_session_stats hyp_session_get_stats(const hyp_session *session);
 
 typedef struct hyp_operation { // of a step, with `profile`; since the session was created
     const char *name;
@@ -254,9 +304,10 @@ typedef struct hyp_operation { // of a step, with `profile`; since the session w
     uint64_t ns, bytes, macs;   // bytes of weights or of the cache, multiply-adds
     uint64_t began_ns, last_ns; // of the last step
 } hyp_operation;
-// The operation number `index` of a step, in order; false past the last, and for a session without `profile`.
+// The operation number `index` of a step, in order; false past the last, and for a session without
+// `profile`.
 bool hyp_session_operation(const hyp_session *session, uint32_t index, hyp_operation *operation);
-void hyp_session_forget(hyp_session *session); // operations and latencies begin anew
+void hyp_session_reset_profile(hyp_session *session); // operations and latencies begin anew
 
 typedef struct hyp_peaks {
     double bytes_per_ns; // that one thread reads from memory
@@ -267,20 +318,28 @@ hyp_peaks hyp_engine_measure(hyp_engine *engine);
 
 // ---- Files
 
-// A JSON object {version, metadata: {key: value}, tensors: [{name, type, shape, bytes}], ...}. Arrays of more than 8 elements are
-// shown as {count, first}. *json lives until the next call on this engine. May suspend.
-HYP_MUST_USE hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char **json, size_t *bytes);
+// A JSON object {version, metadata: {key: value}, tensors: [{name, type, shape, bytes}], ...}.
+// Arrays of more than 8 elements are shown as {count, first}. *json lives until the next call on
+// this engine. May suspend.
+HYP_MUST_USE hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources,
+                                           uint32_t count, const char **json, size_t *bytes);
 
 typedef struct hyp_quantization {
-    const char *format;           // of the float matrices: "Q4_K", "Q8_0", "F16" ...; vectors stay as they are
-    const hyp_source *importance; // what hyp_session_importance wrote, or an importance matrix of llama.cpp in GGUF; NULL: none
-    float density;                // of the layers' matrices after pruning, above 0 and at most 1; 0: nothing is pruned. With "Q4_0" only
+    const char
+        *format; // of the float matrices: "Q4_K", "Q8_0", "F16" ...; vectors stay as they are
+    const hyp_source *importance; // what hyp_session_write_imatrix wrote, or an importance matrix
+                                  // of llama.cpp in GGUF; NULL: none
+    float density; // of the layers' matrices after pruning, above 0 and at most 1; 0: nothing is
+                   // pruned. With "Q4_0" only
 } hyp_quantization;
 
 // Writes the model anew. May suspend.
-HYP_MUST_USE hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_quantization *how,
+HYP_MUST_USE hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources,
+                                            uint32_t count, const hyp_quantization *how,
                                             const hyp_writer *out);
-// Writes what the texts scored so far by a session with `calibrate` have shown of each matrix's input, as GGUF.
-HYP_MUST_USE hyp_status hyp_session_importance(const hyp_session *session, const hyp_writer *out);
+// Writes what the texts scored so far by a session with `calibrate` have shown of each matrix's
+// input, as GGUF.
+HYP_MUST_USE hyp_status hyp_session_write_imatrix(const hyp_session *session,
+                                                  const hyp_writer *out);
 
 #endif

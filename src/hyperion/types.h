@@ -1,4 +1,5 @@
-// What every call of the interface speaks of: statuses, texts, sources of bytes, and what takes bytes.
+// What every call of the interface speaks of: statuses, texts, sources of bytes, and what takes
+// bytes.
 #ifndef HYPERION_TYPES_H
 #define HYPERION_TYPES_H
 
@@ -30,7 +31,7 @@ typedef struct hyp_source { // a source of bytes whose size is known
     void *context;
 } hyp_source;
 
-typedef struct hyp_writer { // takes a file from front to back
+typedef struct hyp_writer {                                       // takes a file from front to back
     bool (*write)(void *context, const void *data, size_t count); // the next bytes; false: HYP_E_IO
     // Bytes read so far and in all. May be NULL; false: HYP_E_CANCELLED.
     bool (*progress)(void *context, uint64_t done, uint64_t total);

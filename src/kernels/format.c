@@ -1,5 +1,6 @@
-// Block layouts: ggml's public format description (FACTS: GGUF). Unless a format says otherwise, a byte of nibbles holds element i of a
-// block of 32 in its low half and element i + 16 in its high one.
+// Block layouts: ggml's public format description (FACTS: GGUF). Unless a format says otherwise, a
+// byte of nibbles holds element i of a block of 32 in its low half and element i + 16 in its high
+// one.
 #include "format.h"
 
 #include "sparse.h"
@@ -46,7 +47,8 @@ static void split_q5_1(hyp_block *b, const uint8_t *in) {
     nibbles(b->code, in + 8);
     fifth_bits(b->code, hyp_load_u32(in + 4));
 }
-// The scale is a power of two by its biased exponent [OCP Microscaling 1.0]; the levels are doubled, hence half of it.
+// The scale is a power of two by its biased exponent [OCP Microscaling 1.0]; the levels are
+// doubled, hence half of it.
 static void split_mxfp4(hyp_block *b, const uint8_t *in) {
     b->d_bits = in[0];
     b->d = hyp_e8m0_half(in[0]);
@@ -64,11 +66,13 @@ static void supers(hyp_block *b, const uint8_t *d, const uint8_t *m) {
     b->m = m ? -half_at(m) : 0;
 }
 
-// 16 scales and minima of four bits; of the elements' two bits, byte 32 n + i holds elements 128 n + i + 0, 32, 64, 96.
+// 16 scales and minima of four bits; of the elements' two bits, byte 32 n + i holds elements 128 n
+// + i + 0, 32, 64, 96.
 static void split_q2_k(hyp_block *b, const uint8_t *in) {
     supers(b, in + 80, in + 82);
     for (int i = 0; i < 16; i++) b->scale[i] = in[i] & 15, b->minimum[i] = in[i] >> 4;
-    for (int i = 0; i < 256; i++) b->code[i] = in[16 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
+    for (int i = 0; i < 256; i++)
+        b->code[i] = in[16 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
 }
 
 // Scale i of 16: four low bits among bytes 0..7, two high ones among bytes 8..11.
@@ -76,12 +80,17 @@ static void split_q3_k(hyp_block *b, const uint8_t *in) {
     const uint8_t *high = in, *low = in + 32, *scales = in + 96;
     supers(b, in + 108, NULL);
     for (int i = 0; i < 16; i++)
-        b->scale[i] = (int8_t)(((scales[i % 8] >> i / 8 * 4 & 15) | (scales[8 + i % 4] >> i / 4 * 2 & 3) << 4) - 32), b->minimum[i] = 0;
+        b->scale[i] = (int8_t)(((scales[i % 8] >> i / 8 * 4 & 15) |
+                                (scales[8 + i % 4] >> i / 4 * 2 & 3) << 4) -
+                               32),
+        b->minimum[i] = 0;
     for (int i = 0; i < 256; i++)
-        b->code[i] = (uint8_t)((low[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3) | (high[i % 32] >> i / 32 & 1) << 2);
+        b->code[i] = (uint8_t)((low[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3) |
+                               (high[i % 32] >> i / 32 & 1) << 2);
 }
 
-// Eight scales and eight minima of six bits in twelve bytes: the first four of each whole, the others' two high bits above those.
+// Eight scales and eight minima of six bits in twelve bytes: the first four of each whole, the
+// others' two high bits above those.
 static void split_k_scales(hyp_block *b, const uint8_t *s) {
     for (int i = 0; i < 8; i++) {
         int scale = i < 4 ? s[i] & 63 : (s[i + 4] & 15) | s[i - 4] >> 6 << 4,
@@ -93,28 +102,31 @@ static void split_k_scales(hyp_block *b, const uint8_t *s) {
 static void split_q4_k(hyp_block *b, const uint8_t *in) {
     supers(b, in, in + 2);
     split_k_scales(b, in + 4);
-    for (int i = 0; i < 256; i++) b->code[i] = in[16 + i / 64 * 32 + i % 32] >> i % 64 / 32 * 4 & 15;
+    for (int i = 0; i < 256; i++)
+        b->code[i] = in[16 + i / 64 * 32 + i % 32] >> i % 64 / 32 * 4 & 15;
 }
 static void split_q5_k(hyp_block *b, const uint8_t *in) {
     supers(b, in, in + 2);
     split_k_scales(b, in + 4);
     for (int i = 0; i < 256; i++)
-        b->code[i] = (uint8_t)((in[48 + i / 64 * 32 + i % 32] >> i % 64 / 32 * 4 & 15) | (in[16 + i % 32] >> i / 32 & 1) << 4);
+        b->code[i] = (uint8_t)((in[48 + i / 64 * 32 + i % 32] >> i % 64 / 32 * 4 & 15) |
+                               (in[16 + i % 32] >> i / 32 & 1) << 4);
 }
 static void split_q6_k(hyp_block *b, const uint8_t *in) {
     supers(b, in + 208, NULL);
     for (int i = 0; i < 16; i++) b->scale[i] = (int8_t)in[192 + i], b->minimum[i] = 0;
     for (int i = 0; i < 256; i++) {
         int half = i / 128, part = i % 128;
-        b->code[i] =
-            (uint8_t)((in[half * 64 + part % 64] >> part / 64 * 4 & 15) | (in[128 + half * 32 + part % 32] >> part / 32 * 2 & 3) << 4);
+        b->code[i] = (uint8_t)((in[half * 64 + part % 64] >> part / 64 * 4 & 15) |
+                               (in[128 + half * 32 + part % 32] >> part / 32 * 2 & 3) << 4);
     }
 }
 static void split_iq4_xs(hyp_block *b, const uint8_t *in) {
     supers(b, in, NULL);
     uint32_t high = hyp_load_u16(in + 2);
     for (int i = 0; i < 8; i++) {
-        b->scale[2 * i] = b->scale[2 * i + 1] = (int8_t)(((in[4 + i / 2] >> i % 2 * 4 & 15) | (high >> 2 * i & 3) << 4) - 32);
+        b->scale[2 * i] = b->scale[2 * i + 1] =
+            (int8_t)(((in[4 + i / 2] >> i % 2 * 4 & 15) | (high >> 2 * i & 3) << 4) - 32);
         b->minimum[2 * i] = b->minimum[2 * i + 1] = 0;
         nibbles(b->code + 32 * i, in + 8 + 16 * i);
     }
@@ -163,7 +175,8 @@ static void join_q2_k(uint8_t *out, const hyp_block *b) {
     hyp_store_u16(out + 80, b->d_bits);
     hyp_store_u16(out + 82, b->m_bits);
     for (int i = 0; i < 16; i++) out[i] = (uint8_t)(b->scale[i] | b->minimum[i] << 4);
-    for (int i = 0; i < 256; i++) out[16 + i / 128 * 32 + i % 32] |= (uint8_t)(b->code[i] << i % 128 / 32 * 2);
+    for (int i = 0; i < 256; i++)
+        out[16 + i / 128 * 32 + i % 32] |= (uint8_t)(b->code[i] << i % 128 / 32 * 2);
 }
 static void join_q3_k(uint8_t *out, const hyp_block *b) {
     memset(out, 0, 108);
@@ -195,7 +208,8 @@ static void join_q4_k(uint8_t *out, const hyp_block *b) {
     hyp_store_u16(out, b->d_bits);
     hyp_store_u16(out + 2, b->m_bits);
     join_k_scales(out + 4, b);
-    for (int i = 0; i < 256; i++) out[16 + i / 64 * 32 + i % 32] |= (uint8_t)(b->code[i] << i % 64 / 32 * 4);
+    for (int i = 0; i < 256; i++)
+        out[16 + i / 64 * 32 + i % 32] |= (uint8_t)(b->code[i] << i % 64 / 32 * 4);
 }
 static void join_q5_k(uint8_t *out, const hyp_block *b) {
     memset(out + 16, 0, 160);
@@ -230,7 +244,8 @@ static void join_iq4_xs(uint8_t *out, const hyp_block *b) {
     hyp_store_u16(out + 2, (uint16_t)high);
 }
 
-static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
 static const int8_t mxfp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 //  name, type, elements, bytes, top, offset, levels, affine, sub, integer scales, place of d
@@ -304,11 +319,13 @@ void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t cou
     for (uint32_t at = 0; at < count; at += f->block_elems, in += f->block_bytes) {
         hyp_split(format, &b, in);
         for (uint32_t i = 0; i < f->block_elems; i++)
-            dst[at + i] = b.d * (float)(b.scale[i / 16] * hyp_level(f, b.code[i])) + b.m * (float)b.minimum[i / 16];
+            dst[at + i] = b.d * (float)(b.scale[i / 16] * hyp_level(f, b.code[i])) +
+                          b.m * (float)b.minimum[i / 16];
     }
 }
 
-// A float is infinite or NaN when its exponent's bits are all set. Without a branch, and of one width: the loops become vectors.
+// A float is infinite or NaN when its exponent's bits are all set. Without a branch, and of one
+// width: the loops become vectors.
 static bool all_finite_32(const uint8_t *in, uint64_t count) {
     uint32_t bad = 0;
     for (uint64_t i = 0; i < count; i++)
@@ -356,11 +373,13 @@ const char *hyp_format_name(uint32_t gguf_type) {
     if (gguf_type == HYP_SPARSE_TYPE + HYP_BITMAP) return "BITMAP";
     if (gguf_type == HYP_SPARSE_TYPE + HYP_CSR) return "CSR";
     static const char *const names[] = {
-        [0] = "F32",      [1] = "F16",     [2] = "Q4_0",     [3] = "Q4_1",   [6] = "Q5_0",    [7] = "Q5_1",   [8] = "Q8_0",
-        [9] = "Q8_1",     [10] = "Q2_K",   [11] = "Q3_K",    [12] = "Q4_K",  [13] = "Q5_K",   [14] = "Q6_K",  [15] = "Q8_K",
-        [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S", [22] = "IQ2_S",
-        [23] = "IQ4_XS",  [24] = "I8",     [25] = "I16",     [26] = "I32",   [27] = "I64",    [28] = "F64",   [29] = "IQ1_M",
-        [30] = "BF16",    [34] = "TQ1_0",  [35] = "TQ2_0",   [39] = "MXFP4"};
+        [0] = "F32",     [1] = "F16",      [2] = "Q4_0",   [3] = "Q4_1",    [6] = "Q5_0",
+        [7] = "Q5_1",    [8] = "Q8_0",     [9] = "Q8_1",   [10] = "Q2_K",   [11] = "Q3_K",
+        [12] = "Q4_K",   [13] = "Q5_K",    [14] = "Q6_K",  [15] = "Q8_K",   [16] = "IQ2_XXS",
+        [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
+        [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",    [25] = "I16",    [26] = "I32",
+        [27] = "I64",    [28] = "F64",     [29] = "IQ1_M", [30] = "BF16",   [34] = "TQ1_0",
+        [35] = "TQ2_0",  [39] = "MXFP4"};
     return gguf_type < sizeof names / sizeof *names ? names[gguf_type] : NULL;
 }
 

@@ -8,7 +8,9 @@ static void store_key_f16(void *block, uint32_t at, const float *x, uint32_t n) 
     for (uint32_t i = 0; i < n; i++) hyp_store_u16(out + 32 * i, hyp_f32_to_finite_f16(x[i]));
 }
 static void store_value_f16(void *block, uint32_t at, const float *x, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) hyp_store_u16((uint8_t *)block + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_finite_f16(x[i]));
+    for (uint32_t i = 0; i < n; i++)
+        hyp_store_u16((uint8_t *)block + hyp_value_place(HYP_KV_F16, at, i),
+                      hyp_f32_to_finite_f16(x[i]));
 }
 
 // 32 elements to bytes; returns the bits of d.
@@ -28,7 +30,8 @@ static void store_key_q8(void *block, uint32_t at, const float *x, uint32_t n) {
     int8_t q[32];
     for (uint32_t i = 0; i < n; i += 32) {
         hyp_store_u16(out + hyp_key_scale(at, i, n), bytes_of(q, x + i));
-        for (uint32_t k = 0; k < 32; k++) out[hyp_key_place(HYP_KV_Q8_0, at, i + k, n)] = (uint8_t)q[k];
+        for (uint32_t k = 0; k < 32; k++)
+            out[hyp_key_place(HYP_KV_Q8_0, at, i + k, n)] = (uint8_t)q[k];
     }
 }
 static void store_value_q8(void *block, uint32_t at, const float *x, uint32_t n) {

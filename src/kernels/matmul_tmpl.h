@@ -1,5 +1,6 @@
-// Products of weights and of the cache, in the vectors of lanes.h, for a tier's source file to include. Sums keep the order that
-// kernels.h states, so their bits are those of the scalar reference.
+// Products of weights and of the cache, in the vectors of lanes.h, for a tier's source file to
+// include. Sums keep the order that kernels.h states, so their bits are those of the scalar
+// reference.
 #ifndef HYP_KERNELS_MATMUL_TMPL_H
 #define HYP_KERNELS_MATMUL_TMPL_H
 
@@ -16,7 +17,8 @@ typedef int16_t act_elem;
 // A loop over registers: it must not be left as one.
 #define EACH(i, n) _Pragma("clang loop unroll(full)") for (uint32_t i = 0; i < (n); i++)
 
-// Where 16 registers must do, a block stays a loop: V8, given all of its steps at once, spills the sums.
+// Where 16 registers must do, a block stays a loop: V8, given all of its steps at once, spills the
+// sums.
 #ifdef ROLLED
 #define UNROLL_RUNS _Pragma("clang loop unroll(disable)")
 #else
@@ -33,7 +35,8 @@ typedef struct act_row {
 
 ALWAYS_INLINE act_row act_at(const void *x, size_t stride, uint32_t t, uint32_t blocks) {
     const float *scale = (const float *)((const uint8_t *)x + t * stride);
-    return (act_row){scale, (const int32_t *)(scale + blocks), (const act_elem *)(scale + 3 * (size_t)blocks)};
+    return (act_row){scale, (const int32_t *)(scale + blocks),
+                     (const act_elem *)(scale + 3 * (size_t)blocks)};
 }
 
 // A plane's word with the bits of step `s` and the following ones at its lower end.
@@ -42,15 +45,18 @@ ALWAYS_INLINE vh plane_from(const uint8_t *words, uint32_t part, const uint32_t 
     return vh_load(words + s / per * HYP_WORD + part * VECTOR) >> (uint16_t)(s % per * bits);
 }
 // Of such a word, the bits of its step `i`, moved up by `up`.
-ALWAYS_INLINE vb step_bits(vh word, const uint32_t i, const uint32_t bits, const uint32_t up, vh mask) {
+ALWAYS_INLINE vb step_bits(vh word, const uint32_t i, const uint32_t bits, const uint32_t up,
+                           vh mask) {
     const uint32_t shift = i * bits;
     if (shift > up) word >>= (uint16_t)(shift - up);
     if (shift < up) word <<= (uint16_t)(up - shift);
     return (vb)(word & mask);
 }
 
-// The operand of step `i` of a word of the lower plane, with the higher plane's word from that word's first step on.
-ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l, const constants *c) {
+// The operand of step `i` of a word of the lower plane, with the higher plane's word from that
+// word's first step on.
+ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l,
+                         const constants *c) {
 #if LANE == 8
     if (l.low == 8) return (vb)((vi)low ^ (WIDE_OFFSET ? (int32_t)0x80808080 : 0));
 #else
@@ -73,7 +79,9 @@ ALWAYS_INLINE constants constants_of(const hyp_format format) {
     constants c = float_constants();
     const uint32_t every = LANE == 8 ? 0x0101 : 1;
     c.low = (vh){0} + (uint16_t)(plain_masks[l.low] * every);
-    c.high = (vh){0} + (uint16_t)((l.low == 8 || l.wide ? plain_masks[4] : plain_masks[l.high] << l.low) * every); // wide: nibbles
+    c.high = (vh){0} +
+             (uint16_t)((l.low == 8 || l.wide ? plain_masks[4] : plain_masks[l.high] << l.low) *
+                        every); // wide: nibbles
     if (l.table) {
         const int8_t *levels = hyp_formats[format].table;
         int add = l.wide ? WIDE_OFFSET : l.offset;
@@ -114,18 +122,21 @@ ALWAYS_INLINE vi lane_everywhere(vi v, const uint32_t i) {
 #endif
 }
 
-// Adds to `acc` the exact sums of operand * q over `steps` steps from `from` on, for `parts` vectors of rows from `part` on and `tokens`
-// tokens: all constants after inlining but `from`.
-ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const uint32_t part, const uint32_t parts, const act_row *a,
-                        uint32_t block, const uint32_t tokens, uint32_t from, const uint32_t steps, const hyp_layout l,
-                        const constants *c) {
+// Adds to `acc` the exact sums of operand * q over `steps` steps from `from` on, for `parts`
+// vectors of rows from `part` on and `tokens` tokens: all constants after inlining but `from`.
+ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const uint32_t part,
+                        const uint32_t parts, const act_row *a, uint32_t block,
+                        const uint32_t tokens, uint32_t from, const uint32_t steps,
+                        const hyp_layout l, const constants *c) {
 #ifdef NARROW
     // As many steps as their sums of pairs stay within 16 bits.
     const uint32_t most = 32767 / (2 * 127 * (l.top ? l.top : 1u));
     vi narrow[MOST_TOKENS][PARTS];
     uint32_t run = 0;
 #endif
-    const uint32_t per = LANE / l.low, at_once = per < 4 ? 4 : per; // steps of a word of the lower plane, steps unrolled
+    const uint32_t per = LANE / l.low,
+                   at_once = per < 4 ? 4
+                                     : per; // steps of a word of the lower plane, steps unrolled
     UNROLL_RUNS
     for (uint32_t first = from; first < from + steps; first += at_once) {
         vi quad[MOST_TOKENS];
@@ -137,15 +148,18 @@ ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const
         EACH(word, at_once / per) {
             vh low[PARTS], high[PARTS];
             EACH(p, parts) {
-                low[p] = vh_load(planes + (l.high + first / per + word) * HYP_WORD + (part + p) * VECTOR);
-                high[p] = l.high ? plane_from(planes, part + p, l.high, first + word * per) : low[p];
+                low[p] = vh_load(planes + (l.high + first / per + word) * HYP_WORD +
+                                 (part + p) * VECTOR);
+                high[p] = l.high ? plane_from(planes, part + p, l.high, first + word * per)
+                                 : low[p];
             }
             EACH(k, per) {
                 const uint32_t i = word * per + k; // step within the run
                 vb u[PARTS];
                 EACH(p, parts) u[p] = operand(low[p], high[p], k, l, c);
                 EACH(t, tokens) {
-                    const act_elem *q = a[t].q + (size_t)block * HYP_BLOCK + (first + i) * (32 / LANE);
+                    const act_elem *q = a[t].q + (size_t)block * HYP_BLOCK +
+                                        (first + i) * (32 / LANE);
                     if (VECTOR == 16 && i % 4 == 0) quad[t] = vi_load(q);
                     vi x = VECTOR == 16 ? lane_everywhere(quad[t], i % 4) : vi_all_at(q);
                     EACH(p, parts) {
@@ -178,12 +192,14 @@ ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const
     }
 }
 
-// `parts` vectors of rows from vector `part` of a group on, times `tokens` tokens: constants after inlining.
-ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t part, const uint32_t parts, uint32_t cols, const void *x,
-                        size_t xs, uint32_t t0, const uint32_t tokens, const hyp_format format) {
+// `parts` vectors of rows from vector `part` of a group on, times `tokens` tokens: constants after
+// inlining.
+ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t part,
+                        const uint32_t parts, uint32_t cols, const void *x, size_t xs, uint32_t t0,
+                        const uint32_t tokens, const hyp_format format) {
     const hyp_layout l = hyp_layouts[format];
-    const uint32_t blocks = cols / HYP_BLOCK, row = part * LANES, head = hyp_layout_head(&l), scales = hyp_layout_scales(&l),
-                   block_bytes = hyp_layout_block(&l);
+    const uint32_t blocks = cols / HYP_BLOCK, row = part * LANES, head = hyp_layout_head(&l),
+                   scales = hyp_layout_scales(&l), block_bytes = hyp_layout_block(&l);
     const int32_t offset = l.wide ? WIDE_OFFSET : l.offset;
     const constants c = constants_of(format);
     act_row a[MOST_TOKENS];
@@ -194,7 +210,8 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
     }
     for (uint32_t b = 0; b < blocks;) {
         vf d[PARTS], m[PARTS];
-        if (t0 == 0 && part == 0) ahead(w, head + l.blocks * block_bytes); // later tokens and rows find it in the cache
+        if (t0 == 0 && part == 0)
+            ahead(w, head + l.blocks * block_bytes); // later tokens and rows find it in the cache
         EACH(p, parts) {
             d[p] = scales_at(w + l.head * (row + p * LANES), l, &c);
             m[p] = l.minimum ? halves(w + 2 * HYP_GROUP + 2 * (row + p * LANES), &c) : d[p];
@@ -215,7 +232,8 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
                         vi less = vi_all(-offset * a[t].total[2 * b + h]);
                         EACH(p, parts) half[t][p] = less;
                     }
-                    sums(half, planes, part, parts, a, b, tokens, h * (STEPS / 2), STEPS / 2, l, &c);
+                    sums(half, planes, part, parts, a, b, tokens, h * (STEPS / 2), STEPS / 2, l,
+                         &c);
                     EACH(p, parts) {
                         vi s = signed_bytes(w + h * HYP_GROUP + row + p * LANES);
                         if (l.nibble_scales) s &= 15;
@@ -228,7 +246,8 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
                     EACH(p, parts) acc[t][p] = less;
                 }
                 sums(acc, planes, part, parts, a, b, tokens, 0, STEPS, l, &c);
-                if (l.scales) EACH(p, parts) ds[p] = d[p] * __builtin_convertvector(signed_bytes(w + row + p * LANES), vf);
+                if (l.scales) EACH(p, parts)
+                ds[p] = d[p] * __builtin_convertvector(signed_bytes(w + row + p * LANES), vf);
             }
             EACH(t, tokens) {
                 float scale = a[t].scale[b];
@@ -237,10 +256,14 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
                     vf term = ds[p] * scale * __builtin_convertvector(acc[t][p], vf);
                     const uint8_t *s = w + row + p * LANES;
                     if (l.nibble_scales) {
-                        term += m[p] * __builtin_convertvector(unsigned_bytes(s) >> 4, vf) * (scale * (float)total[0]);
-                        term += m[p] * __builtin_convertvector(unsigned_bytes(s + HYP_GROUP) >> 4, vf) * (scale * (float)total[1]);
+                        term += m[p] * __builtin_convertvector(unsigned_bytes(s) >> 4, vf) *
+                                (scale * (float)total[0]);
+                        term += m[p] *
+                                __builtin_convertvector(unsigned_bytes(s + HYP_GROUP) >> 4, vf) *
+                                (scale * (float)total[1]);
                     } else if (l.minima) {
-                        term += m[p] * __builtin_convertvector(unsigned_bytes(s + HYP_GROUP), vf) * (scale * (float)(total[0] + total[1]));
+                        term += m[p] * __builtin_convertvector(unsigned_bytes(s + HYP_GROUP), vf) *
+                                (scale * (float)(total[0] + total[1]));
                     } else if (l.minimum) term += m[p] * (scale * (float)(total[0] + total[1]));
                     sum[t][p] += term;
                 }
@@ -251,34 +274,41 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
     EACH(p, parts) vf_store(y + (t0 + t) * ys + row + p * LANES, sum[t][p]);
 }
 
-ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,
-                                  uint32_t tokens, const hyp_format format) {
+ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t groups,
+                                  uint32_t cols, const void *x, size_t xs, uint32_t tokens,
+                                  const hyp_format format) {
     // Tiles are code, too: in wasm only what is used most has all of them.
-    const bool hot =
-        VECTOR > 16 || format == HYP_Q4_0 || format == HYP_Q5_0 || format == HYP_Q8_0 || format == HYP_Q4_K || format == HYP_Q6_K;
+    const bool hot = VECTOR > 16 || format == HYP_Q4_0 || format == HYP_Q5_0 ||
+                     format == HYP_Q8_0 || format == HYP_Q4_K || format == HYP_Q6_K;
     const uint32_t most = hot || TILE_TOKENS < 4 ? TILE_TOKENS : 4;
     size_t group_bytes = hyp_group_bytes(format, cols);
     const uint8_t *in = w;
     for (uint32_t g = 0; g < groups; g++, in += group_bytes, y += HYP_GROUP) {
         uint32_t t = 0;
         for (; t + most <= tokens; t += most)
-            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS) tile(y, ys, in, p, TILE_PARTS, cols, x, xs, t, most, format);
-        if (most > 4 && t + 4 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 4, format), t += 4;
+            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS)
+                tile(y, ys, in, p, TILE_PARTS, cols, x, xs, t, most, format);
+        if (most > 4 && t + 4 <= tokens)
+            tile(y, ys, in, 0, PARTS, cols, x, xs, t, 4, format), t += 4;
         if (hot && t + 2 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 2, format), t += 2;
         for (; t < tokens; t++) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 1, format);
     }
 }
 
-#define BLOCKS(X) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
-#define BLOCKS_PRODUCT(F)                                                                                                                  \
-    static void matmul_##F(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,                   \
-                           uint32_t tokens) {                                                                                              \
-        blocks_product(y, ys, w, groups, cols, x, xs, tokens, HYP_##F);                                                                    \
+#define BLOCKS(X)                                                                                  \
+    X(Q8_0)                                                                                        \
+    X(Q4_0)                                                                                        \
+    X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+#define BLOCKS_PRODUCT(F)                                                                          \
+    static void matmul_##F(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,     \
+                           const void *x, size_t xs, uint32_t tokens) {                            \
+        blocks_product(y, ys, w, groups, cols, x, xs, tokens, HYP_##F);                            \
     }
 BLOCKS(BLOCKS_PRODUCT)
 
 // Compressed sparse rows: a weight after the other, its activation looked up.
-static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
+static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,
+                       const void *x, size_t xs, uint32_t tokens) {
     const uint32_t blocks = cols / HYP_BLOCK;
     const constants k = float_constants();
     const uint8_t *in = w;
@@ -299,7 +329,8 @@ static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint
                 }
                 EACH(p, PARTS) {
                     float *to = y + t * ys + p * LANES;
-                    vf term = halves(d + 2 * p * LANES, &k) * a.scale[b] * __builtin_convertvector(vi_load(acc + p * LANES), vf);
+                    vf term = halves(d + 2 * p * LANES, &k) * a.scale[b] *
+                              __builtin_convertvector(vi_load(acc + p * LANES), vf);
                     vf_store(to, vf_load(to) + term);
                 }
             }
@@ -322,8 +353,10 @@ ALWAYS_INLINE vf elements(const uint8_t *p, const element e, const constants *c)
 ALWAYS_INLINE uint32_t element_bytes(const element e) { return e == FLOAT ? 4 : e == BYTE ? 1 : 2; }
 
 // `groups` groups, w_stride bytes apart, times `tokens` tokens: constants after inlining.
-ALWAYS_INLINE void float_tile(float *y, size_t ys, const uint8_t *w, size_t w_stride, const uint32_t part, const uint32_t parts,
-                              const uint32_t groups, uint32_t cols, const float *x, size_t xs, const uint32_t tokens, const element e) {
+ALWAYS_INLINE void float_tile(float *y, size_t ys, const uint8_t *w, size_t w_stride,
+                              const uint32_t part, const uint32_t parts, const uint32_t groups,
+                              uint32_t cols, const float *x, size_t xs, const uint32_t tokens,
+                              const element e) {
     const constants k = float_constants();
     vf sum[MOST_TOKENS][4][PARTS];
     EACH(t, tokens) EACH(g, groups) EACH(p, parts) sum[t][g][p] = (vf){0};
@@ -333,113 +366,149 @@ ALWAYS_INLINE void float_tile(float *y, size_t ys, const uint8_t *w, size_t w_st
         if (VECTOR == 16) EACH(t, tokens) quad[t] = vi_load(x + t * xs + c);
         EACH(i, 4)
         EACH(g, groups) EACH(p, parts) {
-            vf v = elements(w + g * w_stride + ((c + i) * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e, &k);
-            EACH(t, tokens) sum[t][g][p] += v * (VECTOR == 16 ? (vf)lane_everywhere(quad[t], i) : vf_all(x[t * xs + c + i]));
+            vf v = elements(w + g * w_stride +
+                                ((c + i) * HYP_GROUP + (part + p) * LANES) * element_bytes(e),
+                            e, &k);
+            EACH(t, tokens)
+            sum[t][g][p] += v * (VECTOR == 16 ? (vf)lane_everywhere(quad[t], i)
+                                              : vf_all(x[t * xs + c + i]));
         }
     }
     for (; c < cols; c++) EACH(g, groups) EACH(p, parts) {
-            vf v = elements(w + g * w_stride + (c * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e, &k);
+            vf v = elements(
+                w + g * w_stride + (c * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e, &k);
             EACH(t, tokens) sum[t][g][p] += v * x[t * xs + c];
         }
-    EACH(t, tokens) EACH(g, groups) EACH(p, parts) vf_store(y + t * ys + g * HYP_GROUP + (part + p) * LANES, sum[t][g][p]);
+    EACH(t, tokens)
+    EACH(g, groups)
+    EACH(p, parts) vf_store(y + t * ys + g * HYP_GROUP + (part + p) * LANES, sum[t][g][p]);
 }
 
 // Few tokens: as many groups at once as hide the adder's latency.
-ALWAYS_INLINE void float_groups(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols, const float *x,
-                                size_t xs, const uint32_t tokens, const element e) {
+ALWAYS_INLINE void float_groups(float *y, size_t ys, const uint8_t *w, size_t w_stride,
+                                uint32_t groups, uint32_t cols, const float *x, size_t xs,
+                                const uint32_t tokens, const element e) {
     const uint32_t sums_each = PARTS * tokens, at_once = sums_each >= 4 ? 1 : 4 / sums_each;
     uint32_t g = 0;
     for (; g + at_once <= groups; g += at_once)
-        float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, at_once, cols, x, xs, tokens, e);
+        float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, at_once, cols, x,
+                   xs, tokens, e);
     if (at_once > 1)
-        for (; g < groups; g++) float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, 1, cols, x, xs, tokens, e);
+        for (; g < groups; g++)
+            float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, 1, cols, x, xs,
+                       tokens, e);
 }
 
 // xs in floats
-ALWAYS_INLINE void floats_product(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols, const float *x,
-                                  size_t xs, uint32_t tokens, const element e) {
+ALWAYS_INLINE void floats_product(float *y, size_t ys, const uint8_t *w, size_t w_stride,
+                                  uint32_t groups, uint32_t cols, const float *x, size_t xs,
+                                  uint32_t tokens, const element e) {
     const uint32_t most = e == HALF || VECTOR > 16 || TILE_TOKENS < 4 ? TILE_TOKENS : 4;
     uint32_t t = 0;
     for (; t + most <= tokens; t += most)
         for (uint32_t g = 0; g < groups; g++)
             for (uint32_t p = 0; p < PARTS; p += TILE_PARTS)
-                float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, p, TILE_PARTS, 1, cols, x + t * xs, xs, most, e);
-    if (most > 4 && t + 4 <= tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 4, e), t += 4;
-    if (t + 2 <= tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 2, e), t += 2;
+                float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, p,
+                           TILE_PARTS, 1, cols, x + t * xs, xs, most, e);
+    if (most > 4 && t + 4 <= tokens)
+        float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 4, e), t += 4;
+    if (t + 2 <= tokens)
+        float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 2, e), t += 2;
     if (t < tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 1, e);
 }
 
-// Halves: of the cache and of weights, one function. Where a conversion takes some instructions and registers are few, the halves of a group that many
-// tokens use become floats first, and the tile is of a size that registers hold.
+// Halves: of the cache and of weights, one function. Where a conversion takes some instructions and
+// registers are few, the halves of a group that many tokens use become floats first, and the tile
+// is of a size that registers hold.
 enum { WIDENED_COLS = 128, WIDENED_TOKENS = 4, WIDENED_PARTS = PARTS < 2 ? PARTS : 2 };
-__attribute__((noinline)) static void halves_product(float *y, size_t ys, const uint8_t *w, size_t w_stride, uint32_t groups, uint32_t cols,
-                                                     const float *x, size_t xs, uint32_t tokens) {
-    const uint32_t tiled = VECTOR > 16 || cols > WIDENED_COLS || tokens < 2 * WIDENED_TOKENS ? 0 : tokens / WIDENED_TOKENS * WIDENED_TOKENS;
+__attribute__((noinline)) static void halves_product(float *y, size_t ys, const uint8_t *w,
+                                                     size_t w_stride, uint32_t groups,
+                                                     uint32_t cols, const float *x, size_t xs,
+                                                     uint32_t tokens) {
+    const uint32_t tiled = VECTOR > 16 || cols > WIDENED_COLS || tokens < 2 * WIDENED_TOKENS
+                               ? 0
+                               : tokens / WIDENED_TOKENS * WIDENED_TOKENS;
     const constants k = float_constants();
     for (uint32_t g = 0; g < groups && tiled; g++) {
         float wide[WIDENED_COLS * HYP_GROUP];
-        for (uint32_t i = 0; i < cols * HYP_GROUP; i += LANES) vf_store(wide + i, halves(w + g * w_stride + 2 * i, &k));
+        for (uint32_t i = 0; i < cols * HYP_GROUP; i += LANES)
+            vf_store(wide + i, halves(w + g * w_stride + 2 * i, &k));
         for (uint32_t t = 0; t < tiled; t += WIDENED_TOKENS)
             for (uint32_t p = 0; p < PARTS; p += WIDENED_PARTS)
-                float_tile(y + t * ys + g * HYP_GROUP, ys, (const uint8_t *)wide, 0, p, WIDENED_PARTS, 1, cols, x + t * xs, xs,
-                           WIDENED_TOKENS, FLOAT);
+                float_tile(y + t * ys + g * HYP_GROUP, ys, (const uint8_t *)wide, 0, p,
+                           WIDENED_PARTS, 1, cols, x + t * xs, xs, WIDENED_TOKENS, FLOAT);
     }
-    if (tiled < tokens) floats_product(y + tiled * ys, ys, w, w_stride, groups, cols, x + tiled * xs, xs, tokens - tiled, HALF);
+    if (tiled < tokens)
+        floats_product(y + tiled * ys, ys, w, w_stride, groups, cols, x + tiled * xs, xs,
+                       tokens - tiled, HALF);
 }
 
-#define FLOATS_PRODUCT(name, format, e)                                                                                                    \
-    static void matmul_##name(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs,                \
-                              uint32_t tokens) {                                                                                           \
-        floats_product(y, ys, w, hyp_group_bytes(format, cols), groups, cols, x, xs / sizeof(float), tokens, e);                           \
+#define FLOATS_PRODUCT(name, format, e)                                                            \
+    static void matmul_##name(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,  \
+                              const void *x, size_t xs, uint32_t tokens) {                         \
+        floats_product(y, ys, w, hyp_group_bytes(format, cols), groups, cols, x,                   \
+                       xs / sizeof(float), tokens, e);                                             \
     }
 FLOATS_PRODUCT(f32, HYP_F32, FLOAT)
 FLOATS_PRODUCT(bf16, HYP_BF16, BRAIN)
-static void matmul_f16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x, size_t xs, uint32_t tokens) {
-    halves_product(y, ys, w, hyp_group_bytes(HYP_F16, cols), groups, cols, x, xs / sizeof(float), tokens);
+static void matmul_f16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,
+                       const void *x, size_t xs, uint32_t tokens) {
+    halves_product(y, ys, w, hyp_group_bytes(HYP_F16, cols), groups, cols, x, xs / sizeof(float),
+                   tokens);
 }
 
 // ---- The cache (cache.h)
 
-static void scores_f16(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
-                       float scale) {
+static void scores_f16(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens,
+                       const void *block, uint32_t keys, uint32_t n, float scale) {
     uint32_t groups = (keys + HYP_GROUP - 1) / HYP_GROUP;
     halves_product(y, ys, block, (size_t)n * HYP_GROUP * 2, groups, n, q, qs, tokens);
     for (uint32_t t = 0; t < tokens; t++)
-        for (uint32_t i = 0; i < groups * HYP_GROUP; i += LANES) vf_store(y + t * ys + i, vf_load(y + t * ys + i) * scale);
+        for (uint32_t i = 0; i < groups * HYP_GROUP; i += LANES)
+            vf_store(y + t * ys + i, vf_load(y + t * ys + i) * scale);
 }
-static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
-    halves_product(y, ys, block, HYP_KV_BLOCK * HYP_GROUP * 2, (n + HYP_GROUP - 1) / HYP_GROUP, keys, p, ps, tokens);
+static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens,
+                    const void *block, uint32_t keys, uint32_t n) {
+    halves_product(y, ys, block, HYP_KV_BLOCK * HYP_GROUP * 2, (n + HYP_GROUP - 1) / HYP_GROUP,
+                   keys, p, ps, tokens);
 }
 
-static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens, const void *block, uint32_t keys, uint32_t n,
-                      float scale) {
+static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens,
+                      const void *block, uint32_t keys, uint32_t n, float scale) {
     const constants k = float_constants();
     const uint8_t *in = block;
-    for (uint32_t g = 0; g < (keys + HYP_GROUP - 1) / HYP_GROUP; g++, in += hyp_kv_key_group(HYP_KV_Q8_0, n))
+    for (uint32_t g = 0; g < (keys + HYP_GROUP - 1) / HYP_GROUP;
+         g++, in += hyp_kv_key_group(HYP_KV_Q8_0, n))
         for (uint32_t t = 0; t < tokens; t++) {
             vf sum[PARTS];
             EACH(p, PARTS) sum[p] = (vf){0};
             const uint8_t *w = in;
             for (uint32_t b = 0; b < n / 32; b++, w += 34 * HYP_GROUP) {
                 float part[HYP_GROUP];
-                float_tile(part, 0, w + 2 * HYP_GROUP, 0, 0, PARTS, 1, 32, q + t * qs + b * 32, 0, 1, BYTE);
+                float_tile(part, 0, w + 2 * HYP_GROUP, 0, 0, PARTS, 1, 32, q + t * qs + b * 32, 0,
+                           1, BYTE);
                 EACH(p, PARTS) sum[p] += halves(w + 2 * p * LANES, &k) * vf_load(part + p * LANES);
             }
             EACH(p, PARTS) vf_store(y + t * ys + g * HYP_GROUP + p * LANES, sum[p] * scale);
         }
 }
-static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens, const void *block, uint32_t keys, uint32_t n) {
+static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens,
+                   const void *block, uint32_t keys, uint32_t n) {
     const constants k = float_constants();
     const uint8_t *in = block;
     for (uint32_t b = 0; b < n / 32; b++, in += 34 * HYP_KV_BLOCK)
         for (uint32_t t = 0; t < tokens; t++) {
             float weight[HYP_KV_BLOCK];
-            for (uint32_t j = 0; j < keys; j += LANES) vf_store(weight + j, vf_load(p + t * ps + j) * halves(in + 2 * j, &k));
-            floats_product(y + t * ys + b * 32, 0, in + 2 * HYP_KV_BLOCK, HYP_KV_BLOCK * HYP_GROUP, 2, keys, weight, 0, 1, BYTE);
+            for (uint32_t j = 0; j < keys; j += LANES)
+                vf_store(weight + j, vf_load(p + t * ps + j) * halves(in + 2 * j, &k));
+            floats_product(y + t * ys + b * 32, 0, in + 2 * HYP_KV_BLOCK, HYP_KV_BLOCK * HYP_GROUP,
+                           2, keys, weight, 0, 1, BYTE);
         }
 }
 
-static void quantize(void *dst, const float *x, uint32_t cols) { vec_quantize(dst, x, cols, sizeof(act_elem)); }
+static void quantize(void *dst, const float *x, uint32_t cols) {
+    vec_quantize(dst, x, cols, sizeof(act_elem));
+}
 
 // Overwrites every slot that the tier serves, and the packing they need.
 static void fill_table(hyp_kernels *table) {

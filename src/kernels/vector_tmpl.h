@@ -1,5 +1,6 @@
-// Eight-lane kernels in the compiler's portable vector types, for a tier's source file to include: it is compiled for the tier's
-// instruction set there, and its sums keep the order that kernels.h states, so its bits are those of the scalar reference.
+// Eight-lane kernels in the compiler's portable vector types, for a tier's source file to include:
+// it is compiled for the tier's instruction set there, and its sums keep the order that kernels.h
+// states, so its bits are those of the scalar reference.
 #ifndef HYP_KERNELS_VECTOR_TMPL_H
 #define HYP_KERNELS_VECTOR_TMPL_H
 
@@ -31,8 +32,12 @@ static inline void f8_store_part(float *p, f8 v, uint32_t n) {
     f8_store(part, v);
     for (uint32_t i = 0; i < n; i++) p[i] = part[i];
 }
-static inline f8 f8_select(i8x mask, f8 yes, f8 no) { return (f8)(((i8x)yes & mask) | ((i8x)no & ~mask)); }
-static inline float f8_fold(f8 s) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
+static inline f8 f8_select(i8x mask, f8 yes, f8 no) {
+    return (f8)(((i8x)yes & mask) | ((i8x)no & ~mask));
+}
+static inline float f8_fold(f8 s) {
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
 
 // hyp_expf on eight lanes, operation by operation.
 static inline f8 f8_exp(f8 x) {
@@ -54,7 +59,9 @@ static inline f8 f8_exp(f8 x) {
 }
 
 // hyp_f32_to_finite_f16 on eight lanes.
-static inline u8x u8x_select(i8x mask, u8x yes, u8x no) { return (yes & (u8x)mask) | (no & ~(u8x)mask); }
+static inline u8x u8x_select(i8x mask, u8x yes, u8x no) {
+    return (yes & (u8x)mask) | (no & ~(u8x)mask);
+}
 static inline u16x f8_halves(f8 x) {
     u8x sign = (u8x)x >> 16 & 0x8000, rest = (u8x)x & 0x7FFFFFFF;
     u8x half = (rest - 0x38000000 + 0xFFF + (rest >> 13 & 1)) >> 13;
@@ -79,7 +86,8 @@ static void vec_store_value_f16(void *block, uint32_t at, const float *x, uint32
         u16x h = f8_halves(f8_load(x + i));
         memcpy(out + hyp_value_place(HYP_KV_F16, at, i), &h, sizeof h);
     }
-    for (; i < n; i++) hyp_store_u16(out + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_finite_f16(x[i]));
+    for (; i < n; i++)
+        hyp_store_u16(out + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_finite_f16(x[i]));
 }
 
 static void vec_rms_norm(float *y, const float *x, const float *weight, uint32_t n, float eps) {
@@ -106,12 +114,16 @@ static inline f8 gelu8(f8 g, f8 up) {
 static void vec_silu_mul(float *y, const float *gate, const float *up, uint32_t n) {
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) f8_store(y + i, silu8(f8_load(gate + i), f8_load(up + i)));
-    if (i < n) f8_store_part(y + i, silu8(f8_load_part(gate + i, n - i, 0), f8_load_part(up + i, n - i, 0)), n - i);
+    if (i < n)
+        f8_store_part(
+            y + i, silu8(f8_load_part(gate + i, n - i, 0), f8_load_part(up + i, n - i, 0)), n - i);
 }
 static void vec_gelu_mul(float *y, const float *gate, const float *up, uint32_t n) {
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) f8_store(y + i, gelu8(f8_load(gate + i), f8_load(up + i)));
-    if (i < n) f8_store_part(y + i, gelu8(f8_load_part(gate + i, n - i, 0), f8_load_part(up + i, n - i, 0)), n - i);
+    if (i < n)
+        f8_store_part(
+            y + i, gelu8(f8_load_part(gate + i, n - i, 0), f8_load_part(up + i, n - i, 0)), n - i);
 }
 
 static float vec_peak(const float *x, uint32_t n) {
@@ -163,7 +175,8 @@ static inline float quantize_scale(const float *x, float *d) {
 }
 
 // A row of activations, as kernels.h lays it out; elements of `bytes` bytes.
-static inline __attribute__((always_inline)) void vec_quantize(void *dst, const float *x, uint32_t cols, const uint32_t bytes) {
+static inline __attribute__((always_inline)) void
+vec_quantize(void *dst, const float *x, uint32_t cols, const uint32_t bytes) {
     uint32_t blocks = cols / HYP_BLOCK;
     float *scale = dst;
     int32_t *total = (int32_t *)(scale + blocks);
@@ -183,12 +196,14 @@ static inline __attribute__((always_inline)) void vec_quantize(void *dst, const 
         }
         for (uint32_t h = 0; h < 2; h++) {
             i8x sum = v[2 * h] + v[2 * h + 1];
-            total[2 * b + h] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+            total[2 * b + h] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) +
+                               ((sum[1] + sum[5]) + (sum[3] + sum[7]));
         }
     }
 }
 
-// Overwrites every slot that this file serves. RoPE, soft cap and the stores of an 8-bit cache stay scalar: they do not show.
+// Overwrites every slot that this file serves. RoPE, soft cap and the stores of an 8-bit cache stay
+// scalar: they do not show.
 static void vec_fill(hyp_kernels *table) {
     table->rms_norm = vec_rms_norm;
     table->add = vec_add;

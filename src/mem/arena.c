@@ -10,7 +10,9 @@ struct hyp_arena_chunk {
     size_t bytes, used;
 };
 
-void hyp_arena_init(hyp_arena *arena, hyp_budget *budget) { *arena = (hyp_arena){.budget = budget}; }
+void hyp_arena_init(hyp_arena *arena, hyp_budget *budget) {
+    *arena = (hyp_arena){.budget = budget};
+}
 
 static void drop_until(hyp_arena *arena, hyp_arena_chunk **list, const hyp_arena_chunk *last) {
     while (*list != last) {
@@ -41,7 +43,8 @@ void *hyp_arena_alloc(hyp_arena *arena, size_t bytes) {
     if (!chunk || chunk->bytes - chunk->used < bytes) {
         // A small arena begins small.
         size_t want = chunk ? CHUNK_BYTES : FIRST_BYTES;
-        chunk = bytes + ALIGN > want / 4 ? add_chunk(arena, &arena->large, bytes + ALIGN) : add_chunk(arena, &arena->chunks, want);
+        chunk = bytes + ALIGN > want / 4 ? add_chunk(arena, &arena->large, bytes + ALIGN)
+                                         : add_chunk(arena, &arena->chunks, want);
         if (!chunk) return NULL;
     }
     void *memory = (char *)chunk + chunk->used;
@@ -56,10 +59,13 @@ hyp_arena_mark hyp_arena_now(const hyp_arena *arena) {
 
 void hyp_arena_return(hyp_arena *arena, hyp_arena_mark mark) {
     drop_until(arena, &arena->large, mark.large);
-    while (arena->chunks != mark.chunk && arena->chunks->next != mark.chunk) drop_until(arena, &arena->chunks, arena->chunks->next);
+    while (arena->chunks != mark.chunk && arena->chunks->next != mark.chunk)
+        drop_until(arena, &arena->chunks, arena->chunks->next);
     if (arena->chunks != mark.chunk) {
         if (mark.chunk) drop_until(arena, &arena->chunks, mark.chunk);
-        else mark.used = ALIGN; // the first chunk is kept, so that an answer after another maps nothing
+        else
+            mark.used =
+                ALIGN; // the first chunk is kept, so that an answer after another maps nothing
     }
     hyp_arena_chunk *chunk = arena->chunks;
     if (!chunk) return;

@@ -12,7 +12,8 @@ bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
         if (whole > budget->limit_bytes) return false;
         if (budget->used_bytes > budget->limit_bytes - whole) {
             size_t lacking = budget->used_bytes - (budget->limit_bytes - whole);
-            // A direct call: a pointer here would make every function that allocates one that may suspend, in Asyncify's eyes.
+            // A direct call: a pointer here would make every function that allocates one that may
+            // suspend, in Asyncify's eyes.
             if (!hyp_reclaim(budget->pagers, lacking)) return false;
             if (budget->used_bytes > budget->limit_bytes - whole) return false;
         }
@@ -22,7 +23,9 @@ bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
     return true;
 }
 
-void hyp_budget_give(hyp_budget *budget, size_t bytes) { budget->used_bytes -= hyp_round_up(bytes, hyp_port_caps()->page_bytes); }
+void hyp_budget_give(hyp_budget *budget, size_t bytes) {
+    budget->used_bytes -= hyp_round_up(bytes, hyp_port_caps()->page_bytes);
+}
 
 size_t hyp_budget_left(const hyp_budget *budget) {
     if (!budget->limit_bytes) return SIZE_MAX;

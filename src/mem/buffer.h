@@ -1,4 +1,5 @@
-// A block of memory that grows: contiguous, doubled when full, under a budget. Pointers into it die when it grows.
+// A block of memory that grows: contiguous, doubled when full, under a budget. Pointers into it die
+// when it grows.
 #ifndef HYP_MEM_BUFFER_H
 #define HYP_MEM_BUFFER_H
 
@@ -12,7 +13,8 @@ typedef struct hyp_buffer {
     size_t bytes, capacity;
 } hyp_buffer;
 
-// Makes room for `more` bytes behind `bytes`; false, with nothing changed, when the budget has no more.
+// Makes room for `more` bytes behind `bytes`; false, with nothing changed, when the budget has no
+// more.
 bool hyp_buffer_reserve(hyp_buffer *buffer, size_t more);
 // Appends; false as above.
 bool hyp_buffer_append(hyp_buffer *buffer, const void *data, size_t count);

@@ -71,12 +71,13 @@ struct hyp_slab {
 #endif
 };
 
-static const uint16_t class_bytes[HYP_SLAB_CLASSES] = {16,  32,  48,  64,  80,  96,  112, 128, 160, 192,
-                                                       224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
+static const uint16_t class_bytes[HYP_SLAB_CLASSES] = {
+    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
 #define R4(x) x, x, x, x
-const uint8_t hyp_slab_class_of[HYP_SLAB_SMALL / 16 + 1] = {0,      0,      1,      2,      3,      4,      5,      6,      7,      8,
-                                                            8,      9,      9,      10,     10,     11,     11,     R4(12), R4(13), R4(14),
-                                                            R4(15), R4(16), R4(16), R4(17), R4(17), R4(18), R4(18), R4(19), R4(19)};
+const uint8_t hyp_slab_class_of[HYP_SLAB_SMALL / 16 + 1] = {
+    0,      0,      1,      2,      3,      4,      5,      6,      7,      8,
+    8,      9,      9,      10,     10,     11,     11,     R4(12), R4(13), R4(14),
+    R4(15), R4(16), R4(16), R4(17), R4(17), R4(18), R4(18), R4(19), R4(19)};
 
 static void *small_alloc(hyp_slab *s, uint32_t c);
 static void small_free(hyp_slab *s, uint32_t c, void *block);
@@ -117,7 +118,7 @@ hyp_slab *hyp_slab_create(hyp_budget *budget) {
 size_t hyp_slab_destroy(hyp_slab *s) {
     if (!s) return 0;
     while (s->magazines) hyp_magazine_destroy(s->magazines);
-    size_t out = hyp_slab_describe(s).live_blocks;
+    size_t out = hyp_slab_get_stats(s).live_blocks;
     for (span *p = s->spans, *next; p; p = next) {
         next = p->next;
         hyp_unpoison(p, p->bytes);
@@ -139,7 +140,8 @@ static void *raw_alloc(hyp_slab *s, size_t bytes) {
         if (memory) s->huge_blocks++, s->huge_bytes += bytes;
         return memory;
     }
-    return bytes > HYP_SLAB_SMALL ? large_alloc(s, bytes) : small_alloc(s, hyp_slab_class_of[(bytes + 15) / 16]);
+    return bytes > HYP_SLAB_SMALL ? large_alloc(s, bytes)
+                                  : small_alloc(s, hyp_slab_class_of[(bytes + 15) / 16]);
 }
 
 static void raw_free(hyp_slab *s, void *block, size_t bytes) {
@@ -152,7 +154,9 @@ static void raw_free(hyp_slab *s, void *block, size_t bytes) {
 
 #ifdef HYP_CHECKED
 // Room for the guards, with the alignment that `bytes` would have had.
-static size_t guarded(size_t bytes) { return bytes % UNIT ? GUARD + bytes + CANARY : GUARD + bytes + UNIT; }
+static size_t guarded(size_t bytes) {
+    return bytes % UNIT ? GUARD + bytes + CANARY : GUARD + bytes + UNIT;
+}
 
 static bool intact(const guard *g) {
     const uint8_t *end = (const uint8_t *)g + GUARD + g->bytes;
@@ -214,7 +218,7 @@ void hyp_slab_free(hyp_slab *s, void *block, size_t bytes) {
 
 size_t hyp_slab_leaks(hyp_slab *s, void (*visit)(void *, const char *, size_t), void *context) {
     (void)visit, (void)context;
-    return hyp_slab_describe(s).live_blocks;
+    return hyp_slab_get_stats(s).live_blocks;
 }
 #endif
 
@@ -293,7 +297,8 @@ void *hyp_magazine_alloc_slow(hyp_magazine *m, size_t bytes, const char *name) {
         uint32_t c = hyp_slab_class_of[(bytes + 15) / 16];
         lock(m->slab);
         // New blocks one by one out of the span: nothing is carved before it is wanted.
-        for (int i = 0; i < HYP_MAGAZINE_SLOTS / 2 && m->slab->lists[c]; i++) m->slots[c][m->count[c]++] = small_alloc(m->slab, c);
+        for (int i = 0; i < HYP_MAGAZINE_SLOTS / 2 && m->slab->lists[c]; i++)
+            m->slots[c][m->count[c]++] = small_alloc(m->slab, c);
         void *block = m->count[c] ? m->slots[c][--m->count[c]] : small_alloc(m->slab, c);
         unlock(m->slab);
         return block;
@@ -326,7 +331,8 @@ static tag *after(tag *t) { return (tag *)(void *)((char *)t + (size_t)t->units 
 static tag *before(tag *t) { return (tag *)(void *)((char *)t - (size_t)t->before * UNIT); }
 static tag *first(pool *p) { return (tag *)(void *)((char *)p + POOL_HEAD); }
 
-// Four bins to each power of two, so that every block of a bin is at least as large as the bin's least.
+// Four bins to each power of two, so that every block of a bin is at least as large as the bin's
+// least.
 static uint32_t bin_of(uint32_t units) {
     if (units < 4) return units;
     uint32_t log = 31 - (uint32_t)__builtin_clz(units);
@@ -356,7 +362,8 @@ static void bin_remove(hyp_slab *s, tag *t) {
 }
 
 static tag *add_pool(hyp_slab *s, uint32_t units) {
-    size_t least = hyp_round_up((size_t)units * UNIT + UNIT, 4096), bytes = hyp_round_up(s->large_bytes / 2, 4096);
+    size_t least = hyp_round_up((size_t)units * UNIT + UNIT, 4096),
+           bytes = hyp_round_up(s->large_bytes / 2, 4096);
     if (bytes > POOL_MOST) bytes = POOL_MOST;
     if (bytes < least) bytes = least < 64 << 10 ? 64 << 10 : least;
     pool *p = map(s, bytes);
@@ -392,7 +399,8 @@ static void *large_alloc(hyp_slab *s, size_t bytes) {
 
 static void large_free(hyp_slab *s, void *block) {
     tag *t = tag_of(block);
-    if (t->state != USED) hyp_port_panic("a block was freed twice, or is none"); // one comparison: in every build
+    if (t->state != USED)
+        hyp_port_panic("a block was freed twice, or is none"); // one comparison: in every build
     s->large_blocks--;
     s->large_bytes -= (size_t)t->units * UNIT;
     tag *next = after(t);
@@ -410,7 +418,8 @@ static void large_free(hyp_slab *s, void *block) {
     }
     after(t)->before = t->units;
     bin_add(s, t);
-    if (!t->before && after(t)->state == END && (s->pools->next)) { // a pool of its own; the last one is kept
+    if (!t->before && after(t)->state == END &&
+        (s->pools->next)) { // a pool of its own; the last one is kept
         pool *p = (pool *)(void *)((char *)t - POOL_HEAD);
         bin_remove(s, t);
         if (p->previous) p->previous->next = p->next;
@@ -422,7 +431,7 @@ static void large_free(hyp_slab *s, void *block) {
 
 // ---- What there is
 
-hyp_slab_stats hyp_slab_describe(hyp_slab *s) {
+hyp_slab_stats hyp_slab_get_stats(hyp_slab *s) {
     hyp_slab_stats r = {.live_blocks = s->large_blocks + s->huge_blocks,
                         .live_bytes = s->large_bytes + s->huge_bytes,
                         .held_bytes = s->held,
@@ -449,7 +458,8 @@ bool hyp_slab_check(hyp_slab *s) {
         bool was_free = false;
         tag *t = first(p), *end = (tag *)(void *)((char *)p + p->bytes - TAG);
         for (; t < end; t = after(t)) {
-            if (t->before != previous || !t->units || (t->state != USED && t->state != FREE)) return false;
+            if (t->before != previous || !t->units || (t->state != USED && t->state != FREE))
+                return false;
             if (t->state == FREE && was_free) return false; // neighbours are joined at once
             was_free = t->state == FREE;
             if (was_free) free_blocks++;
@@ -461,7 +471,9 @@ bool hyp_slab_check(hyp_slab *s) {
     for (uint32_t b = 0; b < BINS; b++) {
         if ((s->occupied >> b & 1) != (s->bins[b] != NULL)) return false;
         for (free_block *f = s->bins[b]; f; f = f->next, binned++)
-            if (tag_of(f)->state != FREE || bin_of(tag_of(f)->units) != b || (f->next && f->next->previous != f)) return false;
+            if (tag_of(f)->state != FREE || bin_of(tag_of(f)->units) != b ||
+                (f->next && f->next->previous != f))
+                return false;
     }
     for (uint32_t c = 0; c < HYP_SLAB_CLASSES; c++) {
         size_t n = 0;

@@ -7,7 +7,10 @@
 
 static size_t act_row(const hyp_transformer *model) {
     const hyp_shape *s = &model->shape;
-    return hyp_act_bytes(model->kernels, (uint32_t)hyp_round_up(hyp_max_u32(hyp_max_u32(s->dim, s->ffn), s->heads * s->head), HYP_BLOCK));
+    return hyp_act_bytes(
+        model->kernels,
+        (uint32_t)hyp_round_up(hyp_max_u32(hyp_max_u32(s->dim, s->ffn), s->heads * s->head),
+                               HYP_BLOCK));
 }
 
 // What a state takes, in the order in which hyp_state_init takes it.
@@ -15,7 +18,8 @@ typedef struct needs {
     uint64_t cache, slot[HYP_SLOT_COUNT], acts, angles, frequencies, scratch, logits;
 } needs;
 
-static needs needs_of(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv) {
+static needs needs_of(const hyp_transformer *model, uint32_t context, uint32_t batch,
+                      hyp_kv_format kv) {
     const hyp_shape *s = &model->shape;
     needs n = {.cache = (uint64_t)s->layers * s->kv_heads * hyp_cache_head_bytes(s, kv, context),
                .acts = (uint64_t)batch * act_row(model),
@@ -25,19 +29,21 @@ static needs needs_of(const hyp_transformer *model, uint32_t context, uint32_t b
                .logits = ((uint64_t)s->vocab + HYP_GROUP) * sizeof(float)};
     // A product writes whole groups of rows: each row of a slot ends with room for one.
     for (int i = 0; i < HYP_SLOT_COUNT; i++)
-        n.slot[i] = (uint64_t)batch * hyp_round_up(model->slot_floats[i] + HYP_GROUP, 16) * sizeof(float);
+        n.slot[i] = (uint64_t)batch * hyp_round_up(model->slot_floats[i] + HYP_GROUP, 16) *
+                    sizeof(float);
     return n;
 }
 
-uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_t batch, hyp_kv_format kv) {
+uint64_t hyp_state_bytes(const hyp_transformer *model, uint32_t context, uint32_t batch,
+                         hyp_kv_format kv) {
     needs n = needs_of(model, context, batch, kv);
     uint64_t sum = 2 * n.cache + n.acts + 2 * (n.angles + n.frequencies) + n.scratch + n.logits;
     for (int i = 0; i < HYP_SLOT_COUNT; i++) sum += n.slot[i];
     return sum;
 }
 
-hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena, uint32_t context, uint32_t batch, hyp_kv_format kv,
-                          hyp_fault *fault) {
+hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *arena,
+                          uint32_t context, uint32_t batch, hyp_kv_format kv, hyp_fault *fault) {
     const hyp_shape *s = &model->shape;
     if (context == 0 || context > HYP_CONTEXT_MOST)
         return hyp_fail(fault, HYP_E_ARGUMENT, "context must be between 1 and %d tokens, not %u",
@@ -47,8 +53,10 @@ hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *a
                         HYP_BATCH_MOST, batch);
     batch = hyp_min_u32(batch, context);
     if (kv == HYP_KV_Q8_0 && s->head % 32)
-        return hyp_fail(fault, HYP_E_UNSUPPORTED, "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16",
-                        s->head);
+        return hyp_fail(
+            fault, HYP_E_UNSUPPORTED,
+            "a Q8_0 cache needs heads of a multiple of 32 elements; this model's have %u: use F16",
+            s->head);
     *state = (hyp_state){.model = model, .context = context, .batch = batch, .kv = kv};
     needs n = needs_of(model, context, batch, kv);
     bool ok = hyp_state_bytes(model, context, batch, kv) <=
@@ -73,13 +81,18 @@ hyp_status hyp_state_init(hyp_state *state, hyp_transformer *model, hyp_arena *a
     }
     if (!ok)
         return hyp_fail(fault, HYP_E_NOMEM,
-                        "a context of %u tokens takes %llu MB and does not fit the memory limit: ask for a shorter context or a Q8_0 cache",
-                        context, (unsigned long long)(hyp_state_bytes(model, context, batch, kv) >> 20) + 1);
+                        "a context of %u tokens takes %llu MB and does not fit the memory limit: "
+                        "ask for a shorter context or a Q8_0 cache",
+                        context,
+                        (unsigned long long)(hyp_state_bytes(model, context, batch, kv) >> 20) + 1);
     for (uint32_t i = 0; i < s->rope_dims / 2; i++) {
-        double exponent = -2.0 * i / s->rope_dims, factor = model->rope_factors ? (double)model->rope_factors[i] : 1.0;
-        state->frequencies[0][i] = hyp_pow((double)s->rope_base, exponent) / (factor * (double)s->rope_scale);
-        state->frequencies[1][i] =
-            model->arch->window_base > 0 ? hyp_pow((double)model->arch->window_base, exponent) : state->frequencies[0][i];
+        double exponent = -2.0 * i / s->rope_dims,
+               factor = model->rope_factors ? (double)model->rope_factors[i] : 1.0;
+        state->frequencies[0][i] = hyp_pow((double)s->rope_base, exponent) /
+                                   (factor * (double)s->rope_scale);
+        state->frequencies[1][i] = model->arch->window_base > 0
+                                       ? hyp_pow((double)model->arch->window_base, exponent)
+                                       : state->frequencies[0][i];
     }
     return HYP_OK;
 }
@@ -105,7 +118,8 @@ static hyp_status embed(hyp_state *state, const int32_t *tokens, uint32_t count)
         const uint8_t *data;
         hyp_status status = hyp_weights_pin(&m->weights, e, page, &data, &groups);
         if (status) return status;
-        m->kernels->weights[e->format].unpack(x, data + group % e->page_groups * group_bytes, (uint32_t)tokens[t] % HYP_GROUP, e->cols);
+        m->kernels->weights[e->format].unpack(x, data + group % e->page_groups * group_bytes,
+                                              (uint32_t)tokens[t] % HYP_GROUP, e->cols);
         hyp_weights_unpin(&m->weights, e, page);
         if (m->shape.embd_scale != 1)
             for (uint32_t i = 0; i < e->cols; i++) x[i] *= m->shape.embd_scale;
@@ -113,10 +127,11 @@ static hyp_status embed(hyp_state *state, const int32_t *tokens, uint32_t count)
     return HYP_OK;
 }
 
-enum { TARGETS = 3 }; // products of one stage
+enum { TARGETS = 3 }; // products of one loop
 
 // The products of one source that stand side by side from operation `o` on; *count says how many.
-static hyp_status products_op(hyp_state *state, const hyp_op *o, const hyp_op *end, uint32_t tokens, uint32_t *count) {
+static hyp_status products_op(hyp_state *state, const hyp_op *o, const hyp_op *end, uint32_t tokens,
+                              uint32_t *count) {
     hyp_target targets[TARGETS];
     uint32_t n = 0;
     do {
@@ -124,7 +139,8 @@ static hyp_status products_op(hyp_state *state, const hyp_op *o, const hyp_op *e
         n++;
     } while (n < TARGETS && o + n < end && o[n].kind == HYP_OP_MATMUL && !o[n].fresh);
     *count = n;
-    return hyp_products(state, targets, n, hyp_state_row(state, o->dst, 0), state->slot_stride[o->dst], hyp_state_row(state, o->src, 0),
+    return hyp_products(state, targets, n, hyp_state_row(state, o->dst, 0),
+                        state->slot_stride[o->dst], hyp_state_row(state, o->src, 0),
                         state->slot_stride[o->src], tokens);
 }
 
@@ -134,7 +150,8 @@ static void fill_angles(hyp_state *state, uint32_t count) {
         for (uint32_t t = 0; t < count; t++)
             for (uint32_t i = 0; i < s->rope_dims / 2; i++) {
                 double sine, cosine;
-                hyp_sincos((double)hyp_state_position(state, t) * state->frequencies[w][i], &sine, &cosine);
+                hyp_sincos((double)hyp_state_position(state, t) * state->frequencies[w][i], &sine,
+                           &cosine);
                 float *cs = state->angles[w] + ((size_t)t * s->rope_dims / 2 + i) * 2;
                 cs[0] = (float)cosine * s->rope_attention;
                 cs[1] = (float)sine * s->rope_attention;
@@ -164,20 +181,26 @@ static hyp_status run(hyp_state *state, const hyp_op *o, const int32_t *tokens, 
             case HYP_OP_NORM: k->rms_norm(dst, src, o->vector, s->dim, s->eps); break;
             case HYP_OP_BIAS: k->add(dst, o->vector, o->count); break;
             case HYP_OP_ADD: k->add(dst, src, o->count); break;
-            case HYP_OP_GLU: (m->arch->gelu ? k->gelu_mul : k->silu_mul)(dst, dst, dst + o->count, o->count); break;
+            case HYP_OP_GLU:
+                (m->arch->gelu ? k->gelu_mul : k->silu_mul)(dst, dst, dst + o->count, o->count);
+                break;
             case HYP_OP_HEAD_NORM:
-                for (uint32_t h = 0; h < o->count; h++) k->rms_norm(dst + h * s->head, dst + h * s->head, o->vector, s->head, s->eps);
+                for (uint32_t h = 0; h < o->count; h++)
+                    k->rms_norm(dst + h * s->head, dst + h * s->head, o->vector, s->head, s->eps);
                 break;
             default: // HYP_OP_ROPE
                 for (uint32_t h = 0; h < o->count; h++)
-                    k->rope(dst + h * s->head, state->angles[o->windowed] + (size_t)t * s->rope_dims, s->rope_dims / 2, m->arch->neox);
+                    k->rope(dst + h * s->head,
+                            state->angles[o->windowed] + (size_t)t * s->rope_dims, s->rope_dims / 2,
+                            m->arch->neox);
             }
         }
     }
     return HYP_OK;
 }
 
-// Notes the time since `began` for `n` operations from `index` on, and what they have read and computed.
+// Notes the time since `began` for `n` operations from `index` on, and what they have read and
+// computed.
 static void note(hyp_state *state, uint32_t index, uint32_t n, uint32_t tokens, uint64_t began) {
     const hyp_transformer *m = state->model;
     const hyp_shape *s = &m->shape;
@@ -186,13 +209,17 @@ static void note(hyp_state *state, uint32_t index, uint32_t n, uint32_t tokens, 
     t->last_ns = hyp_port_now_ns() - began;
     t->ns += t->last_ns;
     for (uint32_t i = index; i < index + n; i++) {
-        const hyp_matrix *w = i == m->op_count ? m->output : m->ops[i].kind == HYP_OP_MATMUL ? m->ops[i].matrix : NULL;
+        const hyp_matrix *w = i == m->op_count                  ? m->output
+                              : m->ops[i].kind == HYP_OP_MATMUL ? m->ops[i].matrix
+                                                                : NULL;
         if (w) t->bytes += w->bytes, t->macs += (uint64_t)w->rows * w->cols * tokens;
     }
     if (index == m->op_count || m->ops[index].kind != HYP_OP_ATTENTION) return;
-    for (uint32_t k = 0; k < tokens; k++) t->macs += 2ull * s->heads * s->head * (hyp_state_position(state, k) + 1);
+    for (uint32_t k = 0; k < tokens; k++)
+        t->macs += 2ull * s->heads * s->head * (hyp_state_position(state, k) + 1);
     uint32_t most = hyp_state_position(state, 0) + (state->rows ? 1 : tokens);
-    t->bytes += 2 * s->kv_heads * (uint64_t)hyp_kv_block_bytes(state->kv, s->head) * most / HYP_KV_BLOCK * (state->rows ? tokens : 1);
+    t->bytes += 2 * s->kv_heads * (uint64_t)hyp_kv_block_bytes(state->kv, s->head) * most /
+                HYP_KV_BLOCK * (state->rows ? tokens : 1);
 }
 
 static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) {
@@ -204,15 +231,17 @@ static hyp_status step(hyp_state *state, const int32_t *tokens, uint32_t count) 
         const hyp_op *o = &m->ops[i];
         uint64_t began = state->timings ? hyp_port_now_ns() : 0;
         n = 1;
-        hyp_status status =
-            o->kind == HYP_OP_MATMUL ? products_op(state, o, m->ops + m->op_count, count, &n) : run(state, o, tokens, count);
+        hyp_status status = o->kind == HYP_OP_MATMUL
+                                ? products_op(state, o, m->ops + m->op_count, count, &n)
+                                : run(state, o, tokens, count);
         if (status) return status;
         if (state->timings) note(state, i, n, count, began);
     }
     return HYP_OK;
 }
 
-// Whether the final hidden row of a token is finite: what is not in a layer is not so to the end, though quantizing may take it for 0.
+// Whether the final hidden row of a token is finite: what is not in a layer is not so to the end,
+// though quantizing may take it for 0.
 static bool row_finite(const hyp_state *state, uint32_t token) {
     return hyp_format_finite(HYP_F32, hyp_state_row(state, HYP_SLOT_H, token),
                              state->model->shape.dim);
@@ -237,7 +266,8 @@ hyp_status hyp_state_step(hyp_state *state, const int32_t *tokens, uint32_t coun
     return HYP_OK;
 }
 
-hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens, uint32_t count, float *scratch) {
+hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int32_t *tokens,
+                            uint32_t count, float *scratch) {
     if (count == 0 || count > lead->batch) return HYP_E_ARGUMENT;
     for (uint32_t t = 0; t < count; t++)
         if (states[t]->past >= states[t]->context) return HYP_E_CONTEXT;
@@ -253,7 +283,8 @@ hyp_status hyp_state_gather(hyp_state *lead, hyp_state *const *states, const int
     for (uint32_t t = 0; t < count && !status; t++) {
         states[t]->past++;
         states[t]->last = 0;
-        memcpy(states[t]->logits, scratch + t * ((size_t)lead->model->shape.vocab + HYP_GROUP), lead->model->shape.vocab * sizeof(float));
+        memcpy(states[t]->logits, scratch + t * ((size_t)lead->model->shape.vocab + HYP_GROUP),
+               lead->model->shape.vocab * sizeof(float));
     }
     return status;
 }
@@ -266,7 +297,8 @@ hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) 
     const hyp_transformer *m = state->model;
     size_t stride = m->shape.vocab + HYP_GROUP;
     uint64_t began = state->timings ? hyp_port_now_ns() : 0;
-    hyp_status status = hyp_products(state, &(hyp_target){m->output, 0}, 1, logits, stride, hyp_state_row(state, HYP_SLOT_H, 0),
+    hyp_status status = hyp_products(state, &(hyp_target){m->output, 0}, 1, logits, stride,
+                                     hyp_state_row(state, HYP_SLOT_H, 0),
                                      state->slot_stride[HYP_SLOT_H], count);
     if (status) return status;
     if (state->timings) note(state, m->op_count, 1, count, began);
@@ -278,16 +310,20 @@ hyp_status hyp_state_logits_of(hyp_state *state, uint32_t count, float *logits) 
     return HYP_OK;
 }
 
-const float *hyp_state_hidden(const hyp_state *state, uint32_t index) { return hyp_state_row(state, HYP_SLOT_H, index); }
+const float *hyp_state_hidden(const hyp_state *state, uint32_t index) {
+    return hyp_state_row(state, HYP_SLOT_H, index);
+}
 
 hyp_status hyp_state_logits(hyp_state *state, uint32_t index, float **logits) {
     const hyp_transformer *m = state->model;
     uint64_t began = state->timings ? hyp_port_now_ns() : 0;
-    hyp_status status = hyp_products(state, &(hyp_target){m->output, 0}, 1, state->logits, m->shape.vocab + HYP_GROUP,
-                                     hyp_state_row(state, HYP_SLOT_H, index), state->slot_stride[HYP_SLOT_H], 1);
+    hyp_status status = hyp_products(
+        state, &(hyp_target){m->output, 0}, 1, state->logits, m->shape.vocab + HYP_GROUP,
+        hyp_state_row(state, HYP_SLOT_H, index), state->slot_stride[HYP_SLOT_H], 1);
     if (status) return status;
     if (state->timings) note(state, m->op_count, 1, 1, began);
-    if (m->shape.logit_cap > 0) m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
+    if (m->shape.logit_cap > 0)
+        m->kernels->softcap(state->logits, m->shape.vocab, m->shape.logit_cap);
     if (!row_finite(state, index)) deny(state->logits, m->shape.vocab);
     *logits = state->logits;
     return HYP_OK;

@@ -15,14 +15,17 @@ typedef struct hyp_target { // a product's matrix, and where in the output its r
     uint32_t at;
 } hyp_target;
 
-// y (tokens, rows from targets[i].at) = x (tokens, cols) W_i^T for each target; quantizes x first where weights are in blocks. May suspend.
-HYP_MUST_USE hyp_status hyp_products(hyp_state *state, const hyp_target *targets, uint32_t count, float *y, size_t y_stride, const float *x,
-                                     size_t x_stride, uint32_t tokens);
-void hyp_products_needs(const hyp_transformer *model, hyp_team_config *needs); // raises what a team must hold
+// y (tokens, rows from targets[i].at) = x (tokens, cols) W_i^T for each target; quantizes x first
+// where weights are in blocks. May suspend.
+HYP_MUST_USE hyp_status hyp_products(hyp_state *state, const hyp_target *targets, uint32_t count,
+                                     float *y, size_t y_stride, const float *x, size_t x_stride,
+                                     uint32_t tokens);
+void hyp_products_needs(const hyp_transformer *model,
+                        hyp_pool_config *needs); // raises what a pool must hold
 
 // Stores the keys and values of the step's `tokens` in layer `layer`, and attends.
 void hyp_attention(hyp_state *state, uint32_t layer, bool windowed, uint32_t tokens);
-void hyp_attention_needs(const hyp_transformer *model, hyp_team_config *needs);
+void hyp_attention_needs(const hyp_transformer *model, hyp_pool_config *needs);
 
 // Floats that attention takes besides its output.
 size_t hyp_attention_scratch(const hyp_shape *shape);

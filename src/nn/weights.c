@@ -10,7 +10,8 @@ enum { PAGE_LEAST = 64 << 10 };
 #endif
 enum { PAGE_MOST = 4 << 20, PAGES_WANTED = 1024, FRAMES_LEAST = 2 };
 
-// How many groups make a page of about `target` bytes with the least loss to whole pages of the platform.
+// How many groups make a page of about `target` bytes with the least loss to whole pages of the
+// platform.
 static uint32_t groups_per_page(size_t group_bytes, uint32_t groups, size_t target) {
     size_t grain = hyp_port_caps()->page_bytes;
     uint32_t most = (uint32_t)(target / group_bytes), best = 1;
@@ -25,30 +26,35 @@ static uint32_t groups_per_page(size_t group_bytes, uint32_t groups, size_t targ
 }
 
 // Stored bytes of `count` groups from `first` on; of a sparse tensor.
-static uint64_t stored_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *t, uint32_t first, uint32_t count) {
+static uint64_t stored_bytes(const hyp_gguf *gguf, const hyp_gguf_tensor *t, uint32_t first,
+                             uint32_t count) {
     uint64_t bytes = 0;
     for (uint32_t g = first; g < first + count; g++) bytes += hyp_gguf_group_bytes(gguf, t, g);
     return bytes;
 }
 // Packed bytes of them, with what a product may read behind the last one.
-static uint64_t packed_bytes(const hyp_gguf *gguf, const hyp_matrix *m, uint32_t first, uint32_t count) {
+static uint64_t packed_bytes(const hyp_gguf *gguf, const hyp_matrix *m, uint32_t first,
+                             uint32_t count) {
     return m->sparse ? stored_bytes(gguf, m->tensor, first, count) + HYP_SPARSE_SLACK
                      : count * (uint64_t)hyp_group_bytes(m->format, m->cols);
 }
 // Of a matrix that is stored otherwise than it is packed: its rows on the way.
 static size_t between_bytes(const hyp_matrix *m) {
-    return m->tensor->sparse && !m->sparse ? HYP_GROUP * hyp_format_row_bytes(m->format, m->cols) : 0;
+    return m->tensor->sparse && !m->sparse ? HYP_GROUP * hyp_format_row_bytes(m->format, m->cols)
+                                           : 0;
 }
 
-hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_matrix *matrices, uint32_t count,
-                            hyp_arena *arena) {
-    *w = (hyp_weights){.gguf = gguf, .kernels = kernels, .matrices = matrices, .matrix_count = count};
+hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kernels *kernels,
+                            hyp_matrix *matrices, uint32_t count, hyp_arena *arena) {
+    *w = (hyp_weights){
+        .gguf = gguf, .kernels = kernels, .matrices = matrices, .matrix_count = count};
     uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
         hyp_matrix *m = &matrices[i];
         uint64_t dense = m->groups * (uint64_t)hyp_group_bytes(m->format, m->cols);
         hyp_sparse kind = m->tensor->sparse;
-        if (kind && (double)m->tensor->bytes <= (double)kernels->sparse[kind].most * (double)dense) m->sparse = kind;
+        if (kind && (double)m->tensor->bytes <= (double)kernels->sparse[kind].most * (double)dense)
+            m->sparse = kind;
         total += m->bytes = m->sparse ? m->tensor->bytes : dense;
     }
     uint64_t target = total / PAGES_WANTED;
@@ -56,7 +62,8 @@ hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kern
     for (uint32_t i = 0; i < count; i++) {
         hyp_matrix *m = &matrices[i];
         m->page = w->pages;
-        m->page_groups = groups_per_page((size_t)(m->bytes / m->groups) + 1, m->groups, (size_t)target);
+        m->page_groups = groups_per_page((size_t)(m->bytes / m->groups) + 1, m->groups,
+                                         (size_t)target);
         w->pages += hyp_matrix_pages(m);
     }
     w->matrix_of = hyp_arena_alloc(arena, w->pages * sizeof *w->matrix_of);
@@ -67,7 +74,8 @@ hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kern
         for (uint32_t k = 0, first = 0; k < hyp_matrix_pages(m); k++) {
             uint32_t groups = hyp_min_u32(m->page_groups, m->groups - first);
             uint64_t bytes = packed_bytes(gguf, m, first, groups),
-                     stored = m->tensor->sparse ? stored_bytes(gguf, m->tensor, first, groups) : bytes;
+                     stored = m->tensor->sparse ? stored_bytes(gguf, m->tensor, first, groups)
+                                                : bytes;
             if (bytes > UINT32_MAX || stored > SIZE_MAX / 2) return HYP_E_NOMEM;
             first += groups;
             w->matrix_of[m->page + k] = i;
@@ -79,12 +87,14 @@ hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kern
 }
 
 // Takes the stored groups of a sparse matrix to their frame.
-static hyp_status unpack_groups(hyp_weights *w, const hyp_matrix *m, uint32_t first, uint32_t groups, const uint8_t *in, uint8_t *frame) {
+static hyp_status unpack_groups(hyp_weights *w, const hyp_matrix *m, uint32_t first,
+                                uint32_t groups, const uint8_t *in, uint8_t *frame) {
     uint8_t *rows = w->staging + w->staging_bytes - between_bytes(m);
     size_t group_bytes = hyp_group_bytes(m->format, m->cols);
     for (uint32_t g = first; g < first + groups; g++) {
         uint32_t bytes = hyp_gguf_group_bytes(w->gguf, m->tensor, g);
-        hyp_status status = hyp_gguf_decode_group(w->gguf, m->tensor, g, in, m->sparse ? NULL : rows);
+        hyp_status status = hyp_gguf_decode_group(w->gguf, m->tensor, g, in,
+                                                  m->sparse ? NULL : rows);
         if (status) return status;
         if (m->sparse) memcpy(frame, in, bytes);
         else w->kernels->weights[m->format].pack(frame, rows, HYP_GROUP, m->cols);
@@ -94,12 +104,15 @@ static hyp_status unpack_groups(hyp_weights *w, const hyp_matrix *m, uint32_t fi
     return HYP_OK;
 }
 
-// May suspend in the read. Natively it runs in a signal handler too: nothing is allocated, and the staging is never busy there.
+// May suspend in the read. Natively it runs in a signal handler too: nothing is allocated, and the
+// staging is never busy there.
 static hyp_status fill(void *context, uint32_t page, void *frame) {
     hyp_weights *w = context;
     const hyp_matrix *m = &w->matrices[w->matrix_of[page]];
-    size_t row_bytes = hyp_format_row_bytes(m->format, m->cols), group_bytes = hyp_group_bytes(m->format, m->cols);
-    uint32_t row = (page - m->page) * m->page_groups * HYP_GROUP, rows = hyp_min_u32(m->page_groups * HYP_GROUP, m->rows - row);
+    size_t row_bytes = hyp_format_row_bytes(m->format, m->cols),
+           group_bytes = hyp_group_bytes(m->format, m->cols);
+    uint32_t row = (page - m->page) * m->page_groups * HYP_GROUP,
+             rows = hyp_min_u32(m->page_groups * HYP_GROUP, m->rows - row);
     while (w->staging_busy) {
         hyp_status status = hyp_event_wait(&w->staging_free, 0);
         if (status) return status;
@@ -109,14 +122,18 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
     if (m->tensor->sparse) {
         uint32_t first = row / HYP_GROUP, groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
         size_t bytes = (size_t)stored_bytes(w->gguf, m->tensor, first, groups);
-        status = hyp_gguf_read(w->gguf, m->tensor, stored_bytes(w->gguf, m->tensor, 0, first), w->staging, bytes);
+        status = hyp_gguf_read(w->gguf, m->tensor, stored_bytes(w->gguf, m->tensor, 0, first),
+                               w->staging, bytes);
         if (!status) status = unpack_groups(w, m, first, groups, w->staging, frame);
-    } else status = hyp_gguf_read(w->gguf, m->tensor, row * (uint64_t)row_bytes, w->staging, rows * row_bytes);
+    } else
+        status = hyp_gguf_read(w->gguf, m->tensor, row * (uint64_t)row_bytes, w->staging,
+                               rows * row_bytes);
     if (!status && !m->tensor->sparse &&
         !hyp_format_finite(m->format, w->staging, (uint64_t)rows * m->cols))
         status = hyp_gguf_not_finite(w->gguf, m->tensor);
     for (uint32_t r = 0; r < rows && !status && !m->tensor->sparse; r += HYP_GROUP)
-        w->kernels->weights[m->format].pack((uint8_t *)frame + r / HYP_GROUP * group_bytes, w->staging + r * row_bytes,
+        w->kernels->weights[m->format].pack((uint8_t *)frame + r / HYP_GROUP * group_bytes,
+                                            w->staging + r * row_bytes,
                                             hyp_min_u32(HYP_GROUP, rows - r), m->cols);
     w->staging_busy = false;
     hyp_event_signal(&w->staging_free);
@@ -131,7 +148,8 @@ hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, 
                                .trap = true,
                                .fill = fill,
                                .context = w};
-    uint64_t frames = FRAMES_LEAST * hyp_pager_least_bytes(&config), whole = hyp_pager_whole_bytes(&config);
+    uint64_t frames = FRAMES_LEAST * hyp_pager_least_bytes(&config),
+             whole = hyp_pager_whole_bytes(&config);
     *least = (whole < frames ? whole : frames) + w->staging_bytes;
     if (limit) {
         if (limit < *least) return HYP_E_NOMEM;
@@ -151,7 +169,8 @@ void hyp_weights_close(hyp_weights *w) {
     w->staging = NULL;
 }
 
-hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, const uint8_t **data, uint32_t *groups) {
+hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, const uint8_t **data,
+                           uint32_t *groups) {
     const void *view;
     hyp_status status = hyp_pager_pin(w->pager, m->page + page, &view);
     if (status) return status;
@@ -160,14 +179,17 @@ hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, c
     return HYP_OK;
 }
 
-bool hyp_weights_pin_kept(hyp_weights *w, const hyp_matrix *m, const uint8_t **pages) {
+bool hyp_weights_pin_resident(hyp_weights *w, const hyp_matrix *m, const uint8_t **pages) {
     uint32_t count = hyp_matrix_pages(m), got = 0;
     const void *view;
-    while (got < count && hyp_pager_pin_kept(w->pager, m->page + got, &view)) pages[got++] = view;
+    while (got < count && hyp_pager_pin_resident(w->pager, m->page + got, &view))
+        pages[got++] = view;
     if (got == count) return true;
     while (got) hyp_weights_unpin(w, m, --got);
     return false;
 }
 
 // The pager keeps the first pages.
-bool hyp_weights_whole(const hyp_weights *w) { return w->pages == 0 || hyp_pager_keeps(w->pager, w->pages - 1); }
+bool hyp_weights_whole(const hyp_weights *w) {
+    return w->pages == 0 || hyp_pager_keeps(w->pager, w->pages - 1);
+}

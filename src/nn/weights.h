@@ -1,16 +1,18 @@
-// Weight matrices in pages: a page holds whole groups of rows of one matrix, packed for the kernels when it is filled, so that a frame
-// is ready for use and packing happens once for each fill. Matrices are declared in the order in which a step uses them.
+// Weight matrices in pages: a page holds whole groups of rows of one matrix, packed for the kernels
+// when it is filled, so that a frame is ready for use and packing happens once for each fill.
+// Matrices are declared in the order in which a step uses them.
 #ifndef HYP_NN_WEIGHTS_H
 #define HYP_NN_WEIGHTS_H
 
 #include "../fiber/sched.h"
+#include "../gguf/gguf.h"
 #include "../kernels/kernels.h"
 #include "../pager/pager.h"
-#include "../gguf/gguf.h"
 
 typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
     hyp_format format;
-    hyp_sparse sparse; // how it is packed: HYP_DENSE also where it is stored otherwise, and dense products are the faster ones
+    hyp_sparse sparse; // how it is packed: HYP_DENSE also where it is stored otherwise, and dense
+                       // products are the faster ones
     uint32_t rows, cols, groups;
     uint32_t page, page_groups; // the first page, groups in each (the last may have fewer)
     uint64_t bytes;             // packed
@@ -18,7 +20,8 @@ typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
 } hyp_matrix;
 
 typedef struct hyp_weights {
-    const hyp_gguf *gguf;       // borrowed; its sources too, unless everything is kept and the budget has no limit
+    const hyp_gguf
+        *gguf; // borrowed; its sources too, unless everything is kept and the budget has no limit
     const hyp_kernels *kernels; // borrowed
     hyp_matrix *matrices;       // borrowed
     uint32_t matrix_count, pages;
@@ -32,27 +35,37 @@ typedef struct hyp_weights {
 } hyp_weights;
 
 // Divides `count` matrices into pages. `arena` owns the tables. HYP_E_NOMEM.
-HYP_MUST_USE hyp_status hyp_weights_plan(hyp_weights *weights, const hyp_gguf *gguf, const hyp_kernels *kernels, hyp_matrix *matrices,
+HYP_MUST_USE hyp_status hyp_weights_plan(hyp_weights *weights, const hyp_gguf *gguf,
+                                         const hyp_kernels *kernels, hyp_matrix *matrices,
                                          uint32_t count, hyp_arena *arena);
-// Opens the pager. `limit_bytes` 0: everything is kept; else as much as fits into them. HYP_E_NOMEM with the least that would do in *least_bytes.
-HYP_MUST_USE hyp_status hyp_weights_open(hyp_weights *weights, hyp_budget *budget, uint64_t limit_bytes, uint64_t *least_bytes);
+// Opens the pager. `limit_bytes` 0: everything is kept; else as much as fits into them. HYP_E_NOMEM
+// with the least that would do in *least_bytes.
+HYP_MUST_USE hyp_status hyp_weights_open(hyp_weights *weights, hyp_budget *budget,
+                                         uint64_t limit_bytes, uint64_t *least_bytes);
 void hyp_weights_close(hyp_weights *weights);
 
-// As hyp_pager_pin: page `page` of the matrix, counted from its first; *groups says how many groups it holds. May suspend.
-HYP_MUST_USE hyp_status hyp_weights_pin(hyp_weights *weights, const hyp_matrix *matrix, uint32_t page, const uint8_t **data,
-                                        uint32_t *groups);
-static inline void hyp_weights_unpin(hyp_weights *weights, const hyp_matrix *matrix, uint32_t page) {
+// As hyp_pager_pin: page `page` of the matrix, counted from its first; *groups says how many groups
+// it holds. May suspend.
+HYP_MUST_USE hyp_status hyp_weights_pin(hyp_weights *weights, const hyp_matrix *matrix,
+                                        uint32_t page, const uint8_t **data, uint32_t *groups);
+static inline void hyp_weights_unpin(hyp_weights *weights, const hyp_matrix *matrix,
+                                     uint32_t page) {
     hyp_pager_unpin(weights->pager, matrix->page + page);
 }
-// All pages of a matrix at once, for worker threads: pages[i] are their data. False, with none pinned, unless each is present and has a place
-// for good. Never suspends.
-bool hyp_weights_pin_kept(hyp_weights *weights, const hyp_matrix *matrix, const uint8_t **pages);
+// All pages of a matrix at once, for worker threads: pages[i] are their data. False, with none
+// pinned, unless each is present and has a place for good. Never suspends.
+bool hyp_weights_pin_resident(hyp_weights *weights, const hyp_matrix *matrix,
+                              const uint8_t **pages);
 bool hyp_weights_whole(const hyp_weights *weights); // every page has a place for good
 // The product, and the bytes of a group, which are 0 where they differ (hyp_group_at).
 static inline hyp_matmul_fn *hyp_matrix_matmul(const hyp_kernels *k, const hyp_matrix *m) {
     return m->sparse ? k->sparse[m->sparse].matmul : k->weights[m->format].matmul;
 }
-static inline size_t hyp_matrix_group_bytes(const hyp_matrix *m) { return m->sparse ? 0 : hyp_group_bytes(m->format, m->cols); }
-static inline uint32_t hyp_matrix_pages(const hyp_matrix *m) { return (m->groups + m->page_groups - 1) / m->page_groups; }
+static inline size_t hyp_matrix_group_bytes(const hyp_matrix *m) {
+    return m->sparse ? 0 : hyp_group_bytes(m->format, m->cols);
+}
+static inline uint32_t hyp_matrix_pages(const hyp_matrix *m) {
+    return (m->groups + m->page_groups - 1) / m->page_groups;
+}
 
 #endif

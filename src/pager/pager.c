@@ -7,20 +7,21 @@
 
 enum {
     FRAMES_WANTED = 3,
-    FRAMES_LEAST = 2, // of a pager that had kept everything
+    FRAMES_LEAST = 2, // of a pager that had resident everything
     HEAT = 64,
     HUGE_BYTES = 2 << 20,
-    PROMOTE_SPARE = 256 << 10, // bytes of the budget that pages which come back to their places leave to others
+    PROMOTE_SPARE =
+        256 << 10, // bytes of the budget that pages which come back to their places leave to others
     NOWHERE = UINT32_MAX
 };
 
 typedef enum page_state { ABSENT, FILLING, RESIDENT } page_state;
 
 typedef struct page {
-    uint8_t *view;   // where it can be read; NULL unless resident
-    uint8_t *memory; // of its own, when kept and not trapping
+    uint8_t *view;   // where it can be read; NULL unless present
+    uint8_t *memory; // of its own, when resident and not trapping
     uint32_t bytes;
-    uint32_t frame; // in the rest; NOWHERE for kept pages
+    uint32_t frame; // of a spare page; NOWHERE for resident pages
     uint32_t epoch; // of `heat`
     uint32_t heat;  // accesses * HEAT
     uint16_t pins;
@@ -37,17 +38,19 @@ struct hyp_pager {
     hyp_pager *next; // of its budget
     hyp_pager_config config;
     page *pages;
-    uint64_t *places;   // of each page while it is kept, one behind the other, in whole pages of the platform; pages + 1 of them
-    uint32_t kept;      // the first `kept` pages
-    uint32_t kept_most; // as many were when it was created
-    frame *frames;      // `frame_slots` of them
+    uint64_t *places;  // of each page while it is resident, one behind the other, in whole pages of
+                       // the platform; pages + 1 of them
+    uint32_t resident; // the first `resident` pages
+    uint32_t resident_most; // as many were when it was created
+    frame *frames;          // `frame_slots` of them
     uint32_t frame_slots, frame_count, hand, filling;
     size_t frame_bytes;
-    hyp_team *workers;
-    // NULL: not trapping. Else the places of the kept pages are at its start; from `rest` on, each page has a place of frame_bytes for when
-    // it is not kept, and behind those each frame has its home. What is in a frame is not copied: the frame moves to the page's place.
+    hyp_pool *workers;
+    // NULL: not trapping. Else the places of the resident pages are at its start; from `spare` on,
+    // each page has a place of frame_bytes for when it is not resident, and behind those each frame
+    // has its frame slot. What is in a frame is not copied: the frame moves to the page's place.
     hyp_view *range;
-    uint64_t rest;
+    uint64_t spare;
     uint32_t epoch, epoch_left; // passes; accesses to the next one
     uint64_t misses;            // of pin
     hyp_event arrived;
@@ -70,33 +73,38 @@ uint64_t hyp_pager_least_bytes(const hyp_pager_config *c) { return largest(c); }
 
 uint64_t hyp_pager_whole_bytes(const hyp_pager_config *c) {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < c->pages; i++) sum += hyp_round_up(c->page_bytes[i], hyp_port_caps()->page_bytes);
+    for (uint32_t i = 0; i < c->pages; i++)
+        sum += hyp_round_up(c->page_bytes[i], hyp_port_caps()->page_bytes);
     return sum;
 }
 
 // ---- Places
 
-static uint64_t home_of(const hyp_pager *p, uint32_t frame) { return p->rest + ((uint64_t)p->config.pages + frame) * p->frame_bytes; }
+static uint64_t frame_slot_at(const hyp_pager *p, uint32_t frame) {
+    return p->spare + ((uint64_t)p->config.pages + frame) * p->frame_bytes;
+}
 static uint64_t place_of(const hyp_pager *p, uint32_t index) {
-    return index < p->kept ? p->places[index] : p->rest + (uint64_t)index * p->frame_bytes;
+    return index < p->resident ? p->places[index] : p->spare + (uint64_t)index * p->frame_bytes;
 }
 // Bytes of a page's place for good.
-static size_t room_of(const hyp_pager *p, uint32_t index) { return (size_t)(p->places[index + 1] - p->places[index]); }
-
-static void count_places(hyp_pager *p) {
-    p->stats.kept = p->kept;
-    p->stats.frames = p->frame_count;
-    p->stats.capacity_bytes = p->places[p->kept] + p->frame_count * p->frame_bytes;
+static size_t room_of(const hyp_pager *p, uint32_t index) {
+    return (size_t)(p->places[index + 1] - p->places[index]);
 }
 
-// Divides the capacity: how many pages are to be kept, how many frames the rest has.
+static void count_places(hyp_pager *p) {
+    p->stats.resident = p->resident;
+    p->stats.frames = p->frame_count;
+    p->stats.capacity_bytes = p->places[p->resident] + p->frame_count * p->frame_bytes;
+}
+
+// Divides the capacity: how many pages are to be resident, how many frames the spare has.
 static hyp_status divide(hyp_pager *p, uint32_t *frame_count) {
     const hyp_pager_config *c = &p->config;
     uint64_t whole = p->places[c->pages], capacity = c->capacity_bytes ? c->capacity_bytes : whole;
     p->frame_bytes = largest(c);
     p->stats = (hyp_pager_stats){.pages = c->pages, .whole_bytes = whole};
     if (capacity >= whole && !c->random) {
-        p->kept_most = c->pages;
+        p->resident_most = c->pages;
         return HYP_OK;
     }
     if (capacity < p->frame_bytes) return HYP_E_NOMEM;
@@ -105,7 +113,9 @@ static hyp_status divide(hyp_pager *p, uint32_t *frame_count) {
     if (frames > c->pages) frames = c->pages;
     *frame_count = (uint32_t)frames;
     if (!c->random)
-        while (p->kept_most < c->pages && p->places[p->kept_most + 1] <= capacity - frames * p->frame_bytes) p->kept_most++;
+        while (p->resident_most < c->pages &&
+               p->places[p->resident_most + 1] <= capacity - frames * p->frame_bytes)
+            p->resident_most++;
     return HYP_OK;
 }
 
@@ -117,7 +127,8 @@ static bool get_frames(hyp_pager *p, uint32_t count) {
     if (!count) return true;
     if (p->range) {
         if (!hyp_budget_take(budget, count * p->frame_bytes)) return false;
-        if (hyp_port_view_commit(p->range, home_of(p, 0), count * p->frame_bytes, true)) return p->frame_count = count, true;
+        if (hyp_port_view_commit(p->range, frame_slot_at(p, 0), count * p->frame_bytes, true))
+            return p->frame_count = count, true;
         hyp_budget_give(budget, count * p->frame_bytes);
         return false;
     }
@@ -133,47 +144,50 @@ static void give_frames(hyp_pager *p) { // all of them are free
     hyp_budget *budget = p->config.budget;
     size_t bytes = p->frame_count * p->frame_bytes;
     if (p->range && bytes) {
-        hyp_port_view_hide(p->range, home_of(p, 0), bytes);
+        hyp_port_view_hide(p->range, frame_slot_at(p, 0), bytes);
         hyp_budget_give(budget, bytes);
     }
-    for (uint32_t i = 0; i < p->frame_count && !p->range; i++) hyp_budget_unmap(budget, p->frames[i].memory, p->frame_bytes);
+    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)
+        hyp_budget_unmap(budget, p->frames[i].memory, p->frame_bytes);
     p->frame_count = 0;
 }
 
-// Places for good for the pages from the first that has none up to `end` - 1; false, with nothing taken, when there is no memory for them.
+// Places for good for the pages from the first that has none up to `end` - 1; false, with nothing
+// taken, when there is no memory for them.
 static bool get_places(hyp_pager *p, uint32_t end) {
     hyp_budget *budget = p->config.budget;
-    size_t bytes = (size_t)(p->places[end] - p->places[p->kept]);
+    size_t bytes = (size_t)(p->places[end] - p->places[p->resident]);
     if (p->range) {
         if (!hyp_budget_take(budget, bytes)) return false;
-        p->kept = end;
+        p->resident = end;
         return true;
     }
     uint8_t *block = bytes ? hyp_budget_map(budget, bytes) : NULL;
-    while (block && p->kept < end) {
-        p->pages[p->kept].memory = block;
-        block += room_of(p, p->kept++);
+    while (block && p->resident < end) {
+        p->pages[p->resident].memory = block;
+        block += room_of(p, p->resident++);
     }
-    return p->kept == end;
+    return p->resident == end;
 }
 
-// Takes the places of all pages from `kept` on.
-static void give_places(hyp_pager *p, uint32_t kept) {
+// Takes the places of all pages from `resident` on.
+static void give_places(hyp_pager *p, uint32_t resident) {
     hyp_budget *budget = p->config.budget;
-    size_t bytes = (size_t)(p->places[p->kept] - p->places[kept]);
+    size_t bytes = (size_t)(p->places[p->resident] - p->places[resident]);
     if (p->range && bytes) {
-        hyp_port_view_hide(p->range, p->places[kept], bytes);
+        hyp_port_view_hide(p->range, p->places[resident], bytes);
         hyp_budget_give(budget, bytes);
     }
-    for (uint32_t i = kept, next; i < p->kept && !p->range; i = next) { // neighbours in one piece
+    for (uint32_t i = resident, next; i < p->resident && !p->range;
+         i = next) { // neighbours in one piece
         uint8_t *memory = p->pages[i].memory, *end = memory;
-        for (next = i; next < p->kept && p->pages[next].memory == end; next++) {
+        for (next = i; next < p->resident && p->pages[next].memory == end; next++) {
             p->pages[next].memory = NULL;
             end += room_of(p, next);
         }
         hyp_budget_unmap(budget, memory, (size_t)(end - memory));
     }
-    p->kept = kept;
+    p->resident = resident;
 }
 
 hyp_status hyp_pager_create(const hyp_pager_config *c, hyp_pager **out) {
@@ -198,14 +212,16 @@ hyp_status hyp_pager_create(const hyp_pager_config *c, hyp_pager **out) {
         p->config.page_bytes = NULL; // the caller's
     }
     if (!status && traps(c)) {
-        p->rest = (p->places[c->pages] + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
-        p->range = hyp_port_view_create(home_of(p, c->pages), on_fault, p);
+        p->spare = (p->places[c->pages] + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+        p->range = hyp_port_view_create(frame_slot_at(p, c->pages), on_fault, p);
         p->stats.traps = p->range;
     }
     if (!status) {
-        p->frame_slots = hyp_max_u32(frames, FRAMES_LEAST); // shrinking must not need memory for their table
+        p->frame_slots = hyp_max_u32(
+            frames, FRAMES_LEAST); // shrinking must not need memory for their table
         p->frames = hyp_slab_alloc(slab, p->frame_slots * sizeof *p->frames, "pager frames");
-        if (!p->frames || !get_places(p, p->kept_most) || !get_frames(p, frames)) status = HYP_E_NOMEM;
+        if (!p->frames || !get_places(p, p->resident_most) || !get_frames(p, frames))
+            status = HYP_E_NOMEM;
     }
     if (status) {
         hyp_pager_destroy(p);
@@ -231,7 +247,8 @@ void hyp_pager_destroy(hyp_pager *p) {
     if (p->range) hyp_port_view_destroy(p->range);
     if (p->frames) hyp_slab_free(budget->slab, p->frames, p->frame_slots * sizeof *p->frames);
     if (p->pages) hyp_slab_free(budget->slab, p->pages, p->config.pages * sizeof *p->pages);
-    if (p->places) hyp_slab_free(budget->slab, p->places, (p->config.pages + 1) * sizeof *p->places);
+    if (p->places)
+        hyp_slab_free(budget->slab, p->places, (p->config.pages + 1) * sizeof *p->places);
     hyp_slab_free(budget->slab, p, sizeof *p);
 }
 
@@ -259,7 +276,7 @@ static inline void touch(hyp_pager *p, page *g) {
 
 hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
     page *g = &p->pages[index];
-    if (__builtin_expect(p->kept < p->kept_most, false)) grow(p);
+    if (__builtin_expect(p->resident < p->resident_most, false)) grow(p);
     if (__builtin_expect(g->state != RESIDENT, false)) {
         hyp_status status = make_present(p, index, false);
         if (status) return status;
@@ -271,9 +288,9 @@ hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
     return HYP_OK;
 }
 
-bool hyp_pager_pin_kept(hyp_pager *p, uint32_t index, const void **view) {
+bool hyp_pager_pin_resident(hyp_pager *p, uint32_t index, const void **view) {
     page *g = &p->pages[index];
-    if (index >= p->kept || g->state != RESIDENT) return false;
+    if (index >= p->resident || g->state != RESIDENT) return false;
     touch(p, g);
     g->pins++;
     *view = g->view;
@@ -281,7 +298,8 @@ bool hyp_pager_pin_kept(hyp_pager *p, uint32_t index, const void **view) {
 }
 
 void hyp_pager_unpin(hyp_pager *p, uint32_t index) {
-    HYP_CHECK(p->pages[index].pins > 0 && p->pages[index].state == RESIDENT, "a page is unpinned more often than pinned");
+    HYP_CHECK(p->pages[index].pins > 0 && p->pages[index].state == RESIDENT,
+              "a page is unpinned more often than pinned");
     p->pages[index].pins--;
 }
 
@@ -291,7 +309,7 @@ hyp_status hyp_pager_prefetch(hyp_pager *p, uint32_t index) {
     return status == HYP_E_NOMEM ? HYP_OK : status;
 }
 
-bool hyp_pager_keeps(const hyp_pager *p, uint32_t index) { return index < p->kept; }
+bool hyp_pager_keeps(const hyp_pager *p, uint32_t index) { return index < p->resident; }
 
 // What is read after this is a defect: where invariants are checked, it is no number.
 static void poison(uint8_t *view, size_t bytes) {
@@ -308,11 +326,11 @@ static void make_absent(hyp_pager *p, page *g) {
     g->state = ABSENT;
     g->view = NULL;
     p->stats.evictions++;
-    p->stats.resident--;
-    p->stats.resident_bytes -= g->bytes;
+    p->stats.present--;
+    p->stats.present_bytes -= g->bytes;
 }
 
-// Frees a frame, whose memory goes home.
+// Frees a frame, whose memory goes back to its frame slot.
 static void evict(hyp_pager *p, frame *f) {
     uint32_t index = f->page;
     make_absent(p, &p->pages[index]);
@@ -323,7 +341,7 @@ static void evict(hyp_pager *p, frame *f) {
 static frame *take_frame(hyp_pager *p, uint64_t *at) {
     for (uint32_t i = 0; i < p->frame_count; i++)
         if (p->frames[i].page == NOWHERE) {
-            *at = home_of(p, i);
+            *at = frame_slot_at(p, i);
             return &p->frames[i];
         }
     for (uint32_t turn = 0; turn < 2 * p->frame_count; turn++) {
@@ -344,21 +362,26 @@ static frame *take_frame(hyp_pager *p, uint64_t *at) {
 }
 
 // Where page `index` is to be filled: its place in the block, or a frame.
-static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **memory, bool from_fault) {
+static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **memory,
+                             bool from_fault) {
     // A handler takes no memory.
-    if (index >= p->kept && !from_fault && !p->frame_count && get_frames(p, FRAMES_LEAST)) count_places(p);
+    if (index >= p->resident && !from_fault && !p->frame_count && get_frames(p, FRAMES_LEAST))
+        count_places(p);
     uint64_t at, place = place_of(p, index);
     *f = NULL;
-    if (index < p->kept) {
+    if (index < p->resident) {
         *memory = p->range ? hyp_port_view_at(p->range, place) : p->pages[index].memory;
-        return !p->range || hyp_port_view_commit(p->range, place, room_of(p, index), false) ? HYP_OK : HYP_E_NOMEM;
+        return !p->range || hyp_port_view_commit(p->range, place, room_of(p, index), false)
+                   ? HYP_OK
+                   : HYP_E_NOMEM;
     }
     if (!(*f = take_frame(p, &at))) return HYP_E_NOMEM;
     (*f)->page = index;
     p->pages[index].frame = (uint32_t)(*f - p->frames);
     *memory = p->range ? hyp_port_view_at(p->range, place) : (*f)->memory;
     if (!p->range || hyp_port_view_move(p->range, at, place, p->frame_bytes)) return HYP_OK;
-    hyp_port_panic("the kernel refused to move a page"); // its limit on mappings (vm.max_map_count) is reached: use larger pages
+    hyp_port_panic("the kernel refused to move a page"); // its limit on mappings (vm.max_map_count)
+                                                         // is reached: use larger pages
 }
 
 static void give_place(hyp_pager *p, uint32_t index, frame *f) {
@@ -366,7 +389,9 @@ static void give_place(hyp_pager *p, uint32_t index, frame *f) {
         if (p->range) hyp_port_view_hide(p->range, place_of(p, index), room_of(p, index));
         return;
     }
-    if (p->range && !hyp_port_view_move(p->range, place_of(p, index), home_of(p, (uint32_t)(f - p->frames)), p->frame_bytes))
+    if (p->range &&
+        !hyp_port_view_move(p->range, place_of(p, index),
+                            frame_slot_at(p, (uint32_t)(f - p->frames)), p->frame_bytes))
         hyp_port_panic("the kernel refused to move a page");
     f->page = p->pages[index].frame = NOWHERE;
 }
@@ -395,8 +420,8 @@ static hyp_status fill(hyp_pager *p, uint32_t index, bool from_fault) {
         g->again = false;
         p->stats.fills++;
         p->stats.filled_bytes += g->bytes;
-        p->stats.resident++;
-        p->stats.resident_bytes += g->bytes;
+        p->stats.present++;
+        p->stats.present_bytes += g->bytes;
     }
     hyp_event_signal(&p->arrived);
     return status;
@@ -407,7 +432,8 @@ static hyp_status make_present(hyp_pager *p, uint32_t index, bool from_fault) {
     while (g->state != RESIDENT) {
         if (g->state == ABSENT) {
             hyp_status status = fill(p, index, from_fault);
-            // Frames that are being filled become free or evictable; those that are pinned may be the caller's own.
+            // Frames that are being filled become free or evictable; those that are pinned may be
+            // the caller's own.
             if (status != HYP_E_NOMEM || !p->filling) return status;
         }
         hyp_status status = hyp_event_wait(&p->arrived, 0); // another fiber's fill
@@ -428,15 +454,16 @@ hyp_status hyp_pager_trouble(hyp_pager *p) {
     return status;
 }
 
-// In a signal handler: allocates nothing and waits for nobody. False: not ours, or nothing can be evicted.
+// In a signal handler: allocates nothing and waits for nobody. False: not ours, or nothing can be
+// evicted.
 static bool on_fault(void *context, uint64_t offset) {
     hyp_pager *p = context;
-    uint32_t low = 0, high = p->kept;
-    if (offset >= p->rest) {
-        low = (uint32_t)((offset - p->rest) / p->frame_bytes);
-        if (low >= p->config.pages || low < p->kept) return false;
+    uint32_t low = 0, high = p->resident;
+    if (offset >= p->spare) {
+        low = (uint32_t)((offset - p->spare) / p->frame_bytes);
+        if (low >= p->config.pages || low < p->resident) return false;
     } else {
-        if (!p->kept || offset >= p->places[p->kept]) return false;
+        if (!p->resident || offset >= p->places[p->resident]) return false;
         while (high - low > 1) {
             uint32_t middle = low + (high - low) / 2;
             if (p->places[middle] <= offset) low = middle;
@@ -453,30 +480,32 @@ static bool on_fault(void *context, uint64_t offset) {
 
 // ---- Shrinking and growing, facts
 
-void hyp_pager_set_workers(hyp_pager *p, hyp_team *workers) { p->workers = workers; }
+void hyp_pager_set_workers(hyp_pager *p, hyp_pool *workers) { p->workers = workers; }
 
-// How many pages would be kept if `bytes` were given back, or as many as can be: *given, less what frames for the rest cost.
+// How many pages would be resident if `bytes` were given back, or as many as can be: *given, less
+// what frames for the spare cost.
 static uint32_t kept_after(const hyp_pager *p, uint64_t bytes, uint64_t *given) {
     uint64_t cost = p->frame_count ? 0 : FRAMES_LEAST * p->frame_bytes, freed = 0;
-    uint32_t kept = p->kept;
-    while (kept && freed < bytes + cost) {
-        const page *g = &p->pages[kept - 1];
+    uint32_t resident = p->resident;
+    while (resident && freed < bytes + cost) {
+        const page *g = &p->pages[resident - 1];
         if (g->pins || g->state == FILLING) break;
-        freed += room_of(p, --kept);
+        freed += room_of(p, --resident);
     }
     *given = freed > cost ? freed - cost : 0;
-    return *given ? kept : p->kept;
+    return *given ? resident : p->resident;
 }
 
 size_t hyp_pager_shrink(hyp_pager *p, size_t bytes) {
     uint64_t given;
-    uint32_t kept = kept_after(p, bytes, &given);
+    uint32_t resident = kept_after(p, bytes, &given);
     if (!given) return 0;
-    hyp_team_settle(p->workers);
-    for (uint32_t i = kept; i < p->kept; i++)
+    hyp_pool_wait_idle(p->workers);
+    for (uint32_t i = resident; i < p->resident; i++)
         if (p->pages[i].state == RESIDENT) make_absent(p, &p->pages[i]);
-    give_places(p, kept);
-    // There is room for them; where the platform has none all the same, whoever needs one asks again.
+    give_places(p, resident);
+    // There is room for them; where the platform has none all the same, whoever needs one asks
+    // again.
     if (!p->frame_count) (void)get_frames(p, FRAMES_LEAST);
     count_places(p);
     return (size_t)given;
@@ -496,42 +525,46 @@ bool hyp_reclaim(hyp_pager *pagers, size_t bytes) {
     return bytes == 0;
 }
 
-// Is there room to keep all of the rest, once it needs no frames?
+// Is there room to keep all of the spare, once it needs no frames?
 static bool can_keep_all(const hyp_pager *p) {
-    if (p->kept_most < p->config.pages || p->filling) return false;
+    if (p->resident_most < p->config.pages || p->filling) return false;
     for (uint32_t i = 0; i < p->frame_count; i++)
         if (p->frames[i].page != NOWHERE && p->pages[p->frames[i].page].pins) return false;
     uint64_t left = hyp_budget_left(p->config.budget), frames = p->frame_count * p->frame_bytes;
-    return p->places[p->kept_most] - p->places[p->kept] + PROMOTE_SPARE <= (left < UINT64_MAX - frames ? left + frames : left);
+    return p->places[p->resident_most] - p->places[p->resident] + PROMOTE_SPARE <=
+           (left < UINT64_MAX - frames ? left + frames : left);
 }
 
-// Pages that lost their places to others get them again, as far as there is room; they are read when they are needed. Not from a fault.
+// Pages that lost their places to others get them again, as far as there is room; they are read
+// when they are needed. Not from a fault.
 static void grow(hyp_pager *p) {
-    uint32_t before = p->kept;
+    uint32_t before = p->resident;
     if (can_keep_all(p)) {
         for (uint32_t i = 0; i < p->frame_count; i++)
             if (p->frames[i].page != NOWHERE) evict(p, &p->frames[i]);
         give_frames(p);
-        while (p->kept < p->kept_most && get_places(p, p->kept + 1)) {
+        while (p->resident < p->resident_most && get_places(p, p->resident + 1)) {
         }
     }
-    while (p->kept < p->kept_most && hyp_budget_left(p->config.budget) >= room_of(p, p->kept) + PROMOTE_SPARE) {
-        page *g = &p->pages[p->kept];
+    while (p->resident < p->resident_most &&
+           hyp_budget_left(p->config.budget) >= room_of(p, p->resident) + PROMOTE_SPARE) {
+        page *g = &p->pages[p->resident];
         if (g->pins || g->state == FILLING) break;
         if (g->state == RESIDENT) evict(p, &p->frames[g->frame]);
-        if (!get_places(p, p->kept + 1)) break;
+        if (!get_places(p, p->resident + 1)) break;
     }
-    if (p->kept != before) count_places(p);
+    if (p->resident != before) count_places(p);
 }
 
-hyp_pager_stats hyp_pager_describe(const hyp_pager *p) {
+hyp_pager_stats hyp_pager_get_stats(const hyp_pager *p) {
     hyp_pager_stats s = p->stats;
     s.pins = (uint64_t)p->epoch * p->config.pages + p->config.pages - p->epoch_left;
     s.hits = s.pins - p->misses - p->stats.faults;
     return s;
 }
 
-hyp_page_facts hyp_pager_page(const hyp_pager *p, uint32_t index) {
+hyp_page_info hyp_pager_page(const hyp_pager *p, uint32_t index) {
     const page *g = &p->pages[index];
-    return (hyp_page_facts){g->state == RESIDENT, index < p->kept, g->bytes, (float)cooled(p, g) / HEAT};
+    return (hyp_page_info){g->state == RESIDENT, index < p->resident, g->bytes,
+                           (float)cooled(p, g) / HEAT};
 }

@@ -6,74 +6,78 @@
 
 enum {
     LINE = 64,
-    SPIN_NS = 40000,          // a helper looks for work that long before it sleeps
-    PATIENCE_NS = 3000,       // how long a tile that a helper has begun may take ...
-    PATIENCE_MACS_PER_NS = 3, // ... beside what a slow machine would need for it
+    SPIN_NS = 40000,            // a worker looks for work that long before it sleeps
+    SPIN_LIMIT_NS = 3000,       // how long a tile that a worker has begun may take ...
+    SPIN_LIMIT_MACS_PER_NS = 3, // ... beside what a slow machine would need for it
     CALIBRATION_NS = 100000,
     SLEEP_NS = 1000000000,
     MOMENT_NS = 20000,
     MANY_ROWS = 8,
-    EPOCH_STAGES = 60,  // and no less than
+    EPOCH_LOOPS = 60,   // and no less than
     EPOCH_NS = 8000000, // some of the system's time slices
     PAUSE_MOST = 64,
 };
 
-enum { ABSENT, PRESENT, UNWANTED }; // of a helper
+enum { ABSENT, PRESENT, UNWANTED }; // of a worker
 
-typedef struct order { // a stage as a helper gets it; the job follows, then the input
+typedef struct order { // a loop as a worker gets it; the job follows, then the input
     uint32_t sequence, tiles, columns;
     uint32_t input_at; // bytes from the start of the order
-    void (*compute)(const void *job, const void *input, uint32_t tile, float *y, size_t y_stride, float *scratch);
+    void (*compute)(const void *job, const void *input, uint32_t tile, float *y, size_t y_stride,
+                    float *scratch);
 } order;
 
-typedef struct helper { // lines are written by one side each
-    hyp_team *team;
+typedef struct worker { // lines are written by one side each
+    hyp_pool *pool;
     hyp_lane *lane;
     hyp_lane_producer producer;
-    uint32_t taken;               // finished tiles of the stage that the team has taken over
-    _Alignas(LINE) uint64_t done; // the helper's: stage << 32 | tiles finished of it
-    uint16_t tiles[HYP_TEAM_TILES];
+    uint32_t taken;               // finished tiles of the loop that the pool has taken over
+    _Alignas(LINE) uint64_t done; // the worker's: loop << 32 | tiles finished of it
+    uint16_t tiles[HYP_POOL_TILES];
     float *output, *scratch;
     hyp_atomic present, gone;
-} helper;
+} worker;
 
-// Whether helpers are worth it, by measurement, for stages of few rows and of many apart. With them until something is amiss (a tile had to
-// be repeated, or it has become slower than it was); then a while without, and whichever was faster goes on. Without them, they are tried
-// again from time to time, at growing distances while it does not pay.
+// Whether workers are worth it, by measurement, for loops of few rows and of many apart. With them
+// until something is amiss (a tile had to be repeated, or it has become slower than it was); then a
+// while without, and whichever was faster goes on. Without them, they are tried again from time to
+// time, at growing distances while it does not pay.
 typedef struct trial {
     bool alone;
-    uint32_t stages, repeated; // of this epoch
+    uint32_t loops, repeated; // of this epoch
     uint64_t ns, macs;
     double with, without; // multiply-adds a nanosecond; 0: not known
     uint32_t left, pause; // epochs until the other way is tried; how many they were last time
     bool probing;         // this epoch is a try
 } trial;
 
-struct hyp_team {
+struct hyp_pool {
     hyp_budget *budget;
     size_t bytes;
-    uint32_t helpers, sequence, pauses_per_us;
-    hyp_team_stats stats;
+    uint32_t workers, sequence, pauses_per_us;
+    hyp_pool_stats stats;
     trial trials[2];
-    uint8_t seen[HYP_TEAM_TILES];  // tiles that are in the stage's output
-    _Alignas(LINE) uint64_t claim; // stage << 32 | next tile
-    _Alignas(LINE) helper helper[];
+    uint8_t seen[HYP_POOL_TILES];  // tiles that are in the loop's output
+    _Alignas(LINE) uint64_t claim; // loop << 32 | next tile
+    _Alignas(LINE) worker worker[];
 };
 
-// The next tile of stage `sequence`, or `tiles` when there is none left or the stage is over.
+// The next tile of loop `sequence`, or `tiles` when there is none left or the loop is over.
 static uint32_t claim_tile(uint64_t *claim, uint32_t sequence, uint32_t tiles) {
     uint64_t seen = __atomic_load_n(claim, __ATOMIC_RELAXED);
     while (seen >> 32 == sequence && (uint32_t)seen < tiles)
-        if (__atomic_compare_exchange_n(claim, &seen, seen + 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return (uint32_t)seen;
+        if (__atomic_compare_exchange_n(claim, &seen, seen + 1, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+            return (uint32_t)seen;
     return tiles;
 }
 
-// ---- A helper
+// ---- A worker
 
-static void serve(helper *h, const order *o) {
+static void serve(worker *h, const order *o) {
     const uint8_t *job = (const uint8_t *)(o + 1), *input = (const uint8_t *)o + o->input_at;
     uint32_t finished = 0, tile;
-    while ((tile = claim_tile(&h->team->claim, o->sequence, o->tiles)) < o->tiles) {
+    while ((tile = claim_tile(&h->pool->claim, o->sequence, o->tiles)) < o->tiles) {
         o->compute(job, input, tile, h->output, o->columns, h->scratch);
         h->tiles[finished++] = (uint16_t)tile;
         __atomic_store_n(&h->done, (uint64_t)o->sequence << 32 | finished, __ATOMIC_RELEASE);
@@ -81,14 +85,18 @@ static void serve(helper *h, const order *o) {
 }
 
 static void help(void *context) {
-    helper *h = context;
+    worker *h = context;
     hyp_lane_consumer consumer;
     hyp_atomic none = ABSENT;
-    if (!__atomic_compare_exchange_n(&h->present, &none, PRESENT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return; // too late
-    if (hyp_lane_consume(h->lane, 1, &consumer)) hyp_port_panic("a helper's lane is held by another");
+    if (!__atomic_compare_exchange_n(&h->present, &none, PRESENT, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        return; // too late
+    if (hyp_lane_consume(h->lane, 1, &consumer))
+        hyp_port_panic("a worker's lane is held by another");
     for (hyp_capsule capsule;;) {
         hyp_status status = hyp_capsule_receive(&consumer, &capsule);
-        for (uint32_t spins = h->team->pauses_per_us * (SPIN_NS / 1000); status == HYP_E_TIMEOUT && spins > 0; spins--) {
+        for (uint32_t spins = h->pool->pauses_per_us * (SPIN_NS / 1000);
+             status == HYP_E_TIMEOUT && spins > 0; spins--) {
             hyp_port_pause();
             status = hyp_capsule_receive(&consumer, &capsule);
         }
@@ -100,10 +108,10 @@ static void help(void *context) {
         serve(h, capsule.payload);
         hyp_capsule_release(&consumer, &capsule, HYP_ACCEPTED);
     }
-    hyp_atomic_store(&h->gone, 1, HYP_RELEASE); // the last touch: the team may be unmapped now
+    hyp_atomic_store(&h->gone, 1, HYP_RELEASE); // the last touch: the pool may be unmapped now
 }
 
-// ---- The team
+// ---- The pool
 
 static uint32_t calibrate(void) {
     uint32_t pauses = 0;
@@ -113,87 +121,98 @@ static uint32_t calibrate(void) {
     return pauses * 1000ull / (now - start) + 1;
 }
 
-static helper *helper_at(hyp_team *team, uint32_t i) { return &team->helper[i]; }
+static worker *worker_at(hyp_pool *pool, uint32_t i) { return &pool->worker[i]; }
 
-static size_t order_bytes(size_t job_bytes, size_t input_bytes) { return hyp_round_up(sizeof(order) + job_bytes, LINE) + input_bytes; }
+static size_t order_bytes(size_t job_bytes, size_t input_bytes) {
+    return hyp_round_up(sizeof(order) + job_bytes, LINE) + input_bytes;
+}
 
 // A grant is at most half of a lane, and two orders may be under way.
-static hyp_lane_config lane_of(const hyp_team_config *c) {
+static hyp_lane_config lane_of(const hyp_pool_config *c) {
     size_t bytes = 3 * (order_bytes(c->job_bytes, c->input_bytes) + HYP_CAPSULE_HEADER + LINE);
     return (hyp_lane_config){.capacity = (uint32_t)bytes, .slots = 4, .unchecked = true};
 }
 static size_t floats_bytes(size_t floats) { return hyp_round_up(floats * sizeof(float), LINE); }
-static size_t helper_bytes(const hyp_team_config *c, const hyp_lane_config *lane) {
-    return sizeof(helper) + hyp_round_up(hyp_lane_bytes(lane), LINE) + floats_bytes(c->output_floats) + floats_bytes(c->scratch_floats);
+static size_t worker_bytes(const hyp_pool_config *c, const hyp_lane_config *lane) {
+    return sizeof(worker) + hyp_round_up(hyp_lane_bytes(lane), LINE) +
+           floats_bytes(c->output_floats) + floats_bytes(c->scratch_floats);
 }
 
-size_t hyp_team_bytes(const hyp_team_config *c) {
+size_t hyp_pool_bytes(const hyp_pool_config *c) {
     hyp_lane_config lane = lane_of(c);
-    uint64_t bytes = sizeof(hyp_team) +
-                     hyp_min_u32(c->helpers, HYP_TEAM_HELPERS) * (uint64_t)helper_bytes(c, &lane);
+    uint64_t bytes = sizeof(hyp_pool) +
+                     hyp_min_u32(c->workers, HYP_POOL_WORKERS) * (uint64_t)worker_bytes(c, &lane);
     return bytes < SIZE_MAX / 2 ? (size_t)bytes
                                 : SIZE_MAX; // of a 32-bit address space: more than there is
 }
 
-hyp_team *hyp_team_create(hyp_budget *budget, const hyp_team_config *c) {
-    uint32_t helpers = hyp_min_u32(c->helpers, HYP_TEAM_HELPERS);
-    if (helpers == 0 || order_bytes(c->job_bytes, c->input_bytes) > UINT32_MAX / 8) return NULL;
+hyp_pool *hyp_pool_create(hyp_budget *budget, const hyp_pool_config *c) {
+    uint32_t workers = hyp_min_u32(c->workers, HYP_POOL_WORKERS);
+    if (workers == 0 || order_bytes(c->job_bytes, c->input_bytes) > UINT32_MAX / 8) return NULL;
     hyp_lane_config lane = lane_of(c);
-    size_t bytes = hyp_team_bytes(c);
-    hyp_team *team = hyp_budget_map(budget, bytes);
-    if (!team) return NULL;
-    *team = (hyp_team){.budget = budget, .bytes = bytes, .pauses_per_us = calibrate()};
-    uint8_t *at = (uint8_t *)helper_at(team, helpers);
-    for (uint32_t i = 0; i < helpers; i++) {
-        helper *h = helper_at(team, i);
-        *h = (helper){.team = team, .lane = hyp_lane_init(at, &lane)};
+    size_t bytes = hyp_pool_bytes(c);
+    hyp_pool *pool = hyp_budget_map(budget, bytes);
+    if (!pool) return NULL;
+    *pool = (hyp_pool){.budget = budget, .bytes = bytes, .pauses_per_us = calibrate()};
+    uint8_t *at = (uint8_t *)worker_at(pool, workers);
+    for (uint32_t i = 0; i < workers; i++) {
+        worker *h = worker_at(pool, i);
+        *h = (worker){.pool = pool, .lane = hyp_lane_init(at, &lane)};
         h->output = (float *)(void *)(at += hyp_round_up(hyp_lane_bytes(&lane), LINE));
         h->scratch = (float *)(void *)(at += floats_bytes(c->output_floats));
         at += floats_bytes(c->scratch_floats);
-        if (hyp_lane_produce(h->lane, 1, HYP_LANE_FAIL, &h->producer)) hyp_port_panic("a new lane is held");
+        if (hyp_lane_produce(h->lane, 1, HYP_LANE_FAIL, &h->producer))
+            hyp_port_panic("a new lane is held");
         if (!hyp_port_thread(help, h)) break;
-        team->helpers++;
+        pool->workers++;
     }
-    if (team->helpers) return team;
-    hyp_budget_unmap(budget, team, bytes);
+    if (pool->workers) return pool;
+    hyp_budget_unmap(budget, pool, bytes);
     return NULL;
 }
 
-uint32_t hyp_team_threads(const hyp_team *team) { return team ? team->helpers + 1 : 1; }
+uint32_t hyp_pool_threads(const hyp_pool *pool) { return pool ? pool->workers + 1 : 1; }
 
 static void moment(void) {
     if (!hyp_port_nap(MOMENT_NS)) hyp_port_pause();
 }
 
-void hyp_team_settle(hyp_team *team) {
-    for (uint32_t i = 0; team && i < team->helpers; i++) {
-        const hyp_lane *lane = helper_at(team, i)->lane;
-        while (hyp_atomic_load(&lane->received, HYP_ACQUIRE) != hyp_atomic_load(&lane->sent, HYP_RELAXED)) moment();
+void hyp_pool_wait_idle(hyp_pool *pool) {
+    for (uint32_t i = 0; pool && i < pool->workers; i++) {
+        const hyp_lane *lane = worker_at(pool, i)->lane;
+        while (hyp_atomic_load(&lane->received, HYP_ACQUIRE) !=
+               hyp_atomic_load(&lane->sent, HYP_RELAXED))
+            moment();
     }
 }
 
-void hyp_team_destroy(hyp_team *team) {
-    if (!team) return;
-    for (uint32_t i = 0; i < team->helpers; i++) hyp_lane_close(helper_at(team, i)->lane);
+void hyp_pool_destroy(hyp_pool *pool) {
+    if (!pool) return;
+    for (uint32_t i = 0; i < pool->workers; i++) hyp_lane_close(worker_at(pool, i)->lane);
     bool all = true;
-    for (uint32_t i = 0; i < team->helpers; i++) {
-        helper *h = helper_at(team, i);
-        // Where this thread can not sleep, a host's event loop may have to turn first: what has not come is not waited for there.
+    for (uint32_t i = 0; i < pool->workers; i++) {
+        worker *h = worker_at(pool, i);
+        // Where this thread can not sleep, a host's event loop may have to turn first: what has not
+        // come is not waited for there.
         while (hyp_atomic_load(&h->present, HYP_ACQUIRE) == ABSENT && hyp_port_nap(MOMENT_NS)) {
         }
         hyp_atomic none = ABSENT;
-        if (__atomic_compare_exchange_n(&h->present, &none, UNWANTED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) all = false;
+        if (__atomic_compare_exchange_n(&h->present, &none, UNWANTED, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
+            all = false;
         else
             while (!hyp_atomic_load(&h->gone, HYP_ACQUIRE)) moment();
     }
-    if (all) hyp_budget_unmap(team->budget, team, team->bytes); // else one may yet come, and look
+    if (all) hyp_budget_unmap(pool->budget, pool, pool->bytes); // else one may yet come, and look
 }
 
-// Hands the stage to a helper that has time for it.
-static void give(helper *h, const hyp_stage *s, const order *o) {
+// Hands the loop to a worker that has time for it.
+static void give(worker *h, const hyp_parallel_loop *s, const order *o) {
     if (hyp_atomic_load(&h->present, HYP_ACQUIRE) != PRESENT) return;
     hyp_lane *lane = h->lane;
-    if (hyp_atomic_load(&lane->sent, HYP_RELAXED) - hyp_atomic_load(&lane->received, HYP_ACQUIRE) > 1) return; // it is off its processor
+    if (hyp_atomic_load(&lane->sent, HYP_RELAXED) - hyp_atomic_load(&lane->received, HYP_ACQUIRE) >
+        1)
+        return; // it is off its processor
     size_t bytes = o->input_at + s->input_bytes;
     void *payload;
     if (hyp_capsule_begin(&h->producer, (uint32_t)bytes, &payload)) return;
@@ -203,8 +222,8 @@ static void give(helper *h, const hyp_stage *s, const order *o) {
     hyp_capsule_send(&h->producer, 1, (uint32_t)bytes);
 }
 
-// Takes over what the helper has finished of the stage; returns how many tiles.
-static uint32_t collect(hyp_team *team, helper *h, const hyp_stage *s, const order *o) {
+// Takes over what the worker has finished of the loop; returns how many tiles.
+static uint32_t collect(hyp_pool *pool, worker *h, const hyp_parallel_loop *s, const order *o) {
     uint64_t done = __atomic_load_n(&h->done, __ATOMIC_ACQUIRE);
     if (done >> 32 != o->sequence) return 0;
     uint32_t before = h->taken, count = (uint32_t)done;
@@ -212,8 +231,9 @@ static uint32_t collect(hyp_team *team, helper *h, const hyp_stage *s, const ord
         uint32_t tile = h->tiles[h->taken], from, width;
         s->range(s->job, tile, &from, &width);
         for (uint32_t t = 0; t < s->rows; t++)
-            memcpy(s->y + t * s->y_stride + from, h->output + (size_t)t * s->columns + from, width * sizeof(float));
-        team->seen[tile] = 1;
+            memcpy(s->y + t * s->y_stride + from, h->output + (size_t)t * s->columns + from,
+                   width * sizeof(float));
+        pool->seen[tile] = 1;
     }
     return count - before;
 }
@@ -229,56 +249,60 @@ static void end_epoch(trial *t) {
         t->alone = alone;
         t->left = t->pause;
     } else if (t->alone ? t->left-- == 0 : amiss) t->alone = !t->alone, t->probing = true;
-    t->stages = t->repeated = 0;
+    t->loops = t->repeated = 0;
     t->ns = t->macs = 0;
 }
 
-void hyp_team_run(hyp_team *team, const hyp_stage *s) {
-    trial *trying = &team->trials[s->rows >= MANY_ROWS];
+void hyp_parallel_for(hyp_pool *pool, const hyp_parallel_loop *s) {
+    trial *trying = &pool->trials[s->rows >= MANY_ROWS];
     uint64_t began = hyp_port_now_ns();
-    order o = {.sequence = ++team->sequence,
+    order o = {.sequence = ++pool->sequence,
                .tiles = s->tiles,
                .columns = s->columns,
                .input_at = (uint32_t)hyp_round_up(sizeof(order) + s->job_bytes, LINE),
                .compute = s->compute};
-    __atomic_store_n(&team->claim, (uint64_t)o.sequence << 32, __ATOMIC_RELAXED); // shown by the capsules
-    memset(team->seen, 0, s->tiles);
-    for (uint32_t i = 0; i < team->helpers && !trying->alone; i++) {
-        helper_at(team, i)->taken = 0;
-        give(helper_at(team, i), s, &o);
+    __atomic_store_n(&pool->claim, (uint64_t)o.sequence << 32,
+                     __ATOMIC_RELAXED); // shown by the capsules
+    memset(pool->seen, 0, s->tiles);
+    for (uint32_t i = 0; i < pool->workers && !trying->alone; i++) {
+        worker_at(pool, i)->taken = 0;
+        give(worker_at(pool, i), s, &o);
     }
     uint32_t left = s->tiles, tile;
-    while ((tile = claim_tile(&team->claim, o.sequence, s->tiles)) < s->tiles) {
+    while ((tile = claim_tile(&pool->claim, o.sequence, s->tiles)) < s->tiles) {
         s->compute(s->job, s->input, tile, s->y, s->y_stride, s->scratch);
-        team->seen[tile] = 1;
+        pool->seen[tile] = 1;
         left--;
     }
-    team->stats.stages++;
-    team->stats.tiles += s->tiles;
-    uint64_t patience = PATIENCE_NS + s->tile_macs / PATIENCE_MACS_PER_NS;
-    for (uint64_t pauses = team->pauses_per_us * patience / 1000 + 1; left > 0 && pauses > 0; pauses--) {
+    pool->stats.loops++;
+    pool->stats.tiles += s->tiles;
+    uint64_t limit = SPIN_LIMIT_NS + s->tile_macs / SPIN_LIMIT_MACS_PER_NS;
+    for (uint64_t pauses = pool->pauses_per_us * limit / 1000 + 1; left > 0 && pauses > 0;
+         pauses--) {
         uint32_t taken = 0;
-        for (uint32_t i = 0; i < team->helpers; i++) taken += collect(team, helper_at(team, i), s, &o);
+        for (uint32_t i = 0; i < pool->workers; i++)
+            taken += collect(pool, worker_at(pool, i), s, &o);
         left -= taken;
-        team->stats.helped += taken;
+        pool->stats.by_workers += taken;
         if (left > 0 && !taken) hyp_port_pause();
     }
     for (tile = 0; left > 0 && tile < s->tiles; tile++) {
-        if (team->seen[tile]) continue;
+        if (pool->seen[tile]) continue;
         s->compute(s->job, s->input, tile, s->y, s->y_stride, s->scratch);
-        team->stats.repeated++;
+        pool->stats.repeated++;
         trying->repeated++;
         left--;
     }
     trying->ns += hyp_port_now_ns() - began;
     trying->macs += s->macs;
-    if (++trying->stages >= EPOCH_STAGES && trying->ns >= EPOCH_NS) end_epoch(trying);
+    if (++trying->loops >= EPOCH_LOOPS && trying->ns >= EPOCH_NS) end_epoch(trying);
 }
 
-hyp_team_stats hyp_team_describe(const hyp_team *team) {
-    if (!team) return (hyp_team_stats){0};
-    hyp_team_stats stats = team->stats;
-    stats.helpers = team->helpers;
-    for (uint32_t i = 0; i < team->helpers; i++) stats.present += hyp_atomic_load(&team->helper[i].present, HYP_ACQUIRE) == PRESENT;
+hyp_pool_stats hyp_pool_get_stats(const hyp_pool *pool) {
+    if (!pool) return (hyp_pool_stats){0};
+    hyp_pool_stats stats = pool->stats;
+    stats.workers = pool->workers;
+    for (uint32_t i = 0; i < pool->workers; i++)
+        stats.present += hyp_atomic_load(&pool->worker[i].present, HYP_ACQUIRE) == PRESENT;
     return stats;
 }

@@ -4,16 +4,20 @@
 
 enum { WAIT_STEPS = 2, IDLE_TURNS = 2 * HYP_BATCH_SESSIONS };
 
-// Will `other` come to the same point, about to compute one token for the same purpose? Who guesses ahead computes for itself.
+// Will `other` come to the same point, about to compute one token for the same purpose? Who guesses
+// ahead computes for itself.
 static bool decodes(const hyp_session *s, const hyp_session *other) {
-    return other->busy && !other->cancelled && !other->lookup && other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose &&
-           other->ready && !other->finish && other->count - other->state.past <= 1 && other->count < other->state.context;
+    return other->busy && !other->cancelled && !other->lookup &&
+           other->call.kind == HYP_CALL_NEXT && other->purpose == s->purpose && other->ready &&
+           !other->finish && other->count - other->state.past <= 1 &&
+           other->count < other->state.context;
 }
 
 // How many sessions of a batch have not arrived yet.
 static uint32_t missing(const hyp_session *s) {
     uint32_t n = 0;
-    for (const hyp_session *o = s->model->sessions; o; o = o->next) n += o != s && decodes(s, o) && o->turn != HYP_TURN_WAITING;
+    for (const hyp_session *o = s->model->sessions; o; o = o->next)
+        n += o != s && decodes(s, o) && o->turn != HYP_TURN_WAITING;
     return n;
 }
 
@@ -22,10 +26,13 @@ static hyp_status alone(hyp_session *s, float **logits) {
     return status ? status : hyp_state_logits(&s->state, 0, logits);
 }
 
-// Room for the logits of a batch. Not worth pages of weights: under a memory limit only where it is free.
+// Room for the logits of a batch. Not worth pages of weights: under a memory limit only where it is
+// free.
 static float *batch_logits(hyp_model *m) {
-    size_t bytes = HYP_BATCH_SESSIONS * ((size_t)m->transformer.shape.vocab + HYP_GROUP) * sizeof(float);
-    if (!m->batch_logits && hyp_budget_left(&m->engine->budget) > bytes) m->batch_logits = hyp_arena_alloc(&m->arena, bytes);
+    size_t bytes = HYP_BATCH_SESSIONS * ((size_t)m->transformer.shape.vocab + HYP_GROUP) *
+                   sizeof(float);
+    if (!m->batch_logits && hyp_budget_left(&m->engine->budget) > bytes)
+        m->batch_logits = hyp_arena_alloc(&m->arena, bytes);
     return m->batch_logits;
 }
 
@@ -61,30 +68,35 @@ static hyp_status lead(hyp_session *s, float **logits) {
     hyp_status status = hyp_state_gather(&s->state, states, tokens, n, m->batch_logits);
     m->batching = false;
     *logits = s->state.logits;
-    if (!status) s->stats.together++;
+    if (!status) s->stats.batched++;
     for (uint32_t i = 1; i < n; i++) {
         hyp_session *o = batch[i];
         HYP_CHECK(o->turn == HYP_TURN_BATCHED && o->leader == s, "a turn was taken from a batch");
-        o->turn = status == HYP_E_CANCELLED ? HYP_TURN_WAITING : HYP_TURN_DONE; // cancelled: the others try again
+        o->turn = status == HYP_E_CANCELLED ? HYP_TURN_WAITING
+                                            : HYP_TURN_DONE; // cancelled: the others try again
         o->turn_status = status;
-        if (!status) o->stats.together++;
+        if (!status) o->stats.batched++;
         hyp_event_signal(&o->turned);
     }
     if (s->cancelled) return status;
-    hyp_task_uncancel(); // it may have been cancelled for the sake of another session, and wants its token still
+    hyp_task_uncancel(); // it may have been cancelled for the sake of another session, and wants
+                         // its token still
     return status == HYP_E_CANCELLED ? alone(s, logits) : status;
 }
 
 hyp_status hyp_batch_decode(hyp_session *s, float **logits) {
-    // What is read for a step must not hold up the others' tokens: with pages that come and go, everyone computes for itself.
+    // What is read for a step must not hold up the others' tokens: with pages that come and go,
+    // everyone computes for itself.
     if (!hyp_weights_whole(&s->model->transformer.weights)) return alone(s, logits);
     hyp_status status = HYP_OK;
     hyp_sched *sched = s->model->engine->sched;
-    // Who is in the middle of a step comes within the work of one; others' work in between is allowed for, and then nobody is waited for. Nor
-    // when nobody computes for some turns, in which calls may end and begin: then who is missing waits for a source.
-    uint64_t work = hyp_sched_describe(sched).work, before;
+    // Who is in the middle of a step comes within the work of one; others' work in between is
+    // allowed for, and then nobody is waited for. Nor when nobody computes for some turns, in which
+    // calls may end and begin: then who is missing waits for a source.
+    uint64_t work = hyp_sched_get_stats(sched).work, before;
     uint32_t idle = 0;
-    uint64_t until = work + (uint64_t)(missing(s) + 1) * WAIT_STEPS * s->model->transformer.step_work;
+    uint64_t until = work +
+                     (uint64_t)(missing(s) + 1) * WAIT_STEPS * s->model->transformer.step_work;
     s->turn = HYP_TURN_WAITING;
     for (;; idle = work == before ? idle + 1 : 0) {
         while (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);
@@ -103,7 +115,7 @@ hyp_status hyp_batch_decode(hyp_session *s, float **logits) {
         }
         before = work;
         (void)hyp_task_yield(); // whoever is ready comes before this one again
-        work = hyp_sched_describe(sched).work;
+        work = hyp_sched_get_stats(sched).work;
     }
     s->turn = HYP_TURN_NONE;
     return status;

@@ -2,11 +2,11 @@
 #ifndef HYP_RUNTIME_ENGINE_H
 #define HYP_RUNTIME_ENGINE_H
 
+#include "../decode/sampler.h"
 #include "../fiber/sched.h"
 #include "../hyperion/hyperion.h"
-#include "../decode/sampler.h"
-#include "../text/tokenizer.h"
 #include "../nn/transformer.h"
+#include "../text/tokenizer.h"
 
 struct hyp_engine {
     hyp_budget budget;
@@ -27,8 +27,9 @@ struct hyp_model {
     hyp_transformer transformer;
     hyp_buffer tokens, text; // results of tokenize, detokenize
     hyp_session *sessions;   // of this model
-    float *batch_logits;     // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: there has been no batch
-    bool batching;           // a leader computes in them
+    float *
+        batch_logits; // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: there has been no batch
+    bool batching;    // a leader computes in them
 };
 
 enum { HYP_BATCH_SESSIONS = 8 }; // whose next tokens are computed in one step, at most
@@ -49,11 +50,13 @@ struct hyp_session {
     hyp_session *leader;    // while BATCHED
     hyp_event turned;       // no longer BATCHED
     hyp_status turn_status; // when DONE
-    uint32_t lookup;    // tokens guessed ahead at most
-    uint32_t rows, row; // of a step with guesses, 0: there is none; the next one whose logits are wanted
-    hyp_state
-        draft; // of the model that guesses; its cache holds a part of `history`, guesses included. `model` NULL: the text itself is looked up
-    float *ahead;     // its logits: lookup + 1 rows of vocab + HYP_GROUP. The guesses stand in `history` from `count` on
+    uint32_t lookup;        // tokens guessed ahead at most
+    uint32_t rows,
+        row; // of a step with guesses, 0: there is none; the next one whose logits are wanted
+    hyp_state draft;  // of the model that guesses; its cache holds a part of `history`, guesses
+                      // included. `model` NULL: the text itself is looked up
+    float *ahead;     // its logits: lookup + 1 rows of vocab + HYP_GROUP. The guesses stand in
+                      // `history` from `count` on
     hyp_arena arena;  // state, history
     hyp_arena answer; // sampler and stop texts of the answer under way
     hyp_state state;
@@ -73,7 +76,8 @@ struct hyp_session {
     bool closing;         // being destroyed
     int32_t chosen;       // a token that is not said yet because its text found no memory; -1: none
     hyp_arena_mark fresh; // of `answer`, empty
-    hyp_buffer held;      // text not yet given out; its first `given` bytes were given out by the last call
+    hyp_buffer
+        held; // text not yet given out; its first `given` bytes were given out by the last call
     size_t given;
     float *vector; // result of embed
     hyp_session_stats stats;

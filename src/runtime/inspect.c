@@ -1,8 +1,8 @@
 
 #include "../base/bytes.h"
 #include "../convert/convert.h"
-#include "engine.h"
 #include "../text/json.h"
+#include "engine.h"
 
 static void put_value(hyp_json *json, const hyp_gguf *gguf, const hyp_gguf_kv *kv) {
     enum { SHOWN = 8 };
@@ -11,7 +11,8 @@ static void put_value(hyp_json *json, const hyp_gguf *gguf, const hyp_gguf_kv *k
     size_t n = name.bytes < sizeof key - 1 ? name.bytes : sizeof key - 1;
     memcpy(key, name.data, n);
     key[n] = 0;
-    if (kv->type == HYP_GGUF_STRING) hyp_json_text(json, key, hyp_gguf_value(gguf, kv), (size_t)kv->bytes);
+    if (kv->type == HYP_GGUF_STRING)
+        hyp_json_text(json, key, hyp_gguf_value(gguf, kv), (size_t)kv->bytes);
     else if (kv->type == HYP_GGUF_BOOL) hyp_json_bool(json, key, hyp_gguf_number(gguf, kv, 0) != 0);
     else if (kv->type != HYP_GGUF_ARRAY) hyp_json_number(json, key, hyp_gguf_number(gguf, kv, 0));
     else {
@@ -28,7 +29,8 @@ static void put_value(hyp_json *json, const hyp_gguf *gguf, const hyp_gguf_kv *k
     }
 }
 
-hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uint32_t count, const char **out, size_t *bytes) {
+hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uint32_t count,
+                              const char **out, size_t *bytes) {
     hyp_buffer_deinit(&engine->text);
     hyp_gguf *gguf = hyp_budget_map(&engine->budget, sizeof *gguf);
     if (!gguf) return hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to read the file");
@@ -39,7 +41,8 @@ hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uin
         hyp_json_open(&json, NULL, '{');
         hyp_json_number(&json, "version", gguf->version);
         hyp_json_open(&json, "metadata", '{');
-        for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++) put_value(&json, gguf, hyp_gguf_kv_at(gguf, i));
+        for (uint32_t i = 0; i < hyp_gguf_kv_count(gguf); i++)
+            put_value(&json, gguf, hyp_gguf_kv_at(gguf, i));
         hyp_json_close(&json, '}');
         hyp_json_open(&json, "tensors", '[');
         for (uint32_t i = 0; i < hyp_gguf_tensor_count(gguf); i++) {
@@ -61,7 +64,8 @@ hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uin
         hyp_json_number(&json, "parameters", (double)parameters);
         hyp_json_number(&json, "bytes", (double)data);
         hyp_json_close(&json, '}');
-        if (json.failed) status = hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory for the description");
+        if (json.failed)
+            status = hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory for the description");
     }
     hyp_gguf_deinit(gguf);
     hyp_budget_unmap(&engine->budget, gguf, sizeof *gguf);
@@ -71,14 +75,18 @@ hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source *sources, uin
     return status;
 }
 
-hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count, const hyp_quantization *how,
-                               const hyp_writer *out) {
+hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, uint32_t count,
+                               const hyp_quantization *how, const hyp_writer *out) {
     hyp_recipe recipe = {.format = hyp_format_named(how->format), .density = how->density};
     if (recipe.format == HYP_FORMATS)
+        return hyp_fail(
+            &engine->fault, HYP_E_ARGUMENT,
+            "'%.40s' is no format that can be written (Q4_0, Q4_K, Q6_K, Q8_0, F16 and others are)",
+            how->format);
+    if (!(recipe.density >= 0 && recipe.density <= 1) ||
+        (recipe.density > 0 && recipe.format != HYP_Q4_0))
         return hyp_fail(&engine->fault, HYP_E_ARGUMENT,
-                        "'%.40s' is no format that can be written (Q4_0, Q4_K, Q6_K, Q8_0, F16 and others are)", how->format);
-    if (!(recipe.density >= 0 && recipe.density <= 1) || (recipe.density > 0 && recipe.format != HYP_Q4_0))
-        return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "a density is above 0 and at most 1, and pruned weights are Q4_0");
+                        "a density is above 0 and at most 1, and pruned weights are Q4_0");
     hyp_gguf *gguf = hyp_budget_map(&engine->budget, 2 * sizeof *gguf), *importance = gguf + 1;
     if (!gguf) return hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to read the file");
     hyp_status status = hyp_gguf_open(gguf, &engine->budget, sources, count, &engine->fault);
@@ -93,9 +101,10 @@ hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, ui
     return status;
 }
 
-hyp_status hyp_session_importance(const hyp_session *s, const hyp_writer *out) {
+hyp_status hyp_session_write_imatrix(const hyp_session *s, const hyp_writer *out) {
     hyp_model *model = s->model;
     if (!s->state.statistics)
-        return hyp_fail(&model->engine->fault, HYP_E_STATE, "the session keeps no statistics: create it with `calibrate`");
-    return hyp_gguf_write_importance(&model->gguf, &model->transformer, s->state.statistics, out);
+        return hyp_fail(&model->engine->fault, HYP_E_STATE,
+                        "the session keeps no statistics: create it with `calibrate`");
+    return hyp_write_imatrix(&model->gguf, &model->transformer, s->state.statistics, out);
 }

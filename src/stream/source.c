@@ -7,7 +7,8 @@
 hyp_status hyp_source_read(const hyp_source *source, uint64_t offset, void *dst, size_t count) {
     if (offset > source->bytes || count > source->bytes - offset) return HYP_E_IO;
     if (count == 0) return HYP_OK;
-    return source->read ? source->read(source->context, offset, dst, count) : hyp_port_read(source->handle, offset, dst, count);
+    return source->read ? source->read(source->context, offset, dst, count)
+                        : hyp_port_read(source->handle, offset, dst, count);
 }
 
 static hyp_status read_memory(void *context, uint64_t offset, void *dst, size_t count) {

@@ -7,8 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Reads exactly `count` bytes at `offset` into `dst`. May suspend when the host serves the source. HYP_E_IO past the end.
-HYP_MUST_USE hyp_status hyp_source_read(const hyp_source *source, uint64_t offset, void *dst, size_t count);
+// Reads exactly `count` bytes at `offset` into `dst`. May suspend when the host serves the source.
+// HYP_E_IO past the end.
+HYP_MUST_USE hyp_status hyp_source_read(const hyp_source *source, uint64_t offset, void *dst,
+                                        size_t count);
 
 // A source over `bytes` of memory at `data`, which it borrows.
 hyp_source hyp_source_of_memory(const void *data, size_t bytes);

@@ -5,7 +5,9 @@
 
 #include <string.h>
 
-static void put(hyp_json *j, const char *text, size_t bytes) { j->failed = j->failed || !hyp_buffer_append(&j->out, text, bytes); }
+static void put(hyp_json *j, const char *text, size_t bytes) {
+    j->failed = j->failed || !hyp_buffer_append(&j->out, text, bytes);
+}
 
 static void quote(hyp_json *j, const char *text, size_t bytes) {
     put(j, "\"", 1);
@@ -54,8 +56,11 @@ void hyp_json_number(hyp_json *j, const char *key, double value) {
     char text[40];
     lead(j, key);
     if (!(value - value == 0)) return put(j, "null", 4);
-    bool integer = value >= -9007199254740992.0 && value <= 9007199254740992.0 && value == (double)(int64_t)value;
-    put(j, text, integer ? hyp_format_text(text, sizeof text, "%lld", (long long)value) : hyp_format_real(text, value));
+    bool integer = value >= -9007199254740992.0 && value <= 9007199254740992.0 &&
+                   value == (double)(int64_t)value;
+    put(j, text,
+        integer ? hyp_format_text(text, sizeof text, "%lld", (long long)value)
+                : hyp_format_real(text, value));
 }
 
 void hyp_json_bool(hyp_json *j, const char *key, bool value) {

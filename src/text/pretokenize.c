@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-// A place in the text with the code point there already read. At the end `rune` is 0 and `length` 0.
+// A place in the text with the code point there already read. At the end `rune` is 0 and `length`
+// 0.
 typedef struct cursor {
     const char *text;
     size_t bytes, at;
@@ -27,7 +28,9 @@ static bool letter(cursor c) { return hyp_class_is_letter(c.class); }
 static bool number(cursor c) { return c.class == HYP_CLASS_NUMBER; }
 static bool space(cursor c) { return c.class == HYP_CLASS_SPACE; }
 static bool newline(cursor c) { return c.rune == '\n' || c.rune == '\r'; }
-static bool other(cursor c) { return !ended(c) && !space(c) && !letter(c) && !number(c); } // [^\s\p{L}\p{N}]
+static bool other(cursor c) {
+    return !ended(c) && !space(c) && !letter(c) && !number(c);
+} // [^\s\p{L}\p{N}]
 
 static cursor skip(cursor c, bool (*is)(cursor)) {
     while (!ended(c) && is(c)) c = after(c);
@@ -77,7 +80,8 @@ static size_t smollm(cursor c) {
     return gpt2(number(end) ? at(c.text, end.at, c.at) : c);
 }
 
-// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
+// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 static size_t other_or_space(cursor c, bool slash) {
     cursor w = c.rune == ' ' ? after(c) : c;
     if (other(w)) {
@@ -112,11 +116,13 @@ static bool upperish(cursor c) {
     return letter(c) ? c.class != HYP_CLASS_LOWER : hyp_class_is_mark(c.class);
 } // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
 static bool lowerish(cursor c) { // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
-    return c.class == HYP_CLASS_LOWER || c.class == HYP_CLASS_MODIFIER || c.class == HYP_CLASS_LETTER || hyp_class_is_mark(c.class);
+    return c.class == HYP_CLASS_LOWER || c.class == HYP_CLASS_MODIFIER ||
+           c.class == HYP_CLASS_LETTER || hyp_class_is_mark(c.class);
 }
 
-// [^\r\n\p{L}\p{N}]?UPPER*LOWER+|[^\r\n\p{L}\p{N}]?UPPER+LOWER*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
-// with UPPER and LOWER the two sets above, which share Lm, Lo and M: the first alternative backtracks into what UPPER* took.
+// [^\r\n\p{L}\p{N}]?UPPER*LOWER+|[^\r\n\p{L}\p{N}]?UPPER+LOWER*|\p{N}|
+// ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ with UPPER and LOWER the two sets above, which
+// share Lm, Lo and M: the first alternative backtracks into what UPPER* took.
 static size_t tekken_word(cursor start) {
     cursor top = skip(start, upperish), w = top;
     if (!ended(w) && lowerish(w)) return skip(w, lowerish).at - start.at;
@@ -141,20 +147,27 @@ static size_t tekken(cursor c) {
     return other_or_space(c, true);
 }
 
-static bool cased(cursor c) { return c.class == HYP_CLASS_UPPER || c.class == HYP_CLASS_LOWER || c.class == HYP_CLASS_TITLE; }
+static bool cased(cursor c) {
+    return c.class == HYP_CLASS_UPPER || c.class == HYP_CLASS_LOWER || c.class == HYP_CLASS_TITLE;
+}
 static bool mark_ascii_or_wide(cursor c) { // [!-/:-~！-／：-～‘-‟　-。]
     uint32_t r = c.rune;
-    return (r >= '!' && r <= '/') || (r >= ':' && r <= '~') || (r >= 0xFF01 && r <= 0xFF0F) || (r >= 0xFF1A && r <= 0xFF5E) ||
-           (r >= 0x2018 && r <= 0x201F) || (r >= 0x3000 && r <= 0x3002);
+    return (r >= '!' && r <= '/') || (r >= ':' && r <= '~') || (r >= 0xFF01 && r <= 0xFF0F) ||
+           (r >= 0xFF1A && r <= 0xFF5E) || (r >= 0x2018 && r <= 0x201F) ||
+           (r >= 0x3000 && r <= 0x3002);
 }
 static bool cjk(cursor c) {
-    return (c.rune >= 0x4E00 && c.rune <= 0x9FA5) || (c.rune >= 0x0800 && c.rune <= 0x4E00) || (c.rune >= 0xAC00 && c.rune <= 0xD7FF);
+    return (c.rune >= 0x4E00 && c.rune <= 0x9FA5) || (c.rune >= 0x0800 && c.rune <= 0x4E00) ||
+           (c.rune >= 0xAC00 && c.rune <= 0xD7FF);
 } // [一-龥ࠀ-一가-퟿]
 
 // Six rules, each applied to every piece that the ones before it left, matched or not:
-//   [\r\n]   \s?(cased letter)+   \s?[!-/:-~！-／：-～‘-‟　-。]+   \s+$   [一-龥ࠀ-一가-퟿]+   \p{N}+
+//   [\r\n]   \s?(cased letter)+   \s?[!-/:-~！-／：-～‘-‟　-。]+   \s+$
+//   [一-龥ࠀ-一가-퟿]+
+//   \p{N}+
 // (the model's own file lists the cased letters of its day one by one; here they are Lu, Ll and Lt)
-// Bytes that rule 2 to 6 takes at the cursor, whose text ends with the piece; 0: it does not match there.
+// Bytes that rule 2 to 6 takes at the cursor, whose text ends with the piece; 0: it does not match
+// there.
 static size_t deepseek_match(int rule, cursor c) {
     cursor w = c;
     switch (rule) {
@@ -170,7 +183,8 @@ static size_t deepseek_match(int rule, cursor c) {
     }
 }
 
-// The end of the piece that a rule cuts off at the cursor: what it matches, or what comes before its first match.
+// The end of the piece that a rule cuts off at the cursor: what it matches, or what comes before
+// its first match.
 static size_t deepseek_end(int rule, cursor c) {
     cursor w = c;
     if (rule == 1) {
@@ -215,10 +229,17 @@ hyp_pretokenizer hyp_pretokenizer_named(const char *name, size_t bytes) {
     static const struct {
         const char *name;
         hyp_pretokenizer kind;
-    } names[] = {{"gpt-2", HYP_PRE_GPT2},    {"default", HYP_PRE_GPT2},    {"llama-bpe", HYP_PRE_LLAMA3},
-                 {"llama3", HYP_PRE_LLAMA3}, {"llama-v3", HYP_PRE_LLAMA3}, {"qwen2", HYP_PRE_QWEN2},
-                 {"smollm", HYP_PRE_SMOLLM}, {"tekken", HYP_PRE_TEKKEN},   {"deepseek-llm", HYP_PRE_DEEPSEEK_LLM}};
+    } names[] = {{"gpt-2", HYP_PRE_GPT2},
+                 {"default", HYP_PRE_GPT2},
+                 {"llama-bpe", HYP_PRE_LLAMA3},
+                 {"llama3", HYP_PRE_LLAMA3},
+                 {"llama-v3", HYP_PRE_LLAMA3},
+                 {"qwen2", HYP_PRE_QWEN2},
+                 {"smollm", HYP_PRE_SMOLLM},
+                 {"tekken", HYP_PRE_TEKKEN},
+                 {"deepseek-llm", HYP_PRE_DEEPSEEK_LLM}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strlen(names[i].name) == bytes && memcmp(names[i].name, name, bytes) == 0) return names[i].kind;
+        if (strlen(names[i].name) == bytes && memcmp(names[i].name, name, bytes) == 0)
+            return names[i].kind;
     return HYP_PRE_COUNT;
 }

@@ -9,12 +9,13 @@
 // ---- Building
 
 enum {
-    PROBES_MOST =
-        256, // by chance not even 2^24 texts in a table that is half empty stand 100 slots from their own
+    PROBES_MOST = 256,    // by chance not even 2^24 texts in a table that is half empty stand 100
+                          // slots from their own
     TOKENS_AT_ONCE = 4096 // between which others may run, and the caller may stop the load
 };
 
-// The slot of a text, or the empty one where it would stand; NULL: neither is among the first `probes`.
+// The slot of a text, or the empty one where it would stand; NULL: neither is among the first
+// `probes`.
 static int32_t *slot_of(const hyp_tokenizer *t, const char *text, size_t bytes, uint32_t probes) {
     uint32_t own = (uint32_t)hyp_hash(text, bytes);
     for (uint32_t n = 0; n < probes; n++) {
@@ -32,7 +33,9 @@ static int32_t find(const hyp_tokenizer *t, const char *text, size_t bytes) {
     return slot ? *slot - 1 : HYP_NO_TOKEN;
 }
 
-int32_t hyp_tokenizer_find(const hyp_tokenizer *t, const char *text, size_t bytes) { return find(t, text, bytes); }
+int32_t hyp_tokenizer_find(const hyp_tokenizer *t, const char *text, size_t bytes) {
+    return find(t, text, bytes);
+}
 
 // The same for a pair of tokens; the number of probes that it took in *far.
 static hyp_merge *merge_slot(const hyp_tokenizer *t, int32_t left, int32_t right, uint32_t probes,
@@ -52,15 +55,18 @@ static const hyp_merge *find_merge(const hyp_tokenizer *t, int32_t left, int32_t
     return m && m->left >= 0 ? m : NULL;
 }
 
-// GPT-2 writes each byte as one printable character: those that print stand for themselves, the rest for U+0100 and up, in order.
+// GPT-2 writes each byte as one printable character: those that print stand for themselves, the
+// rest for U+0100 and up, in order.
 static int byte_of_rune(uint32_t rune) {
-    if ((rune >= 33 && rune <= 126) || (rune >= 161 && rune <= 172) || (rune >= 174 && rune <= 255)) return (int)rune;
+    if ((rune >= 33 && rune <= 126) || (rune >= 161 && rune <= 172) || (rune >= 174 && rune <= 255))
+        return (int)rune;
     if (rune < 256 || rune > 256 + 67) return -1;
     uint32_t n = rune - 256;
     return (int)(n < 33 ? n : n < 67 ? n - 33 + 127 : 173);
 }
 
-// Turns the characters of `text` into the bytes they stand for, in place of `out` (at least `bytes` long); -1 when one stands for none.
+// Turns the characters of `text` into the bytes they stand for, in place of `out` (at least `bytes`
+// long); -1 when one stands for none.
 static int64_t bytes_of_characters(const char *text, size_t bytes, char *out) {
     size_t n = 0;
     for (size_t at = 0; at < bytes;) {
@@ -73,7 +79,8 @@ static int64_t bytes_of_characters(const char *text, size_t bytes, char *out) {
     return (int64_t)n;
 }
 
-// Copies `text` with SentencePiece's visible spaces made real ones; returns the bytes written, at most `bytes`.
+// Copies `text` with SentencePiece's visible spaces made real ones; returns the bytes written, at
+// most `bytes`.
 static size_t show_spaces(char *out, const char *text, size_t bytes) {
     size_t n = 0;
     for (size_t at = 0; at < bytes;) {
@@ -111,22 +118,28 @@ static hyp_status collide(const hyp_gguf *gguf, const char *what, uint32_t index
 
 static hyp_status read_tokens(hyp_tokenizer *t, const reading *l, hyp_arena *arena) {
     const hyp_gguf *gguf = l->gguf;
-    const hyp_gguf_kv *texts = hyp_gguf_find(gguf, "tokenizer.ggml.tokens"), *scores = hyp_gguf_find(gguf, "tokenizer.ggml.scores"),
+    const hyp_gguf_kv *texts = hyp_gguf_find(gguf, "tokenizer.ggml.tokens"),
+                      *scores = hyp_gguf_find(gguf, "tokenizer.ggml.scores"),
                       *types = hyp_gguf_find(gguf, "tokenizer.ggml.token_type");
-    if (!texts || texts->type != HYP_GGUF_ARRAY || texts->element != HYP_GGUF_STRING || texts->count == 0)
-        return hyp_fail(gguf->fault, HYP_E_FORMAT, "the model has no vocabulary ('tokenizer.ggml.tokens')");
+    if (!texts || texts->type != HYP_GGUF_ARRAY || texts->element != HYP_GGUF_STRING ||
+        texts->count == 0)
+        return hyp_fail(gguf->fault, HYP_E_FORMAT,
+                        "the model has no vocabulary ('tokenizer.ggml.tokens')");
     if (texts->count > 1 << 24)
-        return hyp_fail(gguf->fault, HYP_E_FORMAT, "a vocabulary of %llu tokens is not possible", (unsigned long long)texts->count);
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "a vocabulary of %llu tokens is not possible",
+                        (unsigned long long)texts->count);
     if ((scores && (scores->type != HYP_GGUF_ARRAY || scores->count != texts->count)) ||
         (types && (types->type != HYP_GGUF_ARRAY || types->count != texts->count)))
-        return hyp_fail(gguf->fault, HYP_E_FORMAT, "the vocabulary's scores or types do not match its tokens");
+        return hyp_fail(gguf->fault, HYP_E_FORMAT,
+                        "the vocabulary's scores or types do not match its tokens");
     t->count = (uint32_t)texts->count;
     t->table_mask = power_of_two((uint64_t)t->count * 2) - 1;
     t->tokens = hyp_arena_alloc(arena, t->count * sizeof *t->tokens);
     t->table = hyp_arena_alloc(arena, ((size_t)t->table_mask + 1) * sizeof *t->table);
     char *pool = hyp_arena_alloc(arena, (size_t)texts->bytes);
     if (!t->tokens || !t->table || !pool)
-        return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for a vocabulary of %u tokens", t->count);
+        return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for a vocabulary of %u tokens",
+                        t->count);
     for (int i = 0; i < 256; i++) t->bytes[i] = HYP_NO_TOKEN;
     uint64_t at = 0;
     hyp_text text;
@@ -138,34 +151,41 @@ static hyp_status read_tokens(hyp_tokenizer *t, const reading *l, hyp_arena *are
         *token = (hyp_token){.text = pool, .bytes = (uint32_t)text.bytes, .type = HYP_TOKEN_NORMAL};
         if (scores) token->score = (float)hyp_gguf_number(gguf, scores, i);
         double type = types ? hyp_gguf_number(gguf, types, i) : HYP_TOKEN_NORMAL;
-        token->type = type >= HYP_TOKEN_UNDEFINED && type <= HYP_TOKEN_BYTE ? (uint8_t)type : HYP_TOKEN_NORMAL;
+        token->type = type >= HYP_TOKEN_UNDEFINED && type <= HYP_TOKEN_BYTE ? (uint8_t)type
+                                                                            : HYP_TOKEN_NORMAL;
         int64_t mapped = -1;
-        if (t->kind == HYP_TOKENIZER_BPE && token->type != HYP_TOKEN_CONTROL && token->type != HYP_TOKEN_USER &&
+        if (t->kind == HYP_TOKENIZER_BPE && token->type != HYP_TOKEN_CONTROL &&
+            token->type != HYP_TOKEN_USER &&
             (mapped = bytes_of_characters(text.data, text.bytes, pool)) >= 0)
             token->bytes = (uint32_t)mapped;
-        else if (t->kind == HYP_TOKENIZER_BPE || token->type == HYP_TOKEN_CONTROL) memcpy(pool, text.data, text.bytes);
+        else if (t->kind == HYP_TOKENIZER_BPE || token->type == HYP_TOKEN_CONTROL)
+            memcpy(pool, text.data, text.bytes);
         else token->bytes = (uint32_t)show_spaces(pool, text.data, text.bytes);
         // <0x41>: a single byte, kept as that byte and not matched as text
         if (token->type == HYP_TOKEN_BYTE && t->kind == HYP_TOKENIZER_SPM) {
             const char *hex = "0123456789ABCDEF", *a, *b;
-            if (text.bytes != 6 || memcmp(text.data, "<0x", 3) || !(a = memchr(hex, text.data[3], 16)) ||
-                !(b = memchr(hex, text.data[4], 16)))
-                return hyp_fail(gguf->fault, HYP_E_FORMAT, "token %u is marked as a byte but does not name one", i);
+            if (text.bytes != 6 || memcmp(text.data, "<0x", 3) ||
+                !(a = memchr(hex, text.data[3], 16)) || !(b = memchr(hex, text.data[4], 16)))
+                return hyp_fail(gguf->fault, HYP_E_FORMAT,
+                                "token %u is marked as a byte but does not name one", i);
             t->bytes[(a - hex) * 16 + (b - hex)] = (int32_t)i;
             *pool = (char)((a - hex) * 16 + (b - hex));
             token->bytes = 1;
         }
-        if (t->kind == HYP_TOKENIZER_BPE && token->bytes == 1 && token->type == HYP_TOKEN_NORMAL && t->bytes[(uint8_t)*token->text] < 0)
+        if (t->kind == HYP_TOKENIZER_BPE && token->bytes == 1 && token->type == HYP_TOKEN_NORMAL &&
+            t->bytes[(uint8_t)*token->text] < 0)
             t->bytes[(uint8_t)*token->text] = (int32_t)i;
         pool += token->bytes;
-        if (token->type == HYP_TOKEN_UNUSED || (token->type == HYP_TOKEN_BYTE && t->kind == HYP_TOKENIZER_SPM)) continue;
+        if (token->type == HYP_TOKEN_UNUSED ||
+            (token->type == HYP_TOKEN_BYTE && t->kind == HYP_TOKENIZER_SPM))
+            continue;
         int32_t *slot = slot_of(t, token->text, token->bytes, PROBES_MOST);
         if (!slot) return collide(gguf, "token", i);
         if (*slot) continue; // of two equal texts the first counts
         *slot = (int32_t)i + 1;
-        uint32_t far =
-            ((uint32_t)(slot - t->table) - (uint32_t)hyp_hash(token->text, token->bytes)) &
-            t->table_mask;
+        uint32_t far = ((uint32_t)(slot - t->table) -
+                        (uint32_t)hyp_hash(token->text, token->bytes)) &
+                       t->table_mask;
         t->table_probes = hyp_max_u32(t->table_probes, far + 1);
         t->longest = hyp_max_u32(t->longest, token->bytes);
     }
@@ -176,12 +196,16 @@ static hyp_status read_merges(hyp_tokenizer *t, const reading *l, hyp_arena *are
     const hyp_gguf *gguf = l->gguf;
     const hyp_gguf_kv *merges = hyp_gguf_find(gguf, "tokenizer.ggml.merges");
     if (!merges || merges->type != HYP_GGUF_ARRAY || merges->element != HYP_GGUF_STRING)
-        return hyp_fail(gguf->fault, HYP_E_FORMAT, "a byte-level BPE vocabulary without 'tokenizer.ggml.merges'");
+        return hyp_fail(gguf->fault, HYP_E_FORMAT,
+                        "a byte-level BPE vocabulary without 'tokenizer.ggml.merges'");
     if (merges->count > 1 << 24)
-        return hyp_fail(gguf->fault, HYP_E_FORMAT, "%llu merges are not possible", (unsigned long long)merges->count);
+        return hyp_fail(gguf->fault, HYP_E_FORMAT, "%llu merges are not possible",
+                        (unsigned long long)merges->count);
     t->merge_mask = power_of_two(merges->count * 2 + 2) - 1;
     t->merges = hyp_arena_alloc(arena, ((size_t)t->merge_mask + 1) * sizeof *t->merges);
-    if (!t->merges) return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for %llu merges", (unsigned long long)merges->count);
+    if (!t->merges)
+        return hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory for %llu merges",
+                        (unsigned long long)merges->count);
     for (uint32_t i = 0; i <= t->merge_mask; i++) t->merges[i].left = HYP_NO_TOKEN;
     uint64_t at = 0;
     hyp_text text;
@@ -193,9 +217,12 @@ static hyp_status read_merges(hyp_tokenizer *t, const reading *l, hyp_arena *are
         if (!gap || text.bytes > sizeof word) continue;
         size_t left_bytes = (size_t)(gap - text.data);
         int64_t left = bytes_of_characters(text.data, left_bytes, word),
-                right = left < 0 ? -1 : bytes_of_characters(gap + 1, text.bytes - left_bytes - 1, word + left);
+                right = left < 0 ? -1
+                                 : bytes_of_characters(gap + 1, text.bytes - left_bytes - 1,
+                                                       word + left);
         if (right < 0) continue;
-        hyp_merge m = {find(t, word, (size_t)left), find(t, word + left, (size_t)right), find(t, word, (size_t)(left + right)), rank};
+        hyp_merge m = {find(t, word, (size_t)left), find(t, word + left, (size_t)right),
+                       find(t, word, (size_t)(left + right)), rank};
         if (m.left < 0 || m.right < 0 || m.whole < 0) continue;
         uint32_t far;
         hyp_merge *slot = merge_slot(t, m.left, m.right, PROBES_MOST, &far);
@@ -207,9 +234,11 @@ static hyp_status read_merges(hyp_tokenizer *t, const reading *l, hyp_arena *are
     return HYP_OK;
 }
 
-// ---- Special tokens: sorted by text, so that of those that a text starts with the longest is found from its place among them
+// ---- Special tokens: sorted by text, so that of those that a text starts with the longest is
+// found from its place among them
 
-// By text, a beginning before what it begins; of equal texts the first token last, where a search ends.
+// By text, a beginning before what it begins; of equal texts the first token last, where a search
+// ends.
 static bool special_before(const hyp_tokenizer *t, int32_t a, int32_t b) {
     const hyp_token *x = &t->tokens[a], *y = &t->tokens[b];
     int order = memcmp(x->text, y->text, hyp_min_u32(x->bytes, y->bytes));
@@ -225,15 +254,15 @@ static hyp_status merge_runs(const hyp_tokenizer *t, const reading *l, int32_t *
         for (; at < end; at++) {
             hyp_status status = at % TOKENS_AT_ONCE == TOKENS_AT_ONCE - 1 ? let_others(l) : HYP_OK;
             if (status) return status;
-            out[at] =
-                b == end || (a < middle && special_before(t, in[a], in[b])) ? in[a++] : in[b++];
+            out[at] = b == end || (a < middle && special_before(t, in[a], in[b])) ? in[a++]
+                                                                                  : in[b++];
         }
     }
     return HYP_OK;
 }
 
-// The longest of the specials other than number `i` whose text its own starts with: the one before it in their order, or what that one
-// starts with.
+// The longest of the specials other than number `i` whose text its own starts with: the one before
+// it in their order, or what that one starts with.
 static int32_t longest_start(const hyp_tokenizer *t, uint32_t i) {
     const hyp_token *s = &t->tokens[t->specials[i]];
     int32_t other = (int32_t)i - 1;
@@ -280,12 +309,15 @@ static hyp_status sort_specials(hyp_tokenizer *t, const reading *l, hyp_arena *a
     return HYP_OK;
 }
 
-static hyp_status read_special(const hyp_tokenizer *t, const hyp_gguf *gguf, const char *key, int32_t *out) {
+static hyp_status read_special(const hyp_tokenizer *t, const hyp_gguf *gguf, const char *key,
+                               int32_t *out) {
     uint32_t id;
     hyp_status status = hyp_gguf_u32(gguf, key, UINT32_MAX, &id);
     if (status) return status;
     if (id != UINT32_MAX && id >= t->count)
-        return hyp_fail(gguf->fault, HYP_E_FORMAT, "metadata key '%s' names token %u of a vocabulary of %u", key, id, t->count);
+        return hyp_fail(gguf->fault, HYP_E_FORMAT,
+                        "metadata key '%s' names token %u of a vocabulary of %u", key, id,
+                        t->count);
     *out = id == UINT32_MAX ? HYP_NO_TOKEN : (int32_t)id;
     return HYP_OK;
 }
@@ -296,21 +328,25 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
     reading l = {.gguf = gguf, .progress = progress};
     for (uint32_t i = 0; i < hyp_gguf_tensor_count(gguf); i++)
         l.total += hyp_gguf_tensor_at(gguf, i)->bytes;
-    hyp_text model = hyp_gguf_string(gguf, "tokenizer.ggml.model"), pre = hyp_gguf_string(gguf, "tokenizer.ggml.pre");
+    hyp_text model = hyp_gguf_string(gguf, "tokenizer.ggml.model"),
+             pre = hyp_gguf_string(gguf, "tokenizer.ggml.pre");
     if (model.bytes == 5 && memcmp(model.data, "llama", 5) == 0) t->kind = HYP_TOKENIZER_SPM;
     else if (model.bytes == 4 && memcmp(model.data, "gpt2", 4) == 0) t->kind = HYP_TOKENIZER_BPE;
-    else if (model.bytes == 4 && memcmp(model.data, "bert", 4) == 0) t->kind = HYP_TOKENIZER_WORDPIECE;
+    else if (model.bytes == 4 && memcmp(model.data, "bert", 4) == 0)
+        t->kind = HYP_TOKENIZER_WORDPIECE;
     else
         return hyp_fail(gguf->fault, model.data ? HYP_E_UNSUPPORTED : HYP_E_FORMAT,
                         "tokenizer '%.*s' is not supported (llama, gpt2 and bert are)",
-                        model.data ? (int)(model.bytes < 60 ? model.bytes : 60) : 4, model.data ? model.data : "none");
+                        model.data ? (int)(model.bytes < 60 ? model.bytes : 60) : 4,
+                        model.data ? model.data : "none");
     if (t->kind == HYP_TOKENIZER_BPE) {
         t->pre = pre.data ? hyp_pretokenizer_named(pre.data, pre.bytes) : HYP_PRE_GPT2;
         if (t->pre == HYP_PRE_COUNT)
-            return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "pre-tokenizer '%.*s' is not supported", (int)(pre.bytes < 60 ? pre.bytes : 60),
-                            pre.data);
+            return hyp_fail(gguf->fault, HYP_E_UNSUPPORTED, "pre-tokenizer '%.*s' is not supported",
+                            (int)(pre.bytes < 60 ? pre.bytes : 60), pre.data);
     }
-    t->ignore_merges = t->pre == HYP_PRE_LLAMA3 || t->pre == HYP_PRE_TEKKEN; // as those models' own tokenizers are configured
+    t->ignore_merges = t->pre == HYP_PRE_LLAMA3 ||
+                       t->pre == HYP_PRE_TEKKEN; // as those models' own tokenizers are configured
     hyp_status status = read_tokens(t, &l, arena);
     if (status) return status;
     if (t->kind == HYP_TOKENIZER_BPE && (status = read_merges(t, &l, arena))) return status;
@@ -318,10 +354,14 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
     const struct {
         const char *key;
         int32_t *id;
-    } ids[] = {{"tokenizer.ggml.bos_token_id", &t->bos},     {"tokenizer.ggml.eos_token_id", &t->eos},
-               {"tokenizer.ggml.eot_token_id", &t->eot},     {"tokenizer.ggml.eom_token_id", &t->eom},
-               {"tokenizer.ggml.unknown_token_id", &t->unk}, {"tokenizer.ggml.seperator_token_id", &t->sep},
-               {"tokenizer.ggml.padding_token_id", &t->pad}, {"tokenizer.ggml.cls_token_id", &t->cls}};
+    } ids[] = {{"tokenizer.ggml.bos_token_id", &t->bos},
+               {"tokenizer.ggml.eos_token_id", &t->eos},
+               {"tokenizer.ggml.eot_token_id", &t->eot},
+               {"tokenizer.ggml.eom_token_id", &t->eom},
+               {"tokenizer.ggml.unknown_token_id", &t->unk},
+               {"tokenizer.ggml.seperator_token_id", &t->sep},
+               {"tokenizer.ggml.padding_token_id", &t->pad},
+               {"tokenizer.ggml.cls_token_id", &t->cls}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if ((status = read_special(t, gguf, ids[i].key, ids[i].id))) return status;
     if (t->kind == HYP_TOKENIZER_WORDPIECE) {
@@ -330,16 +370,22 @@ hyp_status hyp_tokenizer_init(hyp_tokenizer *t, const hyp_gguf *gguf, hyp_arena 
         if (t->unk < 0) t->unk = find(t, "[UNK]", 5);
     }
     // An end of turn that the file does not name: the texts that chat models use for it.
-    static const char *const turns[] = {"<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "<|end_of_text|>"};
+    static const char *const turns[] = {"<|eot_id|>", "<|im_end|>",    "<end_of_turn>",
+                                        "<|end|>",    "<|endoftext|>", "<|end_of_text|>"};
     for (size_t i = 0; t->eot < 0 && i < sizeof turns / sizeof *turns; i++) {
         int32_t id = find(t, turns[i], strlen(turns[i]));
-        if (id >= 0 && (t->tokens[id].type == HYP_TOKEN_CONTROL || t->tokens[id].type == HYP_TOKEN_USER)) t->eot = id;
+        if (id >= 0 &&
+            (t->tokens[id].type == HYP_TOKEN_CONTROL || t->tokens[id].type == HYP_TOKEN_USER))
+            t->eot = id;
     }
     // Files of Llama 3 and Tekken models often leave it out, and the models expect it.
-    bool starts = t->kind == HYP_TOKENIZER_SPM || (t->kind == HYP_TOKENIZER_BPE && (t->pre == HYP_PRE_LLAMA3 || t->pre == HYP_PRE_TEKKEN));
+    bool starts = t->kind == HYP_TOKENIZER_SPM ||
+                  (t->kind == HYP_TOKENIZER_BPE &&
+                   (t->pre == HYP_PRE_LLAMA3 || t->pre == HYP_PRE_TEKKEN));
     if ((status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", starts, &t->add_bos)) ||
         (status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_eos_token", false, &t->add_eos)) ||
-        (status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", t->kind == HYP_TOKENIZER_SPM, &t->add_space_prefix)))
+        (status = hyp_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix",
+                                t->kind == HYP_TOKENIZER_SPM, &t->add_space_prefix)))
         return status;
     return sort_specials(t, &l, arena);
 }
@@ -366,12 +412,15 @@ typedef struct merger {
 
 static symbol *symbol_at(merger *m, int32_t i) { return (symbol *)(void *)m->symbols.data + i; }
 static pair *pair_at(merger *m, size_t i) { return (pair *)(void *)m->heap.data + i; }
-static bool before(const pair *a, const pair *b) { return a->priority > b->priority || (a->priority == b->priority && a->left < b->left); }
+static bool before(const pair *a, const pair *b) {
+    return a->priority > b->priority || (a->priority == b->priority && a->left < b->left);
+}
 
 static bool heap_push(merger *m, pair p) {
     if (!hyp_buffer_append(&m->heap, &p, sizeof p)) return false;
     size_t i = m->heap.bytes / sizeof p - 1;
-    for (; i > 0 && before(&p, pair_at(m, (i - 1) / 2)); i = (i - 1) / 2) *pair_at(m, i) = *pair_at(m, (i - 1) / 2);
+    for (; i > 0 && before(&p, pair_at(m, (i - 1) / 2)); i = (i - 1) / 2)
+        *pair_at(m, i) = *pair_at(m, (i - 1) / 2);
     *pair_at(m, i) = p;
     return true;
 }
@@ -397,7 +446,9 @@ static bool offer(merger *m, int32_t left) {
     symbol *b = symbol_at(m, a->right);
     pair p = {.left = left, .right = a->right, .bytes = a->bytes + b->bytes};
     if (m->t->kind == HYP_TOKENIZER_BPE) {
-        const hyp_merge *merge = a->token < 0 || b->token < 0 ? NULL : find_merge(m->t, a->token, b->token);
+        const hyp_merge *merge = a->token < 0 || b->token < 0
+                                     ? NULL
+                                     : find_merge(m->t, a->token, b->token);
         if (!merge) return true;
         p.priority = -(float)merge->rank;
         p.token = merge->whole;
@@ -417,7 +468,8 @@ static bool merge_all(merger *m) {
     while (m->heap.bytes) {
         pair p = heap_pop(m);
         symbol *a = symbol_at(m, p.left), *b = symbol_at(m, p.right);
-        if (!a->bytes || !b->bytes || a->right != p.right || a->bytes + b->bytes != p.bytes) continue;
+        if (!a->bytes || !b->bytes || a->right != p.right || a->bytes + b->bytes != p.bytes)
+            continue;
         a->bytes = p.bytes;
         a->token = p.token;
         a->right = b->right;
@@ -431,10 +483,13 @@ static bool merge_all(merger *m) {
 static bool push_symbol(merger *m, uint32_t at, uint32_t bytes, int32_t token) {
     int32_t i = (int32_t)(m->symbols.bytes / sizeof(symbol));
     if (i > 0) symbol_at(m, i - 1)->right = i;
-    return hyp_buffer_append(&m->symbols, &(symbol){at, bytes, token, i - 1, HYP_NO_TOKEN}, sizeof(symbol));
+    return hyp_buffer_append(&m->symbols, &(symbol){at, bytes, token, i - 1, HYP_NO_TOKEN},
+                             sizeof(symbol));
 }
 
-static bool emit(hyp_buffer *out, int32_t token) { return token < 0 || hyp_buffer_append(out, &token, sizeof token); }
+static bool emit(hyp_buffer *out, int32_t token) {
+    return token < 0 || hyp_buffer_append(out, &token, sizeof token);
+}
 
 static bool encode_spm(merger *m, const char *text, size_t bytes, hyp_buffer *out) {
     const hyp_tokenizer *t = m->t;
@@ -476,14 +531,16 @@ static bool encode_bpe(merger *m, const char *text, size_t bytes, hyp_buffer *ou
                 if (!push_symbol(m, (uint32_t)i, 1, t->bytes[(uint8_t)text[at + i]])) return false;
             if (!merge_all(m)) return false;
             for (int32_t i = 0; i >= 0; i = symbol_at(m, i)->right)
-                if (!emit(out, symbol_at(m, i)->token >= 0 ? symbol_at(m, i)->token : t->unk)) return false;
+                if (!emit(out, symbol_at(m, i)->token >= 0 ? symbol_at(m, i)->token : t->unk))
+                    return false;
         }
         at += word;
     }
     return true;
 }
 
-static bool wordpiece_word(const hyp_tokenizer *t, const char *word, size_t bytes, hyp_buffer *out) {
+static bool wordpiece_word(const hyp_tokenizer *t, const char *word, size_t bytes,
+                           hyp_buffer *out) {
     size_t mark = out->bytes;
     for (size_t at = 0; at < bytes;) {
         size_t end = bytes - at > t->longest ? at + t->longest : bytes;
@@ -499,31 +556,40 @@ static bool wordpiece_word(const hyp_tokenizer *t, const char *word, size_t byte
     return true;
 }
 
-// BERT's own normalization (clean, lower case, strip accents, spaces around CJK), words at white space and punctuation, then greedy
-// longest match. GGUF marks the start of a word by a space (U+2581) in place of BERT's '##' on its continuations.
-static bool encode_wordpiece(const hyp_tokenizer *t, const char *text, size_t bytes, hyp_buffer *out) {
+// BERT's own normalization (clean, lower case, strip accents, spaces around CJK), words at white
+// space and punctuation, then greedy longest match. GGUF marks the start of a word by a space
+// (U+2581) in place of BERT's '##' on its continuations.
+static bool encode_wordpiece(const hyp_tokenizer *t, const char *text, size_t bytes,
+                             hyp_buffer *out) {
     enum { WORD_RUNES = 100 }; // longer words are unknown, as in BERT
     char word[1 + 4 * WORD_RUNES];
     size_t n = 0, runes = 0;
     for (size_t at = 0; at <= bytes;) {
-        uint32_t length = 1, rune = at < bytes ? hyp_rune_decode(text + at, bytes - at, &length) : ' ';
+        uint32_t length = 1,
+                 rune = at < bytes ? hyp_rune_decode(text + at, bytes - at, &length) : ' ';
         at += length;
         hyp_class class = hyp_rune_class(rune);
         if (rune == 0 || rune == HYP_RUNE_INVALID ||
-            ((class == HYP_CLASS_CONTROL || class == HYP_CLASS_FORMAT) && rune != '\t' && rune != '\n' && rune != '\r'))
+            ((class == HYP_CLASS_CONTROL || class == HYP_CLASS_FORMAT) && rune != '\t' &&
+             rune != '\n' && rune != '\r'))
             continue;
         uint32_t parts[3] = {rune}, count = 1;
-        if (rune >= 0xAC00 && rune <= 0xD7A3) { // Hangul syllables decompose by arithmetic [Unicode 3.12]
+        if (rune >= 0xAC00 &&
+            rune <= 0xD7A3) { // Hangul syllables decompose by arithmetic [Unicode 3.12]
             uint32_t s = rune - 0xAC00;
-            parts[0] = 0x1100 + s / 588, parts[1] = 0x1161 + s % 588 / 28, parts[2] = 0x11A7 + s % 28;
+            parts[0] = 0x1100 + s / 588, parts[1] = 0x1161 + s % 588 / 28,
+            parts[2] = 0x11A7 + s % 28;
             count = s % 28 ? 3 : 2;
         } else if (class != HYP_CLASS_MARK) parts[0] = hyp_rune_lower(hyp_rune_base(rune));
         else continue;
-        bool cjk = (rune >= 0x4E00 && rune <= 0x9FFF) || (rune >= 0x3400 && rune <= 0x4DBF) || (rune >= 0x20000 && rune <= 0x2A6DF) ||
-                   (rune >= 0x2A700 && rune <= 0x2CEAF) || (rune >= 0xF900 && rune <= 0xFAFF) || (rune >= 0x2F800 && rune <= 0x2FA1F);
-        bool symbol_ascii = class == HYP_CLASS_SYMBOL && rune < 128, alone = cjk || class == HYP_CLASS_PUNCTUATION || symbol_ascii;
+        bool cjk = (rune >= 0x4E00 && rune <= 0x9FFF) || (rune >= 0x3400 && rune <= 0x4DBF) ||
+                   (rune >= 0x20000 && rune <= 0x2A6DF) || (rune >= 0x2A700 && rune <= 0x2CEAF) ||
+                   (rune >= 0xF900 && rune <= 0xFAFF) || (rune >= 0x2F800 && rune <= 0x2FA1F);
+        bool symbol_ascii = class == HYP_CLASS_SYMBOL && rune < 128,
+             alone = cjk || class == HYP_CLASS_PUNCTUATION || symbol_ascii;
         if (n && (class == HYP_CLASS_SPACE || alone)) {
-            if (runes > WORD_RUNES ? !emit(out, t->unk) : !wordpiece_word(t, word, n, out)) return false;
+            if (runes > WORD_RUNES ? !emit(out, t->unk) : !wordpiece_word(t, word, n, out))
+                return false;
             n = runes = 0;
         }
         if (class == HYP_CLASS_SPACE) continue;
@@ -540,7 +606,8 @@ static bool encode_wordpiece(const hyp_tokenizer *t, const char *text, size_t by
 
 // ---- Whole texts
 
-static bool encode_plain(merger *m, const char *text, size_t bytes, bool first, hyp_buffer *scratch, hyp_buffer *out) {
+static bool encode_plain(merger *m, const char *text, size_t bytes, bool first, hyp_buffer *scratch,
+                         hyp_buffer *out) {
     const hyp_tokenizer *t = m->t;
     if (bytes == 0) return true;
     if (t->kind == HYP_TOKENIZER_WORDPIECE) return encode_wordpiece(t, text, bytes, out);
@@ -576,17 +643,20 @@ static int32_t special_at(const hyp_tokenizer *t, const char *text, size_t bytes
     return HYP_NO_TOKEN;
 }
 
-hyp_status hyp_tokenizer_encode(const hyp_tokenizer *t, const char *text, size_t bytes, int flags, hyp_buffer *out) {
+hyp_status hyp_tokenizer_encode(const hyp_tokenizer *t, const char *text, size_t bytes, int flags,
+                                hyp_buffer *out) {
     if (bytes > HYP_TEXT_MAX) return HYP_E_ARGUMENT;
     merger m = {.t = t, .symbols.budget = out->budget, .heap.budget = out->budget};
     hyp_buffer scratch = {.budget = out->budget};
-    bool edges = flags & HYP_ENCODE_EDGES, bert = t->kind == HYP_TOKENIZER_WORDPIECE, ok = true;
+    bool edges = flags & HYP_ENCODE_ADD_SPECIAL, bert = t->kind == HYP_TOKENIZER_WORDPIECE,
+         ok = true;
     if (edges && (bert || t->add_bos)) ok = emit(out, bert ? t->cls : t->bos);
-    // User-defined tokens are always taken whole; control tokens only where the caller trusts the text.
+    // User-defined tokens are always taken whole; control tokens only where the caller trusts the
+    // text.
     size_t plain = 0, at = 0;
     bool first = true; // at the start, and after a special token, SPM puts its space
     while (ok && at < bytes) {
-        int32_t special = special_at(t, text + at, bytes - at, flags & HYP_ENCODE_SPECIALS);
+        int32_t special = special_at(t, text + at, bytes - at, flags & HYP_ENCODE_PARSE_SPECIAL);
         if (special < 0) {
             at++;
             continue;
@@ -612,8 +682,10 @@ hyp_text hyp_tokenizer_piece(const hyp_tokenizer *t, int32_t id, bool specials) 
     return (hyp_text){token->text, token->bytes};
 }
 
-hyp_status hyp_tokenizer_decode(const hyp_tokenizer *t, const int32_t *tokens, uint32_t count, bool specials, hyp_buffer *out) {
-    bool strip = t->kind == HYP_TOKENIZER_WORDPIECE || (t->kind == HYP_TOKENIZER_SPM && t->add_space_prefix);
+hyp_status hyp_tokenizer_decode(const hyp_tokenizer *t, const int32_t *tokens, uint32_t count,
+                                bool specials, hyp_buffer *out) {
+    bool strip = t->kind == HYP_TOKENIZER_WORDPIECE ||
+                 (t->kind == HYP_TOKENIZER_SPM && t->add_space_prefix);
     for (uint32_t i = 0; i < count; i++) {
         hyp_text piece = hyp_tokenizer_piece(t, tokens[i], specials);
         if (piece.bytes == 0) continue;

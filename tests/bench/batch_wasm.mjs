@@ -1,15 +1,18 @@
 // Answers side by side in one engine, in Node or Deno. usage: batch_wasm.mjs MODEL ROUNDS; prints one JSON line. Checks that each is as alone.
 import { open } from '../../glue/index.js';
 
-const [path, rounds] = (globalThis.Deno?.args ?? process.argv.slice(2));
+const [path, rounds] = globalThis.Deno?.args ?? process.argv.slice(2);
 const ANSWER = 64;
 const model = await open(path, { threads: 1, context: 256 });
-const prompt = i => Array.from({ length: 32 }, (_, k) => (k * 31 + i * 977 + 300) % model.facts.vocab);
+const prompt = i =>
+  Array.from({ length: 32 }, (_, k) => (k * 31 + i * 977 + 300) % model.facts.vocab);
 const alone = [];
 async function answer(i, first) {
   const tokens = [];
-  for await (const piece of model.generate(prompt(i), { maxTokens: ANSWER, temperature: 0 })) tokens.length || first(), piece.token >= 0 && tokens.push(piece.token);
-  if (alone[i] && alone[i].join() !== tokens.join()) throw new Error('an answer differs from the one alone');
+  for await (const piece of model.generate(prompt(i), { maxTokens: ANSWER, temperature: 0 }))
+    (tokens.length || first(), piece.token >= 0 && tokens.push(piece.token));
+  if (alone[i] && alone[i].join() !== tokens.join())
+    throw new Error('an answer differs from the one alone');
   alone[i] ??= tokens;
   return tokens.length;
 }
@@ -17,13 +20,24 @@ async function answer(i, first) {
 async function together(count) {
   let begun = 0;
   let start = 0;
-  const made = await Promise.all(Array.from({ length: count }, (_, i) => answer(i, () => ++begun === count && (start = performance.now()))));
+  const made = await Promise.all(
+    Array.from({ length: count }, (_, i) =>
+      answer(i, () => ++begun === count && (start = performance.now())),
+    ),
+  );
   return ((made.reduce((a, b) => a + b, 0) - count) * 1000) / (performance.now() - start);
 }
 for (let i = 0; i < 4; i++) await answer(i, () => {});
 const rates = { one: [], four: [] };
-for (let r = 0; r < Number(rounds); r++) rates.one.push(await together(1)), rates.four.push(await together(4));
+for (let r = 0; r < Number(rounds); r++)
+  (rates.one.push(await together(1)), rates.four.push(await together(4)));
 const middle = list => list.sort((a, b) => a - b)[list.length >> 1];
-const { tokensTogether } = await model.stats();
-console.log(JSON.stringify({ together: tokensTogether / ANSWER, one: middle(rates.one), four: middle(rates.four) }));
+const { tokensBatched } = await model.stats();
+console.log(
+  JSON.stringify({
+    together: tokensBatched / ANSWER,
+    one: middle(rates.one),
+    four: middle(rates.four),
+  }),
+);
 await model.close();

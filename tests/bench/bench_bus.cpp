@@ -1,5 +1,6 @@
-// Lanes against Boost.Lockfree's spsc_queue and ConcurrencyKit's ck_ring: two pinned threads, every payload verified, in one process and
-// interleaved. One line of JSON, medians of seven rounds. Rings of 64 KiB for 8 and 64 bytes, 1 MiB beyond; ck_ring carries words only.
+// Lanes against Boost.Lockfree's spsc_queue and ConcurrencyKit's ck_ring: two pinned threads, every
+// payload verified, in one process and interleaved. One line of JSON, medians of seven rounds.
+// Rings of 64 KiB for 8 and 64 bytes, 1 MiB beyond; ck_ring carries words only.
 extern "C" {
 #include "../../src/bus/bus.h"
 #include "../../src/port.h"
@@ -132,7 +133,8 @@ static double boost_bulk_round(uint64_t count, uint32_t ring) {
                    uint64_t batch[64];
                    for (uint64_t i = 0; i < count; i += 64) {
                        for (uint64_t k = 0; k < 64; k++) batch[k] = i + k;
-                       for (size_t done = 0; done < 64;) done += queue.push(batch + done, 64 - done);
+                       for (size_t done = 0; done < 64;)
+                           done += queue.push(batch + done, 64 - done);
                    }
                },
                [&] {
@@ -153,7 +155,8 @@ static double ck_round(uint64_t count, uint32_t ring) {
     double ns = timed(
         [&] {
             for (uint64_t i = 0; i < count; i++)
-                while (!ck_ring_enqueue_spsc(&head, buffer, reinterpret_cast<void *>(i + 1))) hyp_port_pause();
+                while (!ck_ring_enqueue_spsc(&head, buffer, reinterpret_cast<void *>(i + 1)))
+                    hyp_port_pause();
         },
         [&] {
             for (uint64_t i = 0; i < count; i++) {
@@ -174,15 +177,21 @@ static double lane_trip() {
     auto run = [&](hyp_lane *out, hyp_lane *in, bool first) {
         hyp_lane_producer p;
         hyp_lane_consumer c;
-        if (hyp_lane_produce(out, 1, HYP_LANE_FAIL, &p) || hyp_lane_consume(in, 2, &c)) fail("trip");
+        if (hyp_lane_produce(out, 1, HYP_LANE_FAIL, &p) || hyp_lane_consume(in, 2, &c))
+            fail("trip");
         for (uint64_t i = 0; i < TRIPS; i++) {
-            if (first) *static_cast<uint64_t *>(hyp_lane_reserve(&p, 8)) = i, hyp_lane_commit(&p, 8), hyp_lane_flush(&p);
+            if (first)
+                *static_cast<uint64_t *>(hyp_lane_reserve(&p, 8)) = i, hyp_lane_commit(&p, 8),
+                                                              hyp_lane_flush(&p);
             uint32_t bytes;
             const uint64_t *v;
-            while (!(v = static_cast<const uint64_t *>(hyp_lane_read(&c, &bytes)))) {}
+            while (!(v = static_cast<const uint64_t *>(hyp_lane_read(&c, &bytes)))) {
+            }
             if (*v != i) fail("a trip is wrong");
             hyp_lane_release(&c, bytes);
-            if (!first) *static_cast<uint64_t *>(hyp_lane_reserve(&p, 8)) = i, hyp_lane_commit(&p, 8), hyp_lane_flush(&p);
+            if (!first)
+                *static_cast<uint64_t *>(hyp_lane_reserve(&p, 8)) = i, hyp_lane_commit(&p, 8),
+                                                              hyp_lane_flush(&p);
         }
     };
     double ns = timed([&] { run(there, back, true); }, [&] { run(back, there, false); });
@@ -197,14 +206,16 @@ static double boost_trip() {
                    for (uint64_t i = 0; i < TRIPS; i++) {
                        there.push(i);
                        uint64_t v;
-                       while (!back.pop(v)) {}
+                       while (!back.pop(v)) {
+                       }
                        if (v != i) fail("a trip is wrong");
                    }
                },
                [&] {
                    for (uint64_t i = 0; i < TRIPS; i++) {
                        uint64_t v;
-                       while (!there.pop(v)) {}
+                       while (!there.pop(v)) {
+                       }
                        back.push(v);
                    }
                }) /
@@ -260,7 +271,8 @@ static double memcpy_round(uint64_t count, size_t bytes) {
     if (bytes) {
         memset(large, 1, 128 << 20);
         uint64_t start = hyp_port_now_ns();
-        for (size_t at = 0; at < 64 << 20; at += 4096) memcpy(large + at, large + at + (64 << 20), 4096);
+        for (size_t at = 0; at < 64 << 20; at += 4096)
+            memcpy(large + at, large + at + (64 << 20), 4096);
         return double(hyp_port_now_ns() - start) / ((64 << 20) / 4096);
     }
     char *ring = cached;
@@ -311,7 +323,8 @@ static std::vector<double> over(const std::vector<double> &a, const std::vector<
 int main() {
     const int rounds = int(hyp_bench_count(7, 1));
     const uint64_t share = hyp_bench_count(1, 200); // of the messages in a full run
-    std::vector<double> l8, b8, bulk8, c8, l64, b64, l256, b256, l4k, b4k, trip, btrip, copy, plain, dram, k1, k2, k4, k8;
+    std::vector<double> l8, b8, bulk8, c8, l64, b64, l256, b256, l4k, b4k, trip, btrip, copy, plain,
+        dram, k1, k2, k4, k8;
     uint64_t verdicts = 0;
     for (int round = 0; round < rounds; round++) {
         l8.push_back(lane_round<8>(20000000 / share, 64 << 10));
@@ -330,25 +343,35 @@ int main() {
 #ifdef CK
         c8.push_back(ck_round(10000000 / share, 64 << 10));
 #endif
-        plain.push_back(memcpy_round(400000 / share, 0)), dram.push_back(memcpy_round(0, 1)), copy.push_back(lane_copy_round(200000 / share));
-        k1.push_back(capsules(1, 64, 500000 / share, &verdicts)), k2.push_back(capsules(2, 64, 500000 / share, &verdicts));
-        k4.push_back(capsules(4, 64, 500000 / share, &verdicts)), k8.push_back(capsules(8, 64, 500000 / share, &verdicts));
+        plain.push_back(memcpy_round(400000 / share, 0)), dram.push_back(memcpy_round(0, 1)),
+            copy.push_back(lane_copy_round(200000 / share));
+        k1.push_back(capsules(1, 64, 500000 / share, &verdicts)),
+            k2.push_back(capsules(2, 64, 500000 / share, &verdicts));
+        k4.push_back(capsules(4, 64, 500000 / share, &verdicts)),
+            k8.push_back(capsules(8, 64, 500000 / share, &verdicts));
     }
     auto rate = [](const std::vector<double> &v) { return 1000 / median(v); }; // millions a second
-    printf("{\"lane_8b_m_per_s\":%.1f,\"lane_64b_m_per_s\":%.2f,\"lane_256b_m_per_s\":%.2f,\"lane_4k_m_per_s\":%.3f,",
+    printf("{\"lane_8b_m_per_s\":%.1f,\"lane_64b_m_per_s\":%.2f,\"lane_256b_m_per_s\":%.2f,\"lane_"
+           "4k_m_per_s\":%.3f,",
            rate(l8), rate(l64), rate(l256), rate(l4k));
-    printf("\"lane_roundtrip_ns\":%.0f,\"memcpy_4k_cached_gb_per_s\":%.2f,\"memcpy_4k_memory_gb_per_s\":%.2f,\"lane_4k_gb_per_s\":%.2f,",
+    printf("\"lane_roundtrip_ns\":%.0f,\"memcpy_4k_cached_gb_per_s\":%.2f,\"memcpy_4k_memory_gb_"
+           "per_s\":%.2f,\"lane_4k_gb_per_s\":%.2f,",
            median(trip), 4096 / median(plain), 4096 / median(dram), 4096 / median(copy));
-    printf("\"capsule_ns_1_lane\":%.1f,\"capsule_ns_2_lanes\":%.1f,\"capsule_ns_4_lanes\":%.1f,\"capsule_ns_8_lanes\":%.1f,\"verdicts_per_capsule\":%.3f,",
-           median(k1), median(k2), median(k4), median(k8), double(verdicts) / (rounds * 4 * double(500000 / share)));
+    printf("\"capsule_ns_1_lane\":%.1f,\"capsule_ns_2_lanes\":%.1f,\"capsule_ns_4_lanes\":%.1f,"
+           "\"capsule_ns_8_lanes\":%.1f,\"verdicts_per_capsule\":%.3f,",
+           median(k1), median(k2), median(k4), median(k8),
+           double(verdicts) / (rounds * 4 * double(500000 / share)));
 #ifdef BOOST
-    printf("\"boost_8b_m_per_s\":%.1f,\"boost_bulk_8b_m_per_s\":%.1f,\"boost_64b_m_per_s\":%.2f,\"boost_256b_m_per_s\":%.2f,\"boost_4k_m_per_s\":%.3f,\"boost_roundtrip_ns\":%.0f,",
+    printf("\"boost_8b_m_per_s\":%.1f,\"boost_bulk_8b_m_per_s\":%.1f,\"boost_64b_m_per_s\":%.2f,"
+           "\"boost_256b_m_per_s\":%.2f,\"boost_4k_m_per_s\":%.3f,\"boost_roundtrip_ns\":%.0f,",
            rate(b8), rate(bulk8), rate(b64), rate(b256), rate(b4k), median(btrip));
-    printf("\"throughput_vs_boost\":%.3f,\"throughput_vs_boost_bulk\":%.3f,\"roundtrip_vs_boost\":%.3f,",
+    printf("\"throughput_vs_boost\":%.3f,\"throughput_vs_boost_bulk\":%.3f,\"roundtrip_vs_boost\":%"
+           ".3f,",
            median(over(b8, l8)), median(over(bulk8, l8)), median(over(trip, btrip)));
 #endif
 #ifdef CK
     printf("\"ck_8b_m_per_s\":%.1f,\"throughput_vs_ck\":%.3f,", rate(c8), median(over(c8, l8)));
 #endif
-    printf("\"copy_vs_memcpy_cached\":%.3f,\"copy_vs_memcpy_memory\":%.3f}\n", median(over(plain, copy)), median(over(dram, copy)));
+    printf("\"copy_vs_memcpy_cached\":%.3f,\"copy_vs_memcpy_memory\":%.3f}\n",
+           median(over(plain, copy)), median(over(dram, copy)));
 }

@@ -1,4 +1,5 @@
-// What one thread reads from memory: sums of 256 MB, far beyond any cache, asked for ahead as products ask for weights. Prints one JSON line.
+// What one thread reads from memory: sums of 256 MB, far beyond any cache, asked for ahead as
+// products ask for weights. Prints one JSON line.
 #include "../../src/port.h"
 #include "bench.h"
 
@@ -32,5 +33,6 @@ int main(void) {
         rates[pass] = (double)bytes / (double)(hyp_port_now_ns() - start);
     }
     qsort(rates, (size_t)passes, sizeof *rates, by_value);
-    printf("{\"gb_per_second\":%.2f,\"check\":%llu}\n", rates[passes / 2], (unsigned long long)sum[0]);
+    printf("{\"gb_per_second\":%.2f,\"check\":%llu}\n", rates[passes / 2],
+           (unsigned long long)sum[0]);
 }

@@ -1,5 +1,6 @@
-// Fiber switches against Boost.Context's fcontext, in one process, interleaved. One line of JSON: nanoseconds a switch (a resume and a
-// yield are two), medians of eleven rounds. Without Boost (HYP_BENCH_BOOST) ours alone.
+// Fiber switches against Boost.Context's fcontext, in one process, interleaved. One line of JSON:
+// nanoseconds a switch (a resume and a yield are two), medians of eleven rounds. Without Boost
+// (HYP_BENCH_BOOST) ours alone.
 #include "../../src/fiber/fiber.h"
 #include "../../src/port.h"
 #include "bench.h"
@@ -31,7 +32,8 @@ static void forever_boost(transfer t) {
 }
 
 static void *boost_stack(void) { // as boost::context::protected_fixedsize_stack makes one
-    char *memory = mmap(NULL, STACK + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *memory = mmap(NULL, STACK + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                        0);
     if (memory == MAP_FAILED || mprotect(memory, 4096, PROT_NONE)) exit(1);
     return make_fcontext(memory + STACK + 4096, STACK, forever_boost);
 }
@@ -57,7 +59,8 @@ int main(void) {
     rounds = (int)hyp_bench_count(ROUNDS_MOST, 1);
     pings = (int)hyp_bench_count(2000000, 20000);
     many_fibers = (int)hyp_bench_count(MANY_MOST, 500);
-    hyp_fiber *one = hyp_fiber_create(STACK, forever, NULL), *two = hyp_fiber_create(STACK, forever, NULL);
+    hyp_fiber *one = hyp_fiber_create(STACK, forever, NULL),
+              *two = hyp_fiber_create(STACK, forever, NULL);
     void *first = boost_stack(), *second = boost_stack();
     for (int i = 0; i < many_fibers; i++) {
         fibers[i] = hyp_fiber_create(STACK, forever, NULL);
@@ -96,10 +99,11 @@ int main(void) {
         many[round] = (double)(t1 - t0) / SWEEPS / many_fibers / 2;
         boost_many[round] = (double)(t2 - t1) / SWEEPS / many_fibers / 2;
     }
-    printf("{\"switch_ns\":%.3f,\"ping_ns\":%.3f,\"random10k_ns\":%.3f", median(ours), median(ping), median(many));
+    printf("{\"switch_ns\":%.3f,\"ping_ns\":%.3f,\"random10k_ns\":%.3f", median(ours), median(ping),
+           median(many));
 #ifdef HYP_BENCH_BOOST
-    printf(",\"boost_switch_ns\":%.3f,\"boost_ping_ns\":%.3f,\"boost_random10k_ns\":%.3f", median(boost),
-           median(boost_ping), median(boost_many));
+    printf(",\"boost_switch_ns\":%.3f,\"boost_ping_ns\":%.3f,\"boost_random10k_ns\":%.3f",
+           median(boost), median(boost_ping), median(boost_many));
 #endif
     printf("}\n");
 }

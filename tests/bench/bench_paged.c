@@ -1,5 +1,6 @@
-// A model under a memory limit, natively. usage: bench_paged MODEL LIMIT_BYTES (0: none) TOKENS. One line of JSON: tokens a second, what is
-// read for each token against the least that is possible (all weights less the pager's capacity), and the most that was resident.
+// A model under a memory limit, natively. usage: bench_paged MODEL LIMIT_BYTES (0: none) TOKENS.
+// One line of JSON: tokens a second, what is read for each token against the least that is possible
+// (all weights less the pager's capacity), and the most that was resident.
 #include "../../native/port_posix.h"
 #include "../../src/hyperion/hyperion.h"
 #include "../../src/port.h"
@@ -23,11 +24,14 @@ int main(int argc, char **argv) {
     double before = status_mb("VmRSS:");
     hyp_source source;
     if (!hyp_posix_open(argv[1], &source)) return perror(argv[1]), 1;
-    hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = strtoull(argv[2], NULL, 10)});
+    hyp_engine *engine = hyp_engine_create(
+        &(hyp_engine_config){.memory_bytes = strtoull(argv[2], NULL, 10)});
     hyp_model *model = NULL;
     hyp_session *session = NULL;
-    hyp_status status = hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = 256}, &model);
-    if (!status) status = hyp_session_create(model, &(hyp_session_config){.context = 256}, &session);
+    hyp_status status = hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = 256},
+                                       &model);
+    if (!status)
+        status = hyp_session_create(model, &(hyp_session_config){.context = 256}, &session);
     int32_t prompt[8] = {1, 300, 301, 302, 303, 304, 305, 306};
     hyp_piece piece;
     if (!status) status = hyp_session_begin(session, prompt, 8, NULL, NULL, 0);
@@ -40,10 +44,14 @@ int main(int argc, char **argv) {
     double seconds = (double)(hyp_port_now_ns() - start) / 1e9;
     if (status) return printf("{\"error\":\"%s\"}\n", hyp_engine_error(engine)), 0;
     hyp_residency r = hyp_model_residency(model);
-    double reads = (double)(r.filled_bytes - first.filled_bytes) / tokens, least = (double)r.whole_bytes - (double)r.capacity_bytes;
-    printf("{\"tokens_per_second\":%.2f,\"read_mb_per_token\":%.3f,\"least_mb_per_token\":%.3f,\"whole_mb\":%.2f,\"capacity_mb\":%.2f,"
+    double reads = (double)(r.filled_bytes - first.filled_bytes) / tokens,
+           least = (double)r.whole_bytes - (double)r.capacity_bytes;
+    printf("{\"tokens_per_second\":%.2f,\"read_mb_per_token\":%.3f,\"least_mb_per_token\":%.3f,"
+           "\"whole_mb\":%.2f,\"capacity_mb\":%.2f,"
            "\"kept\":%u,"
            "\"pages\":%u,\"frames\":%u,\"peak_mb\":%.2f,\"resident_mb\":%.2f,\"token\":%d}\n",
-           tokens / seconds, reads / 1e6, least / 1e6, (double)r.whole_bytes / 1e6, (double)r.capacity_bytes / 1e6, r.kept, r.pages,
-           r.frames, (double)hyp_engine_describe(engine).peak_bytes / 1e6, status_mb("VmHWM:") - before, piece.token);
+           tokens / seconds, reads / 1e6, least / 1e6, (double)r.whole_bytes / 1e6,
+           (double)r.capacity_bytes / 1e6, r.resident, r.pages, r.frames,
+           (double)hyp_engine_get_stats(engine).peak_bytes / 1e6, status_mb("VmHWM:") - before,
+           piece.token);
 }

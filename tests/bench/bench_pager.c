@@ -1,10 +1,15 @@
-// The pager against pread, natively, on a file that the page cache holds. usage: bench_pager FILE (512 MiB, 32 in a quick run). One line of JSON; medians of 7.
-//   pinned      pin, sum, unpin over 16 MiB of resident pages of 64 KiB, the least that weights have / the same sums over one plain block
+// The pager against pread, natively, on a file that the page cache holds. usage: bench_pager FILE
+// (512 MiB, 32 in a quick run). One line of JSON; medians of 7.
+//   pinned      pin, sum, unpin over 16 MiB of resident pages of 64 KiB, the least that weights
+//   have / the same sums over one plain block
 //               (times; 1 is equal); pinned_4k the same with pages of 4 KiB
-//   cold        all 4 KiB pieces of a cold range of 64 MiB in random order: touched, so that absent pages fault / pread of each piece into a
-//               fixed buffer (pieces a second). With pages of 256 KiB, a fault brings the 63 neighbours that will be touched later; cold_64k
-//               the same with 64 KiB; cold_4k with pages of one piece, of which a quarter fits: the whole price of a fault for each
-//   sequential  one walk in order, touching every 4 KiB, with pages of 8 MiB / pread of 1 MiB pieces into a fixed buffer (bytes a second);
+//   cold        all 4 KiB pieces of a cold range of 64 MiB in random order: touched, so that absent
+//   pages fault / pread of each piece into a
+//               fixed buffer (pieces a second). With pages of 256 KiB, a fault brings the 63
+//               neighbours that will be touched later; cold_64k the same with 64 KiB; cold_4k with
+//               pages of one piece, of which a quarter fits: the whole price of a fault for each
+//   sequential  one walk in order, touching every 4 KiB, with pages of 8 MiB / pread of 1 MiB
+//   pieces into a fixed buffer (bytes a second);
 //               sequential_1m with pages of 1 MiB
 #define _GNU_SOURCE
 #include "../../src/pager/pager.h"
@@ -27,7 +32,10 @@ static volatile uint64_t sink;
 
 static hyp_status fill(void *context, uint32_t index, void *frame) {
     (void)context;
-    return pread(file, frame, page_bytes, (off_t)((uint64_t)index * page_bytes)) == (ssize_t)page_bytes ? HYP_OK : HYP_E_IO;
+    return pread(file, frame, page_bytes, (off_t)((uint64_t)index * page_bytes)) ==
+                   (ssize_t)page_bytes
+               ? HYP_OK
+               : HYP_E_IO;
 }
 
 static int compare(const void *a, const void *b) {
@@ -46,7 +54,10 @@ static hyp_pager *open_pager(uint32_t bytes, uint64_t range, uint64_t capacity, 
     sizes = realloc(sizes, pages * sizeof *sizes);
     for (uint32_t i = 0; i < pages; i++) sizes[i] = bytes;
     hyp_pager *p;
-    if (hyp_pager_create(&(hyp_pager_config){&budget, pages, sizes, capacity, capacity != 0, trap, fill, NULL}, &p)) exit(1);
+    if (hyp_pager_create(
+            &(hyp_pager_config){&budget, pages, sizes, capacity, capacity != 0, trap, fill, NULL},
+            &p))
+        exit(1);
     return p;
 }
 
@@ -94,13 +105,15 @@ static uint32_t *shuffled(uint32_t n) {
     srand(3);
     for (uint32_t i = 0; i < n; i++) order[i] = i;
     for (uint32_t i = n - 1; i > 0; i--) {
-        uint32_t k = (uint32_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (i + 1)), t = order[i];
+        uint32_t k = (uint32_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (i + 1)),
+                 t = order[i];
         order[i] = order[k], order[k] = t;
     }
     return order;
 }
 
-static double cold(uint32_t bytes, uint64_t range, uint64_t capacity, double *ours_ns, double *pread_ns) {
+static double cold(uint32_t bytes, uint64_t range, uint64_t capacity, double *ours_ns,
+                   double *pread_ns) {
     static _Alignas(4096) char buffer[PIECE];
     uint32_t count = (uint32_t)(range / PIECE), *order = shuffled(count);
     double ours[ROUNDS_MOST], plain[ROUNDS_MOST], ratio[ROUNDS_MOST];
@@ -109,7 +122,8 @@ static double cold(uint32_t bytes, uint64_t range, uint64_t capacity, double *ou
         const char *base = hyp_pager_address(p, 0);
         if (!base) exit(1);
         uint64_t t0 = hyp_port_now_ns(), s = 0;
-        for (uint32_t i = 0; i < count; i++) s += *(const volatile uint8_t *)(base + (uint64_t)order[i] * PIECE);
+        for (uint32_t i = 0; i < count; i++)
+            s += *(const volatile uint8_t *)(base + (uint64_t)order[i] * PIECE);
         uint64_t t1 = hyp_port_now_ns();
         for (uint32_t i = 0; i < count; i++) {
             if (pread(file, buffer, PIECE, (off_t)((uint64_t)order[i] * PIECE)) != PIECE) exit(1);
@@ -136,7 +150,8 @@ static double sequential(uint32_t bytes, uint64_t capacity, double *ours_gbs, do
         hyp_pager *p = open_pager(bytes, file_bytes, capacity, true);
         const char *base = hyp_pager_address(p, 0);
         uint64_t t0 = hyp_port_now_ns(), s = 0;
-        for (uint64_t at = 0; at < file_bytes; at += PIECE) s += *(const volatile uint8_t *)(base + at);
+        for (uint64_t at = 0; at < file_bytes; at += PIECE)
+            s += *(const volatile uint8_t *)(base + at);
         uint64_t t1 = hyp_port_now_ns();
         for (uint64_t at = 0; at < file_bytes; at += MEG) {
             if (pread(file, buffer, MEG, (off_t)at) != MEG) exit(1);
@@ -158,7 +173,8 @@ int main(int argc, char **argv) {
     rounds = (int)hyp_bench_count(ROUNDS_MOST, 1);
     file_bytes = (uint64_t)hyp_bench_count(512, 32) << 20;
     cold_bytes = (uint64_t)hyp_bench_count(64, 8) << 20;
-    if (argc != 2 || (file = open(argv[1], O_RDONLY)) < 0) return fprintf(stderr, "usage: bench_pager FILE\n"), 2;
+    if (argc != 2 || (file = open(argv[1], O_RDONLY)) < 0)
+        return fprintf(stderr, "usage: bench_pager FILE\n"), 2;
     static char warm[1 << 20];
     while (read(file, warm, sizeof warm) > 0) {
     }
@@ -176,12 +192,13 @@ int main(int argc, char **argv) {
       walks[] = {{"sequential", 8 << 20, 8 << 20}, {"sequential_1m", 1 << 20, 2 << 20}};
     for (int i = 0; i < 3; i++) {
         r = cold(colds[i].bytes, cold_bytes, cold_bytes / colds[i].capacity, &a, &b);
-        printf(",\"%s_ns\":%.0f,\"%s_pread_ns\":%.0f,\"%s_vs_pread\":%.3f", colds[i].name, a, colds[i].name, b, colds[i].name, r);
+        printf(",\"%s_ns\":%.0f,\"%s_pread_ns\":%.0f,\"%s_vs_pread\":%.3f", colds[i].name, a,
+               colds[i].name, b, colds[i].name, r);
     }
     for (int i = 0; i < 2; i++) {
         r = sequential(walks[i].bytes, walks[i].capacity, &a, &b);
-        printf(",\"%s_gb_per_s\":%.2f,\"%s_pread_gb_per_s\":%.2f,\"%s_vs_pread\":%.3f", walks[i].name, a, walks[i].name, b, walks[i].name,
-               r);
+        printf(",\"%s_gb_per_s\":%.2f,\"%s_pread_gb_per_s\":%.2f,\"%s_vs_pread\":%.3f",
+               walks[i].name, a, walks[i].name, b, walks[i].name, r);
     }
     printf("}\n");
 }

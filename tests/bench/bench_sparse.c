@@ -1,6 +1,7 @@
-// Products of pruned 4-bit weights as bitmaps and as compressed rows against dense Q4_0, by density. Prints one JSON line: for each density
-// its bytes and the median times in nanoseconds for a thousand weights, of one token from memory and of 64 tokens.
-// usage: bench_sparse MEGABYTES [ISA_MASK [DENSITY]]
+// Products of pruned 4-bit weights as bitmaps and as compressed rows against dense Q4_0, by
+// density. Prints one JSON line: for each density its bytes and the median times in nanoseconds for
+// a thousand weights, of one token from memory and of 64 tokens. usage: bench_sparse MEGABYTES
+// [ISA_MASK [DENSITY]]
 #include "../../src/kernels/kernels.h"
 #include "../../src/port.h"
 
@@ -8,8 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double CSR_DENSEST = 0.1;                // beyond it, it only takes long
-enum { COLS = 576, ROUNDS = 5, MANY = 64, PART = 8 }; // PART: of the rows are computed for many tokens
+static const double CSR_DENSEST = 0.1; // beyond it, it only takes long
+enum {
+    COLS = 576,
+    ROUNDS = 5,
+    MANY = 64,
+    PART = 8
+}; // PART: of the rows are computed for many tokens
 
 typedef struct matrix {
     uint8_t *data;
@@ -29,7 +35,8 @@ static double median(double *v) { return qsort(v, ROUNDS, sizeof *v, by_value), 
 static void row(uint8_t *out, double density) {
     for (uint32_t b = 0; b < COLS / 32; b++, out += 18) {
         hyp_block block = {.d_bits = 0x2C00};
-        for (uint32_t i = 0; i < 32; i++) block.code[i] = draw() % 65536 < density * 65536 ? (uint8_t)(9 + draw() % 14) & 15 : 8;
+        for (uint32_t i = 0; i < 32; i++)
+            block.code[i] = draw() % 65536 < density * 65536 ? (uint8_t)(9 + draw() % 14) & 15 : 8;
         hyp_join(HYP_Q4_0, out, &block);
     }
 }
@@ -41,12 +48,16 @@ int main(int argc, char **argv) {
     hyp_kernels k;
     hyp_kernels_scalar(&k);
     hyp_port_kernels(&k, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : UINT32_MAX);
-    size_t row_bytes = hyp_format_row_bytes(HYP_Q4_0, COLS), group = hyp_group_bytes(HYP_Q4_0, COLS), act = hyp_act_bytes(&k, COLS);
+    size_t row_bytes = hyp_format_row_bytes(HYP_Q4_0, COLS),
+           group = hyp_group_bytes(HYP_Q4_0, COLS), act = hyp_act_bytes(&k, COLS);
     uint32_t groups = (uint32_t)(((size_t)atoi(argv[1]) << 20) / group);
-    size_t outputs = (size_t)groups * HYP_GROUP * sizeof(float) + (size_t)groups / PART * HYP_GROUP * MANY * sizeof(float);
-    matrix m[HYP_SPARSE_KINDS] = {{hyp_port_map(groups * group), 0, group, k.weights[HYP_Q4_0].matmul, {0}, {0}}};
+    size_t outputs = (size_t)groups * HYP_GROUP * sizeof(float) +
+                     (size_t)groups / PART * HYP_GROUP * MANY * sizeof(float);
+    matrix m[HYP_SPARSE_KINDS] = {
+        {hyp_port_map(groups * group), 0, group, k.weights[HYP_Q4_0].matmul, {0}, {0}}};
     for (int kind = 1; kind < HYP_SPARSE_KINDS; kind++)
-        m[kind] = (matrix){.data = hyp_port_map(groups * hyp_sparse_most(COLS) + 16384), .product = k.sparse[kind].matmul};
+        m[kind] = (matrix){.data = hyp_port_map(groups * hyp_sparse_most(COLS) + 16384),
+                           .product = k.sparse[kind].matmul};
     float *y = hyp_port_map(outputs), *want = hyp_port_map(outputs), x[COLS];
     uint8_t *acts = malloc(MANY * act), *rows = malloc(HYP_GROUP * row_bytes);
     for (uint32_t t = 0; t < MANY; t++) {
@@ -61,7 +72,8 @@ int main(int argc, char **argv) {
             k.weights[HYP_Q4_0].pack(m[0].data + m[0].bytes, rows, HYP_GROUP, COLS);
             m[0].bytes += group;
             for (int kind = 1; kind < HYP_SPARSE_KINDS; kind++)
-                m[kind].bytes += hyp_sparse_encode((hyp_sparse)kind, m[kind].data + m[kind].bytes, rows, HYP_GROUP, COLS);
+                m[kind].bytes += hyp_sparse_encode((hyp_sparse)kind, m[kind].data + m[kind].bytes,
+                                                   rows, HYP_GROUP, COLS);
         }
         for (int round = -1; round < ROUNDS; round++)
             for (int kind = 0; kind < HYP_SPARSE_KINDS; kind++) {
@@ -70,9 +82,11 @@ int main(int argc, char **argv) {
                 m[kind].product(y, 0, m[kind].data, groups, COLS, acts, act, 1);
                 uint64_t between = hyp_port_now_ns();
                 if (kind == 0) memcpy(want, y, groups * HYP_GROUP * sizeof *y);
-                else if (memcmp(want, y, groups * HYP_GROUP * sizeof *y)) return fputs("another result\n", stderr), 1;
+                else if (memcmp(want, y, groups * HYP_GROUP * sizeof *y))
+                    return fputs("another result\n", stderr), 1;
                 uint64_t again = hyp_port_now_ns();
-                m[kind].product(y, groups / PART * HYP_GROUP, m[kind].data, groups / PART, COLS, acts, act, MANY);
+                m[kind].product(y, groups / PART * HYP_GROUP, m[kind].data, groups / PART, COLS,
+                                acts, act, MANY);
                 if (round < 0) continue;
                 double weights = (double)groups * HYP_GROUP * COLS / 1000;
                 m[kind].one[round] = (double)(between - start) / weights;
@@ -83,7 +97,8 @@ int main(int argc, char **argv) {
         for (int kind = 0; kind < HYP_SPARSE_KINDS; kind++) {
             printf(",\"%s_bytes\":%zu", names[kind], m[kind].bytes);
             if (m[kind].product && !(kind == HYP_CSR && densities[d] > CSR_DENSEST))
-                printf(",\"%s\":%.3f,\"%s_64\":%.3f", names[kind], median(m[kind].one), names[kind], median(m[kind].many));
+                printf(",\"%s\":%.3f,\"%s_64\":%.3f", names[kind], median(m[kind].one), names[kind],
+                       median(m[kind].many));
         }
         printf("}");
     }

@@ -1,10 +1,17 @@
 // Every benchmark by its name. `npm test` runs each of them quickly.
 export const BENCHES = {
-  decode: './speed.mjs', prefill: './speed.mjs', threads: './threads.mjs', batch: './batch.mjs',
-  sparse: './sparse.mjs', quantizers: './quantizers.mjs', fiber: './fiber.mjs', pager: './pager.mjs',
-  alloc: './alloc.mjs', bus: './bus.mjs',
+  decode: './speed.mjs',
+  prefill: './speed.mjs',
+  threads: './threads.mjs',
+  batch: './batch.mjs',
+  sparse: './sparse.mjs',
+  quantizers: './quantizers.mjs',
+  fiber: './fiber.mjs',
+  pager: './pager.mjs',
+  alloc: './alloc.mjs',
+  bus: './bus.mjs',
 };
 /** What they build natively. */
-export const PROGRAMS = [
-  'alloc', 'batch', 'bus', 'dram', 'fiber', 'paged', 'pager', 'sparse',
-].map(name => `bench_${name}`);
+export const PROGRAMS = ['alloc', 'batch', 'bus', 'dram', 'fiber', 'paged', 'pager', 'sparse'].map(
+  name => `bench_${name}`,
+);

@@ -10,31 +10,67 @@ const [path, artefact, threads] = process.argv.slice(2);
 const server = createServer((request, response) => {
   response.setHeader('cross-origin-opener-policy', 'same-origin');
   response.setHeader('cross-origin-embedder-policy', 'require-corp');
-  if (request.url === '/') return response.setHeader('content-type', 'text/html').end('<!doctype html><script type="importmap">{"imports":{"@huggingface/jinja":"/node_modules/@huggingface/jinja/dist/index.js"}}</script>');
-  if (request.url === '/model.gguf') return createReadStream(path).pipe(response.setHeader('content-length', statSync(path).size));
+  if (request.url === '/')
+    return response
+      .setHeader('content-type', 'text/html')
+      .end(
+        '<!doctype html><script type="importmap">{"imports":{"@huggingface/jinja":"/node_modules/@huggingface/jinja/dist/index.js"}}</script>',
+      );
+  if (request.url === '/model.gguf')
+    return createReadStream(path).pipe(response.setHeader('content-length', statSync(path).size));
   send(request, request.url, { root }).pipe(response);
 }).listen(0, '127.0.0.1');
 await new Promise(resolve => server.once('listening', resolve));
 const browser = await puppeteer.launch({
-  headless: true, executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(), protocolTimeout: 600000,
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+  headless: true,
+  executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(),
+  protocolTimeout: 600000,
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--no-first-run',
+  ],
 });
 const page = await browser.newPage();
 await page.goto(`http://127.0.0.1:${server.address().port}/`);
-const result = await page.evaluate(async (build, count) => {
-  const { openModel } = await import('/glue/model.js'); // no worker: what a page's own thread computes is what a worker would
-  const model = await openModel('/model.gguf', { artefact: build, threads: count, context: 512, profile: true });
-  const rates = { prompt: [], decode: [] };
-  for (let run = -1; run < 5; run++) {
-    const tokens = Array.from({ length: 126 }, (_, i) => (i * 31 + (run + 1) * 7 + 300) % model.facts.vocab);
-    for await (const piece of model.generate(tokens, { maxTokens: 64, temperature: 0 })) void piece;
+const result = await page.evaluate(
+  async (build, count) => {
+    const { openModel } = await import('/glue/model.js'); // no worker: what a page's own thread computes is what a worker would
+    const model = await openModel('/model.gguf', {
+      artefact: build,
+      threads: count,
+      context: 512,
+      profile: true,
+    });
+    const rates = { prompt: [], decode: [] };
+    for (let run = -1; run < 5; run++) {
+      const tokens = Array.from(
+        { length: 126 },
+        (_, i) => (i * 31 + (run + 1) * 7 + 300) % model.facts.vocab,
+      );
+      for await (const piece of model.generate(tokens, { maxTokens: 64, temperature: 0 }))
+        void piece;
+      const s = await model.stats();
+      if (run >= 0)
+        (rates.prompt.push(s.promptTokensPerSecond), rates.decode.push(s.answerTokensPerSecond));
+    }
+    const middle = list => list.sort((a, b) => a - b)[list.length >> 1];
     const s = await model.stats();
-    if (run >= 0) rates.prompt.push(s.promptTokensPerSecond), rates.decode.push(s.answerTokensPerSecond);
-  }
-  const middle = list => list.sort((a, b) => a - b)[list.length >> 1];
-  const s = await model.stats();
-  return { promptTokensPerSecond: middle(rates.prompt), answerTokensPerSecond: middle(rates.decode), kernels: s.kernels, artefact: s.artefact, threads: s.threads };
-}, artefact, Number(threads));
+    return {
+      promptTokensPerSecond: middle(rates.prompt),
+      answerTokensPerSecond: middle(rates.decode),
+      kernels: s.kernels,
+      artefact: s.artefact,
+      threads: s.threads,
+    };
+  },
+  artefact,
+  Number(threads),
+);
 console.log(JSON.stringify(result));
 await browser.close();
 server.close();

@@ -1,4 +1,5 @@
-// Fiber switches in wasm: `turns` resumes of a fiber that yields `depth` calls deep (1: in the fiber's own function). With FIBER_EMSCRIPTEN the same by emscripten_fiber_swap.
+// Fiber switches in wasm: `turns` resumes of a fiber that yields `depth` calls deep (1: in the
+// fiber's own function). With FIBER_EMSCRIPTEN the same by emscripten_fiber_swap.
 #include <stddef.h>
 #include <stdint.h>
 

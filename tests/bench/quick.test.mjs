@@ -17,7 +17,8 @@ const execute = promisify(execFile);
 function documents() {
   const hash = createHash('sha256').update(readFileSync(join(root, 'docs/BENCHMARKS.md')));
   const dir = join(root, 'docs/benchmarks');
-  for (const file of readdirSync(dir).sort()) hash.update(file).update(readFileSync(join(dir, file)));
+  for (const file of readdirSync(dir).sort())
+    hash.update(file).update(readFileSync(join(dir, file)));
   return hash.digest('hex');
 }
 
@@ -37,7 +38,8 @@ describe('benchmarks', () => {
       assert.deepEqual(rest, {});
       assert.ok(numbers(figures).length > 1, 'figures');
       assert.equal(typeof ratios, 'object');
-      for (const value of [...numbers(figures), ...numbers(ratios)]) assert.ok(Number.isFinite(value), lines[0]);
+      for (const value of [...numbers(figures), ...numbers(ratios)])
+        assert.ok(Number.isFinite(value), lines[0]);
       console.log(lines[0]);
     });
   }
@@ -45,5 +47,8 @@ describe('benchmarks', () => {
 });
 
 test('an unknown benchmark is wrong usage', async () => {
-  await assert.rejects(execute(process.execPath, [RUN, 'nonsense']), e => e.code === 2 && /usage: .*fiber/.test(e.stderr));
+  await assert.rejects(
+    execute(process.execPath, [RUN, 'nonsense']),
+    e => e.code === 2 && /usage: .*fiber/.test(e.stderr),
+  );
 });

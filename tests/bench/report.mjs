@@ -19,11 +19,19 @@ export function section(name, title, body) {
   const processor = cpus()[0].model.trim();
   const text = `${from}\n## ${title}\n\n${body.trim()}\n\nMeasured ${new Date().toISOString().slice(0, 10)} on ${cpus().length} cores of ${processor}.\n${to}\n`;
   const start = old.indexOf(from);
-  writeFileSync(PATH, start < 0 ? `${old.trimEnd()}\n\n${text}` : old.slice(0, start) + text + old.slice(old.indexOf(to) + to.length + 1));
+  writeFileSync(
+    PATH,
+    start < 0
+      ? `${old.trimEnd()}\n\n${text}`
+      : old.slice(0, start) + text + old.slice(old.indexOf(to) + to.length + 1),
+  );
 }
 
 /** @param {string[]} columns @param {(string | number)[][]} rows */
-export const table = (columns, rows) => [columns, columns.map((_, i) => (i ? '---:' : '---')), ...rows].map(r => `| ${r.join(' | ')} |`).join('\n');
+export const table = (columns, rows) =>
+  [columns, columns.map((_, i) => (i ? '---:' : '---')), ...rows]
+    .map(r => `| ${r.join(' | ')} |`)
+    .join('\n');
 
 /**
  * Horizontal bars, one for each row; returns the Markdown that shows it.
@@ -40,6 +48,9 @@ export function bars(file, unit, rows) {
     const length = Math.max(1, (r.value / most) * (w - left - 80));
     return `<text x="${left - 10}" y="${i * line + 26}" text-anchor="end">${r.label}</text><rect x="${left}" y="${i * line + 13}" width="${length.toFixed(1)}" height="17" rx="2" fill="${r.ours ? '#2a7f62' : '#9aa5b1'}"/><text x="${(left + length + 6).toFixed(1)}" y="${i * line + 26}">${r.value >= 100 ? r.value.toFixed(0) : r.value.toPrecision(3)}</text>`;
   };
-  writeFileSync(join(dir, file), `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" font-family="sans-serif" font-size="13" fill="#222"><rect width="${w}" height="${h}" fill="#fff"/>${rows.map(bar).join('')}<text x="${w - 10}" y="${h - 6}" text-anchor="end" font-size="11" fill="#555">${unit}</text></svg>\n`);
+  writeFileSync(
+    join(dir, file),
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" font-family="sans-serif" font-size="13" fill="#222"><rect width="${w}" height="${h}" fill="#fff"/>${rows.map(bar).join('')}<text x="${w - 10}" y="${h - 6}" text-anchor="end" font-size="11" fill="#555">${unit}</text></svg>\n`,
+  );
   return `![${unit}](benchmarks/${file})`;
 }

@@ -8,8 +8,18 @@ import { build, hasPeer, json, median, onPath, quick, root, shape } from './tool
 
 const PROMPT = 126;
 const ANSWER = 64;
-const DENO = [join(root, 'node_modules/.bin/deno'), 'run', '--allow-all', '--no-remote', join(root, 'glue/cli.js')];
-const MODELS = { '135m': ['smol135m', 'q4_0'], '15m': ['stories15m', 'q4_0'], q4_k_m: ['smol135m', 'q4_k_m'] };
+const DENO = [
+  join(root, 'node_modules/.bin/deno'),
+  'run',
+  '--allow-all',
+  '--no-remote',
+  join(root, 'glue/cli.js'),
+];
+const MODELS = {
+  '135m': ['smol135m', 'q4_0'],
+  '15m': ['stories15m', 'q4_0'],
+  q4_k_m: ['smol135m', 'q4_k_m'],
+};
 const execute = promisify(execFile);
 
 /** Our own command lines measure both at once, the median of five. */
@@ -19,23 +29,44 @@ async function ours(model, command, ...args) {
   return { prefill: r.promptTokensPerSecond, decode: r.answerTokensPerSecond };
 }
 async function inChromium(model) {
-  const r = await json(process.execPath, [join(root, 'tests/bench/chromium_speed.mjs'), model, 'relaxed', '1']);
+  const r = await json(process.execPath, [
+    join(root, 'tests/bench/chromium_speed.mjs'),
+    model,
+    'relaxed',
+    '1',
+  ]);
   return { prefill: r.promptTokensPerSecond, decode: r.answerTokensPerSecond };
 }
 async function peer(model, script, runs) {
-  const { stdout } = await execute(process.execPath, [join(root, 'tests/peers', script), model, '1', String(PROMPT), String(ANSWER), String(runs)], { maxBuffer: 1 << 24 });
+  const { stdout } = await execute(
+    process.execPath,
+    [join(root, 'tests/peers', script), model, '1', String(PROMPT), String(ANSWER), String(runs)],
+    { maxBuffer: 1 << 24 },
+  );
   const r = JSON.parse(stdout.trim().split('\n').at(-1));
   return { prefill: median(r.prefill), decode: median(r.decode) };
 }
 const ENGINES = {
-  simd: { label: 'wasm SIMD128, Node', ours: true, run: m => ours(m, process.execPath, join(root, 'glue/cli.js'), '--artefact', 'simd') },
-  relaxed: { label: 'wasm relaxed, Deno', ours: true, run: m => ours(m, ...DENO, '--artefact', 'relaxed') }, // Node 20 has none that can be trusted
+  simd: {
+    label: 'wasm SIMD128, Node',
+    ours: true,
+    run: m => ours(m, process.execPath, join(root, 'glue/cli.js'), '--artefact', 'simd'),
+  },
+  relaxed: {
+    label: 'wasm relaxed, Deno',
+    ours: true,
+    run: m => ours(m, ...DENO, '--artefact', 'relaxed'),
+  }, // Node 20 has none that can be trusted
   chromium: { label: 'wasm relaxed, Chromium', ours: true, run: inChromium },
   native: { label: 'native', ours: true, run: m => ours(m, join(root, 'build/native/hyperion')) },
   llamacpp: { label: 'llama.cpp, native', run: m => peer(m, 'llamacpp_speed.mjs', 5) },
   wllama: { label: 'wllama, Chromium', run: m => peer(m, 'wllama_speed.mjs', 1) }, // slow: each round is one measured run after one to warm up
 };
-const TAKEN = { '135m': Object.keys(ENGINES), '15m': Object.keys(ENGINES), q4_k_m: ['relaxed', 'native', 'llamacpp'] };
+const TAKEN = {
+  '135m': Object.keys(ENGINES),
+  '15m': Object.keys(ENGINES),
+  q4_k_m: ['relaxed', 'native', 'llamacpp'],
+};
 
 /** What an engine needs that is not there; only a quick run goes on without it. */
 const LACKS = {
@@ -45,28 +76,47 @@ const LACKS = {
 };
 
 export async function run({ name, rounds, say }) {
-  const lacking = quick ? Object.entries(LACKS).map(([e, lacks]) => [e, lacks()]).filter(([, what]) => what) : [];
+  const lacking = quick
+    ? Object.entries(LACKS)
+        .map(([e, lacks]) => [e, lacks()])
+        .filter(([, what]) => what)
+    : [];
   for (const [e, what] of lacking) say(`${what} is not there: ${ENGINES[e].label} is left out`);
   const there = e => !lacking.some(([other]) => other === e);
-  const taken = Object.fromEntries(Object.entries(TAKEN).map(([m, engines]) => [m, engines.filter(there)]));
+  const taken = Object.fromEntries(
+    Object.entries(TAKEN).map(([m, engines]) => [m, engines.filter(there)]),
+  );
   build('native', 'hyperion', 'bench_dram');
-  const paths = Object.fromEntries(Object.entries(MODELS).map(([m, [name, type]]) => [m, shape(name, type)]));
-  const rates = Object.fromEntries(Object.keys(MODELS).map(m => [m, Object.fromEntries(taken[m].map(e => [e, { prefill: [], decode: [] }]))]));
+  const paths = Object.fromEntries(
+    Object.entries(MODELS).map(([m, [name, type]]) => [m, shape(name, type)]),
+  );
+  const rates = Object.fromEntries(
+    Object.keys(MODELS).map(m => [
+      m,
+      Object.fromEntries(taken[m].map(e => [e, { prefill: [], decode: [] }])),
+    ]),
+  );
   const dram = [];
-  say(`${PROMPT} prompt and ${ANSWER} answer tokens, one thread, tokens per second: prefill / decode`);
+  say(
+    `${PROMPT} prompt and ${ANSWER} answer tokens, one thread, tokens per second: prefill / decode`,
+  );
   for (let round = 0; round < rounds; round++) {
     dram.push((await json(join(root, 'build/native/bench_dram'))).gb_per_second);
     for (const m of Object.keys(MODELS))
       for (const e of taken[m]) {
         const r = await ENGINES[e].run(paths[m]);
-        rates[m][e].prefill.push(r.prefill), rates[m][e].decode.push(r.decode);
-        say(`round ${round + 1}, ${MODELS[m].join(' ')}, ${ENGINES[e].label}: ${r.prefill.toFixed(1)} / ${r.decode.toFixed(1)}`);
+        (rates[m][e].prefill.push(r.prefill), rates[m][e].decode.push(r.decode));
+        say(
+          `round ${round + 1}, ${MODELS[m].join(' ')}, ${ENGINES[e].label}: ${r.prefill.toFixed(1)} / ${r.decode.toFixed(1)}`,
+        );
       }
   }
   const of = (m, e, what) => (there(e) ? median(rates[m][e][what]) : NaN);
   const bytes = m => statSync(paths[m]).size; // of weights that a token reads: all of them, the embedding being the output matrix
   const ratiosOf = what => {
-    const relaxed = Math.min(...['relaxed', 'chromium'].filter(there).map(e => of('135m', e, what))); // the slower of the two hosts
+    const relaxed = Math.min(
+      ...['relaxed', 'chromium'].filter(there).map(e => of('135m', e, what)),
+    ); // the slower of the two hosts
     const ratios = {
       relaxed_vs_wllama: relaxed / of('135m', 'wllama', what),
       relaxed_vs_llamacpp: relaxed / of('135m', 'llamacpp', what),
@@ -77,20 +127,54 @@ export async function run({ name, rounds, say }) {
       small_native_vs_llamacpp: of('15m', 'native', what) / of('15m', 'llamacpp', what),
       small_relaxed_vs_wllama: of('15m', 'relaxed', what) / of('15m', 'wllama', what),
       q4km_native_vs_llamacpp: of('q4_k_m', 'native', what) / of('q4_k_m', 'llamacpp', what),
-      q4km_vs_q4_0: (of('q4_k_m', 'relaxed', what) * bytes('q4_k_m')) / (of('135m', 'relaxed', what) * bytes('135m')), // bytes a second
+      q4km_vs_q4_0:
+        (of('q4_k_m', 'relaxed', what) * bytes('q4_k_m')) /
+        (of('135m', 'relaxed', what) * bytes('135m')), // bytes a second
     };
-    if (what === 'decode') ratios.native_vs_dram = (of('135m', 'native', what) * bytes('135m')) / (median(dram) * 1e9);
+    if (what === 'decode')
+      ratios.native_vs_dram = (of('135m', 'native', what) * bytes('135m')) / (median(dram) * 1e9);
     return Object.fromEntries(Object.entries(ratios).map(([k, v]) => [k, Number(v.toFixed(3))]));
   };
   // Both were measured: both sections are written, whichever was asked for.
   for (const what of ['decode', 'prefill']) {
-    const rows = Object.keys(MODELS).flatMap(m => taken[m].map(e => ({ m, e, value: of(m, e, what) })));
-    const picture = m => bars(`${what}-${m.replaceAll('_', '')}.svg`, 'tokens per second, one thread', rows.filter(r => r.m === m).map(r => ({ label: ENGINES[r.e].label, value: r.value, ours: ENGINES[r.e].ours })));
-    const names = { '135m': '135M parameters, Q4_0', '15m': '15M parameters, Q4_0', q4_k_m: '135M parameters, Q4_K_M' };
-    section(what, what === 'decode' ? 'Answers: tokens per second, one thread' : `Prompts: ${PROMPT} tokens, one thread`,
+    const rows = Object.keys(MODELS).flatMap(m =>
+      taken[m].map(e => ({ m, e, value: of(m, e, what) })),
+    );
+    const picture = m =>
+      bars(
+        `${what}-${m.replaceAll('_', '')}.svg`,
+        'tokens per second, one thread',
+        rows
+          .filter(r => r.m === m)
+          .map(r => ({ label: ENGINES[r.e].label, value: r.value, ours: ENGINES[r.e].ours })),
+      );
+    const names = {
+      '135m': '135M parameters, Q4_0',
+      '15m': '15M parameters, Q4_0',
+      q4_k_m: '135M parameters, Q4_K_M',
+    };
+    section(
+      what,
+      what === 'decode'
+        ? 'Answers: tokens per second, one thread'
+        : `Prompts: ${PROMPT} tokens, one thread`,
       `\`npm run -s bench -- ${what}\`: ${PROMPT} prompt and ${ANSWER} answer tokens, random weights of the published shapes, ${rounds} rounds.${what === 'decode' ? ` One thread reads ${median(dram).toFixed(1)} GB/s from memory here.` : ''}\n\n` +
-        Object.keys(MODELS).map(m => `${names[m]}:\n\n${picture(m)}`).join('\n\n') + `\n\n${table(['ratio', 'measured'], Object.entries(ratiosOf(what)).map(([k, v]) => [`\`${k}\``, v]))}`);
+        Object.keys(MODELS)
+          .map(m => `${names[m]}:\n\n${picture(m)}`)
+          .join('\n\n') +
+        `\n\n${table(
+          ['ratio', 'measured'],
+          Object.entries(ratiosOf(what)).map(([k, v]) => [`\`${k}\``, v]),
+        )}`,
+    );
   }
-  const figures = Object.fromEntries(Object.keys(MODELS).flatMap(m => taken[m].map(e => [`${m}_${e}_tokens_per_second`, Number(of(m, e, name).toFixed(2))])));
-  return { figures: { rounds, dram_gb_per_second: median(dram), ...figures }, ratios: ratiosOf(name) };
+  const figures = Object.fromEntries(
+    Object.keys(MODELS).flatMap(m =>
+      taken[m].map(e => [`${m}_${e}_tokens_per_second`, Number(of(m, e, name).toFixed(2))]),
+    ),
+  );
+  return {
+    figures: { rounds, dram_gb_per_second: median(dram), ...figures },
+    ratios: ratiosOf(name),
+  };
 }

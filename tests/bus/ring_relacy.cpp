@@ -1,5 +1,6 @@
-// The ring's own source under Relacy: every interleaving of two threads and every value that the memory model lets a load return.
-// usage: ring_relacy      compiled with CAPACITY, MOST (largest grant), ATTEMPTS (of each thread)
+// The ring's own source under Relacy: every interleaving of two threads and every value that the
+// memory model lets a load return. usage: ring_relacy      compiled with CAPACITY, MOST (largest
+// grant), ATTEMPTS (of each thread)
 #define _Bool bool
 #include <relacy/relacy.hpp>
 
@@ -40,7 +41,8 @@ struct ring_test : rl::test_suite<ring_test, 2> {
             uint32_t wanted = 1;
             for (int i = 0; i < ATTEMPTS; i++) {
                 uint32_t at, count = hyp_ring_read(&c, &at, &write, &last);
-                for (uint32_t k = 0; k < count; k++) RL_ASSERT(cells[at + k](RL_INFO) == wanted++); // all, in order, once
+                for (uint32_t k = 0; k < count; k++)
+                    RL_ASSERT(cells[at + k](RL_INFO) == wanted++); // all, in order, once
                 if (count) hyp_ring_release(&c, count, &read);
             }
         }

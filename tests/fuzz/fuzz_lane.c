@@ -1,5 +1,6 @@
-// A consumer and a producer on a lane whose other side writes anything: indices, states, capsule headers. Nothing may be touched outside of
-// the lane. (Who makes a lane is trusted: its constants are.)
+// A consumer and a producer on a lane whose other side writes anything: indices, states, capsule
+// headers. Nothing may be touched outside of the lane. (Who makes a lane is trusted: its constants
+// are.)
 #include "../../src/bus/lane.h"
 
 #include <stdlib.h>
@@ -40,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
                 hyp_capsule_send(&p, (uint32_t)i, count);
             }
             hyp_capsule_feedback(&p, &sequence, &verdict);
-            lane->read = bytes > 8 ? (uint32_t)data[(size_t)i % (bytes - 4)] << (i % 9) : 0; // the other side goes on
+            lane->read = bytes > 8 ? (uint32_t)data[(size_t)i % (bytes - 4)] << (i % 9)
+                                   : 0; // the other side goes on
         }
     free(memory);
     return 0;

@@ -1,4 +1,5 @@
-// libFuzzer: any bytes as a model file. Opens it under a memory limit, and where that succeeds tokenizes, computes and detokenizes.
+// libFuzzer: any bytes as a model file. Opens it under a memory limit, and where that succeeds
+// tokenizes, computes and detokenizes.
 #include "../../src/hyperion/hyperion.h"
 
 #include <stdlib.h>
@@ -17,10 +18,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint32_t count;
     static const char prompt[] = "Once, \xC3\xA9t\xE2\x82\xAC 12345\n\xF0\x9F\x98\x80 don't";
     hyp_session *session;
-    if (!hyp_model_tokenize(model, prompt, sizeof prompt - 1, HYP_TEXT_EDGES | HYP_TEXT_SPECIALS, &tokens, &count) &&
+    if (!hyp_model_tokenize(model, prompt, sizeof prompt - 1,
+                            HYP_TEXT_ADD_SPECIAL | HYP_TEXT_PARSE_SPECIAL, &tokens, &count) &&
         !hyp_session_create(model, &(hyp_session_config){.context = 64, .batch = 8}, &session)) {
         hyp_piece piece = {.finish = HYP_FINISH_NONE};
-        if (!hyp_session_begin(session, tokens, count, &(hyp_sampling){.temperature = 1, .top_p = 0.9f}, &(hyp_text){"and", 3}, 1))
+        if (!hyp_session_begin(session, tokens, count,
+                               &(hyp_sampling){.temperature = 1, .top_p = 0.9f},
+                               &(hyp_text){"and", 3}, 1))
             for (int i = 0; i < 6 && !piece.finish; i++)
                 if (hyp_session_next(session, &piece)) break;
         hyp_session_destroy(session);
@@ -28,7 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!hyp_model_tokenize(model, prompt, sizeof prompt - 1, 0, &tokens, &count)) {
         int32_t *copy = malloc((count + 1) * sizeof *copy);
         for (uint32_t i = 0; i < count; i++) copy[i] = tokens[i];
-        if (hyp_model_detokenize(model, copy, count, HYP_TEXT_SPECIALS, &text, &bytes)) abort();
+        if (hyp_model_detokenize(model, copy, count, HYP_TEXT_PARSE_SPECIAL, &text, &bytes))
+            abort();
         free(copy);
     }
     hyp_model_close(model);

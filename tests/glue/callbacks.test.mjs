@@ -2,7 +2,18 @@
 // with a clear error, and everything else goes on.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, cpSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,23 +34,35 @@ const HANG_MS = 60000; // nothing here takes a second: who waits longer waits fo
 /** @template T @param {Promise<T>} promise @returns {Promise<T>} */
 const within = promise => {
   let timer;
-  const limit = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error('it hangs')), HANG_MS)));
+  const limit = new Promise(
+    (_, reject) => (timer = setTimeout(() => reject(new Error('it hangs')), HANG_MS)),
+  );
   return Promise.race([promise, limit]).finally(() => clearTimeout(timer));
 };
 const turn = () => new Promise(resolve => setImmediate(resolve));
 const until = async (condition, what) => {
-  for (const deadline = performance.now() + HANG_MS; !condition(); await turn()) assert.ok(performance.now() < deadline, what);
+  for (const deadline = performance.now() + HANG_MS; !condition(); await turn())
+    assert.ok(performance.now() < deadline, what);
 };
 const collect = async (pieces, out = []) => {
   for await (const p of pieces) out.push(p);
   return out;
 };
 const GREEDY = { temperature: 0, maxTokens: 8 };
-const tell = async (model, prompt, options = {}) => (await within(collect(model.generate(prompt, { ...GREEDY, ...options })))).map(p => p.text).join('');
+const tell = async (model, prompt, options = {}) =>
+  (await within(collect(model.generate(prompt, { ...GREEDY, ...options }))))
+    .map(p => p.text)
+    .join('');
 const rejects = (promise, code, message = /./) =>
-  assert.rejects(within(promise), error => (error instanceof HyperionError && error.code === code && message.test(error.message)) || assert.fail(`${error.code}: ${error.stack}`));
+  assert.rejects(
+    within(promise),
+    error =>
+      (error instanceof HyperionError && error.code === code && message.test(error.message)) ||
+      assert.fail(`${error.code}: ${error.stack}`),
+  );
 /** The very error that a callback threw. */
-const rejectsWith = (promise, own) => assert.rejects(within(promise), error => error === own || assert.fail(error));
+const rejectsWith = (promise, own) =>
+  assert.rejects(within(promise), error => error === own || assert.fail(error));
 const PROMPTS = ['Once upon a time', 'Tom had a dog', 'Lily was sad'];
 const TIGHT = { memory: 5.4e6, context: 64, batch: 8 }; // all weights fit beside one session, not beside three
 const files = () => readdirSync('/proc/self/fd').length;
@@ -93,7 +116,7 @@ describe('sources', () => {
     const want = await alone();
     const kept = source();
     const model = await open(kept, TIGHT);
-    assert.equal(model.residency().kept, model.residency().pages);
+    assert.equal(model.residency().resident, model.residency().pages);
     assert.equal(kept.closed, 0);
     assert.deepEqual(await Promise.all(PROMPTS.map(prompt => tell(model, prompt))), want);
     assert.ok(model.residency().evictions > 0);
@@ -140,7 +163,10 @@ describe('sources', () => {
     assert.equal(await tell(model, PROMPTS[0]), (await alone())[0]);
     await model.close();
     const second = await open(path, options);
-    writeFileSync(path, bytes.map(byte => byte ^ 1));
+    writeFileSync(
+      path,
+      bytes.map(byte => byte ^ 1),
+    );
     utimesSync(path, 1e9, 1e9); // not the moment of opening, however coarse the clock
     await rejects(tell(second, PROMPTS[1]), 'HYP_E_IO', /has changed since it was opened/);
     await second.close();
@@ -168,13 +194,22 @@ describe('sources', () => {
       [{}, /Object/],
     ];
     for (const [data, what] of given)
-      for (const read of [() => data, async () => data]) await rejects(open({ size: bytes.length, read }), 'HYP_E_IO', what);
-    await rejects(open({ size: bytes.length, read: () => ({ then: (_, fail) => fail(new Error('no luck')) }) }), 'HYP_E_IO', /no luck/);
+      for (const read of [() => data, async () => data])
+        await rejects(open({ size: bytes.length, read }), 'HYP_E_IO', what);
+    await rejects(
+      open({ size: bytes.length, read: () => ({ then: (_, fail) => fail(new Error('no luck')) }) }),
+      'HYP_E_IO',
+      /no luck/,
+    );
     await rejects(open({ size: -1, read: () => null }), 'HYP_E_ARGUMENT');
     const stream = new Blob([bytes]).stream();
     stream.getReader();
     await rejects(open(stream), 'HYP_E_ARGUMENT', /read already/);
-    await rejects(open({ size: bytes.length, read: () => null }, { worker: true }), 'HYP_E_ARGUMENT', /worker: false/);
+    await rejects(
+      open({ size: bytes.length, read: () => null }, { worker: true }),
+      'HYP_E_ARGUMENT',
+      /worker: false/,
+    );
   });
 
   test('one promise for two reads fills the one that is still wanted', async () => {
@@ -185,7 +220,11 @@ describe('sources', () => {
     const read = (offset, count) => {
       if (!gate) return bytes.subarray(offset, offset + count);
       const key = `${offset} ${count}`;
-      if (!promises.has(key)) promises.set(key, gate.then(() => bytes.subarray(offset, offset + count)));
+      if (!promises.has(key))
+        promises.set(
+          key,
+          gate.then(() => bytes.subarray(offset, offset + count)),
+        );
       return promises.get(key);
     };
     const model = await within(open({ size: bytes.length, read }, { ...TIGHT, memory: '4MB' }));
@@ -211,7 +250,8 @@ describe('sources', () => {
 describe('sessions', () => {
   test('an idle one is lent for any purpose', async () => {
     const model = await open(STORY, { context: 64 });
-    for (const purpose of ['batch', 'interactive', 'background']) await tell(model, PROMPTS[0], { purpose });
+    for (const purpose of ['batch', 'interactive', 'background'])
+      await tell(model, PROMPTS[0], { purpose });
     await model.embed('hello');
     assert.equal((await model.stats()).fibers.count, 1);
     await model.close();
@@ -219,7 +259,12 @@ describe('sessions', () => {
 
   test('the one that knows most of the text goes on with it', async () => {
     const model = await open(STORY, { context: 64 });
-    const [a, b] = await Promise.all(PROMPTS.slice(0, 2).map(async prompt => [...(await model.tokenize(prompt)), ...(await collect(model.generate(prompt, GREEDY))).map(p => p.token)]));
+    const [a, b] = await Promise.all(
+      PROMPTS.slice(0, 2).map(async prompt => [
+        ...(await model.tokenize(prompt)),
+        ...(await collect(model.generate(prompt, GREEDY))).map(p => p.token),
+      ]),
+    );
     for (const text of [a, b, a]) {
       await collect(model.generate(text, { ...GREEDY, maxTokens: 1 }));
       assert.equal((await model.stats()).reusedTokens, text.length - 1);
@@ -231,8 +276,14 @@ describe('sessions', () => {
     const want = await alone();
     for (let memory = 3.3e6; memory <= 4.2e6; memory += 0.1e6) {
       const model = await open(STORY, { memory, context: 64, batch: 8 });
-      const answers = await Promise.allSettled(PROMPTS.map(prompt => tell(model, prompt, { purpose: 'batch' })));
-      for (const [i, { value, reason }] of answers.entries()) assert.ok(reason ? reason.code === 'HYP_E_NOMEM' : value === want[i], `${memory}: ${reason}`);
+      const answers = await Promise.allSettled(
+        PROMPTS.map(prompt => tell(model, prompt, { purpose: 'batch' })),
+      );
+      for (const [i, { value, reason }] of answers.entries())
+        assert.ok(
+          reason ? reason.code === 'HYP_E_NOMEM' : value === want[i],
+          `${memory}: ${reason}`,
+        );
       assert.equal(await tell(model, PROMPTS[0]), want[0]);
       assert.equal((await model.stats()).fibers.count, 1);
       await model.close();
@@ -241,7 +292,11 @@ describe('sessions', () => {
 
   test('a calibration finds room where an idle session had it', async () => {
     let measured = 0;
-    await calibrate(STORY, ['Once upon a time, there was a little fox.'], () => measured++, { memory: '6MB', context: 64, batch: 8 });
+    await calibrate(STORY, ['Once upon a time, there was a little fox.'], () => measured++, {
+      memory: '6MB',
+      context: 64,
+      batch: 8,
+    });
     assert.ok(measured > 0);
   });
 });
@@ -284,7 +339,11 @@ for (const worker of [false, true])
         await within(model.score(tokens, (_, values) => rows.push(values.slice())));
         return rows;
       };
-      const texts = [[1, 5, 6], [1, 7], [1, 5, 9, 10]];
+      const texts = [
+        [1, 5, 6],
+        [1, 7],
+        [1, 5, 9, 10],
+      ];
       const apart = [];
       for (const text of texts) apart.push(await score(text));
       assert.deepEqual(await Promise.all(texts.map(score)), apart);
@@ -311,7 +370,8 @@ for (const worker of [false, true])
       const model = await open(STORY, options);
       const text = 'Once upon a time there was a little fox. '.repeat(3);
       const calls = {
-        generate: signal => collect(model.generate(PROMPTS[0], { signal, maxTokens: 1e6, logitBias: { 2: -1e6 } })),
+        generate: signal =>
+          collect(model.generate(PROMPTS[0], { signal, maxTokens: 1e6, logitBias: { 2: -1e6 } })),
         score: signal => model.score(Array(60).fill(5), () => {}, { signal }),
         embed: signal => model.embed(text, { signal }),
         tokenize: signal => model.tokenize(text, { signal }),
@@ -328,7 +388,11 @@ for (const worker of [false, true])
             await within(under).catch(() => {}); // done before it hears of it
             continue;
           }
-          await assert.rejects(within(under), error => (error.code === 'HYP_E_CANCELLED' && error.cause === reason) || assert.fail(error));
+          await assert.rejects(
+            within(under),
+            error =>
+              (error.code === 'HYP_E_CANCELLED' && error.cause === reason) || assert.fail(error),
+          );
         }
       }
       assert.equal(await tell(model, PROMPTS[2]), (await alone())[2]);
@@ -339,7 +403,8 @@ for (const worker of [false, true])
       const model = await open(STORY, options);
       model.generate(PROMPTS[0]);
       assert.equal((await model.stats()).fibers.count, 0);
-      for (let i = 0; i < 3; i++) for await (const piece of model.generate(PROMPTS[0])) if (piece) break;
+      for (let i = 0; i < 3; i++)
+        for await (const piece of model.generate(PROMPTS[0])) if (piece) break;
       assert.equal(await tell(model, PROMPTS[0]), (await alone())[0]);
       assert.equal((await model.stats()).fibers.count, 1);
       await model.close();
@@ -349,12 +414,23 @@ for (const worker of [false, true])
       const model = await open(STORY, options);
       const begun = model.generate(PROMPTS[0]);
       await begun.next();
-      const under = [collect(model.generate(PROMPTS[0], { maxTokens: 50 })), model.embed('hello'), model.score([1, 5], () => {})];
+      const under = [
+        collect(model.generate(PROMPTS[0], { maxTokens: 50 })),
+        model.embed('hello'),
+        model.score([1, 5], () => {}),
+      ];
       const ended = under.map(promise => rejects(promise, 'HYP_E_STATE', /closed/));
       await within(Promise.all([model.close(), model.close()]));
       await Promise.all(ended);
       await rejects(begun.next(), 'HYP_E_STATE', /closed/);
-      for (const call of [() => model.tokenize('a'), () => model.embed('a'), () => model.stats(), () => model.heat(), () => model.score([1], () => {}), () => collect(model.generate('a'))])
+      for (const call of [
+        () => model.tokenize('a'),
+        () => model.embed('a'),
+        () => model.stats(),
+        () => model.heat(),
+        () => model.score([1], () => {}),
+        () => collect(model.generate('a')),
+      ])
         await rejects(call(), 'HYP_E_STATE', /closed/);
       await within(model.close());
       await workersEnd();
@@ -374,7 +450,12 @@ for (const worker of [false, true])
       };
       const names = { memory: /amount of memory/, cache: /cache format/, policy: /policy/ };
       for (const [name, values] of Object.entries(wrong))
-        for (const value of values) await rejects(open(STORY, { ...options, [name]: value }), 'HYP_E_ARGUMENT', names[name] ?? new RegExp(`^${name} must be`));
+        for (const value of values)
+          await rejects(
+            open(STORY, { ...options, [name]: value }),
+            'HYP_E_ARGUMENT',
+            names[name] ?? new RegExp(`^${name} must be`),
+          );
       const model = await open(STORY, options);
       const wrongly = {
         maxTokens: [-1, 1.5, NaN, '5'],
@@ -396,22 +477,47 @@ for (const worker of [false, true])
       };
       const says = { stop: /stop/, purpose: /purpose/ };
       for (const [name, values] of Object.entries(wrongly))
-        for (const value of values) await rejects(collect(model.generate('a', { [name]: value })), 'HYP_E_ARGUMENT', says[name] ?? new RegExp(`^${name} must be`));
-      for (const stop of [[''], [5], ['x'.repeat(257)]]) await rejects(collect(model.generate('a', { stop })), 'HYP_E_ARGUMENT', /stop text/);
-      for (const tokens of [[1.5], [NaN], ['a'], [2 ** 32 + 5], 7, null]) await rejects(collect(model.generate(tokens)), 'HYP_E_ARGUMENT', /token/);
-      await rejects(model.score([1, 2.5], () => {}), 'HYP_E_ARGUMENT', /2\.5 is no token/);
-      for (const text of [undefined, 7, {}]) await rejects(model.tokenize(text), 'HYP_E_ARGUMENT', /text is wanted/);
+        for (const value of values)
+          await rejects(
+            collect(model.generate('a', { [name]: value })),
+            'HYP_E_ARGUMENT',
+            says[name] ?? new RegExp(`^${name} must be`),
+          );
+      for (const stop of [[''], [5], ['x'.repeat(257)]])
+        await rejects(collect(model.generate('a', { stop })), 'HYP_E_ARGUMENT', /stop text/);
+      for (const tokens of [[1.5], [NaN], ['a'], [2 ** 32 + 5], 7, null])
+        await rejects(collect(model.generate(tokens)), 'HYP_E_ARGUMENT', /token/);
+      await rejects(
+        model.score([1, 2.5], () => {}),
+        'HYP_E_ARGUMENT',
+        /2\.5 is no token/,
+      );
+      for (const text of [undefined, 7, {}])
+        await rejects(model.tokenize(text), 'HYP_E_ARGUMENT', /text is wanted/);
       await rejects(model.embed('a', { pooling: 'toString' }), 'HYP_E_ARGUMENT', /pooling/);
-      assert.equal(await tell(model, PROMPTS[0], { seed: 2 ** 53 - 1, topK: 0, maxTokens: 8 }), (await alone())[0]);
+      assert.equal(
+        await tell(model, PROMPTS[0], { seed: 2 ** 53 - 1, topK: 0, maxTokens: 8 }),
+        (await alone())[0],
+      );
       await model.close();
     });
 
     test('an open that fails leaves no worker and no descriptor', async () => {
       const before = files();
       const draft = join(root, 'build/models/llama-q8_0.gguf');
-      await rejects(open(STORY, { ...options, draft: join(dir, 'missing.gguf'), threads: 3 }), 'HYP_E_IO', /missing/);
-      await rejects(open(STORY, { ...options, draft: fileURLToPath(import.meta.url), threads: 3 }), 'HYP_E_FORMAT');
-      await rejects(open([STORY, draft, join(dir, 'missing.gguf')], { ...options, threads: 3 }), 'HYP_E_IO');
+      await rejects(
+        open(STORY, { ...options, draft: join(dir, 'missing.gguf'), threads: 3 }),
+        'HYP_E_IO',
+        /missing/,
+      );
+      await rejects(
+        open(STORY, { ...options, draft: fileURLToPath(import.meta.url), threads: 3 }),
+        'HYP_E_FORMAT',
+      );
+      await rejects(
+        open([STORY, draft, join(dir, 'missing.gguf')], { ...options, threads: 3 }),
+        'HYP_E_IO',
+      );
       await workersEnd();
       assert.equal(files(), before);
     });
@@ -426,9 +532,12 @@ describe('what never ends', () => {
       const reason = new Error('another model');
       const slow = () => {
         setImmediate(() => stop.abort(reason)); // heard only when the event loop turns
-        for (const until = performance.now() + 2; performance.now() < until; );
+        for (const until = performance.now() + 2; performance.now() < until;);
       };
-      await assert.rejects(within(open(from, { context: 64, signal: stop.signal, onProgress: slow })), error => (error.code === 'HYP_E_CANCELLED' && error.cause === reason) || assert.fail(error));
+      await assert.rejects(
+        within(open(from, { context: 64, signal: stop.signal, onProgress: slow })),
+        error => (error.code === 'HYP_E_CANCELLED' && error.cause === reason) || assert.fail(error),
+      );
     }
     await workersEnd();
   });
@@ -439,12 +548,23 @@ describe('what never ends', () => {
       const one = source();
       const read = (offset, count) => ((one.hanging = left-- <= 0), one.read(offset, count));
       const stop = new AbortController();
-      const opening = open({ ...one, read, close: () => new Promise(() => {}) }, { signal: stop.signal });
+      const opening = open(
+        { ...one, read, close: () => new Promise(() => {}) },
+        { signal: stop.signal },
+      );
       await until(() => one.waiting, 'no read');
       stop.abort('enough');
-      await assert.rejects(within(opening), error => (error.code === 'HYP_E_CANCELLED' && error.cause === 'enough') || assert.fail(error));
+      await assert.rejects(
+        within(opening),
+        error =>
+          (error.code === 'HYP_E_CANCELLED' && error.cause === 'enough') || assert.fail(error),
+      );
     }
-    for (const from of [new ReadableStream(), new Response(new ReadableStream()), new Response(new ReadableStream(), { headers: { 'content-length': '5000' } })]) {
+    for (const from of [
+      new ReadableStream(),
+      new Response(new ReadableStream()),
+      new Response(new ReadableStream(), { headers: { 'content-length': '5000' } }),
+    ]) {
       const stop = new AbortController();
       const opening = open(from, { signal: stop.signal });
       await turn();
@@ -454,7 +574,10 @@ describe('what never ends', () => {
   });
 
   test('inspect and quantize', async () => {
-    for (const act of [o => inspect({ ...source(), read: () => new Promise(() => {}) }, o), o => quantize({ ...source(), read: () => new Promise(() => {}) }, 'q8_0', () => {}, o)]) {
+    for (const act of [
+      o => inspect({ ...source(), read: () => new Promise(() => {}) }, o),
+      o => quantize({ ...source(), read: () => new Promise(() => {}) }, 'q8_0', () => {}, o),
+    ]) {
       const stop = new AbortController();
       const under = act({ signal: stop.signal });
       await turn();
@@ -465,7 +588,10 @@ describe('what never ends', () => {
     await quantize(STORY, 'f16', data => wide.push(data));
     const stop = new AbortController();
     setImmediate(() => stop.abort());
-    await rejects(quantize(Buffer.concat(wide), 'q4_k', () => {}, { signal: stop.signal }), 'HYP_E_CANCELLED');
+    await rejects(
+      quantize(Buffer.concat(wide), 'q4_k', () => {}, { signal: stop.signal }),
+      'HYP_E_CANCELLED',
+    );
     const own = new Error('the disk is full');
     await rejectsWith(
       quantize(STORY, 'f16', () => {
@@ -479,7 +605,11 @@ describe('what never ends', () => {
     const want = await alone();
     const one = source();
     const model = await open(one, HANGING);
-    const calls = [signal => collect(model.generate(PROMPTS[0], { ...GREEDY, signal })), signal => model.embed(PROMPTS[1], { signal }), signal => model.score([1, 5, 6], () => {}, { signal })];
+    const calls = [
+      signal => collect(model.generate(PROMPTS[0], { ...GREEDY, signal })),
+      signal => model.embed(PROMPTS[1], { signal }),
+      signal => model.score([1, 5, 6], () => {}, { signal }),
+    ];
     for (const call of [...calls, signal => Promise.all(calls.map(each => each(signal)))]) {
       one.hanging = true;
       one.waiting = 0;
@@ -488,7 +618,11 @@ describe('what never ends', () => {
       under.catch(() => {});
       await until(() => one.waiting, 'no read');
       stop.abort('enough');
-      await assert.rejects(within(under), error => (error.code === 'HYP_E_CANCELLED' && error.cause === 'enough') || assert.fail(error));
+      await assert.rejects(
+        within(under),
+        error =>
+          (error.code === 'HYP_E_CANCELLED' && error.cause === 'enough') || assert.fail(error),
+      );
       one.hanging = false;
       assert.equal(await tell(model, PROMPTS[2]), want[2]);
     }
@@ -506,7 +640,10 @@ describe('the end of an engine', () => {
     const job = core.runJob('inspect', [{ size: 5000, read: () => new Promise(() => {}) }]);
     const ended = rejects(job, 'HYP_E_HOST', /the engine has stopped/);
     await turn();
-    assert.throws(() => core.call('session_destroy', 2 ** 32 - 64), error => error.code === 'HYP_E_HOST' && /has stopped/.test(error.message));
+    assert.throws(
+      () => core.call('session_destroy', 2 ** 32 - 64),
+      error => error.code === 'HYP_E_HOST' && /has stopped/.test(error.message),
+    );
     await ended;
     await rejects(core.runJob('inspect', []), 'HYP_E_HOST', /has stopped/);
     await within(core.close());
@@ -515,7 +652,10 @@ describe('the end of an engine', () => {
   });
 
   test('a worker that does not start, or is killed', async () => {
-    for (const [how, message] of [['constructor', /no more threads/], ['module', /worker failed/]]) {
+    for (const [how, message] of [
+      ['constructor', /no more threads/],
+      ['module', /worker failed/],
+    ]) {
       broken = how;
       try {
         await rejects(open(STORY, { worker: true }), 'HYP_E_HOST', message);
@@ -524,7 +664,11 @@ describe('the end of an engine', () => {
       }
     }
     const model = await open(STORY, { worker: true, context: 64 });
-    const under = [collect(model.generate(PROMPTS[0], { maxTokens: 1e6, logitBias: { 2: -1e6 } })), model.embed('hello'), model.stats()].map(call => rejects(call, 'HYP_E_HOST', /worker failed/));
+    const under = [
+      collect(model.generate(PROMPTS[0], { maxTokens: 1e6, logitBias: { 2: -1e6 } })),
+      model.embed('hello'),
+      model.stats(),
+    ].map(call => rejects(call, 'HYP_E_HOST', /worker failed/));
     started.at(-1).worker.terminate();
     await Promise.all(under);
     await rejects(model.tokenize('a'), 'HYP_E_HOST', /worker failed/);
@@ -534,7 +678,7 @@ describe('the end of an engine', () => {
     await workersEnd();
   });
 
-  test('helpers that do not start leave the engine to compute alone', async () => {
+  test('workers that do not start leave the engine to compute alone', async () => {
     broken = 'module';
     try {
       const model = await open(STORY, { context: 64, threads: 3 });
@@ -547,11 +691,15 @@ describe('the end of an engine', () => {
   });
 });
 
-test('a helper that dies while it computes ends the engine', async () => {
+test('a worker that dies while it computes ends the engine', async () => {
   const before = started.length;
   const model = await open(STORY, { context: 64, threads: 2 });
-  await until(() => started.length > before && started.at(-1).heard, 'no helper');
-  const under = rejects(collect(model.generate(PROMPTS[0], { maxTokens: 50 })), 'HYP_E_HOST', /helper thread.*out of luck/);
+  await until(() => started.length > before && started.at(-1).heard, 'no worker');
+  const under = rejects(
+    collect(model.generate(PROMPTS[0], { maxTokens: 50 })),
+    'HYP_E_HOST',
+    /worker thread.*out of luck/,
+  );
   started.at(-1).worker.emit('error', new Error('out of luck'));
   await under;
   await rejects(model.embed('hello'), 'HYP_E_HOST', /out of luck/);
@@ -580,13 +728,21 @@ test('a visitor may use the model, and close it', async () => {
   let intact = true;
   await within(
     model.score([1, 5, 6], (position, values) => {
-      inner.push(model.tokenize('a'.repeat(1 + position * 1e6)), model.embed('hello'), tell(model, PROMPTS[0]));
+      inner.push(
+        model.tokenize('a'.repeat(1 + position * 1e6)),
+        model.embed('hello'),
+        tell(model, PROMPTS[0]),
+      );
       intact &&= values.length === model.facts.vocab;
     }),
   );
   assert.ok(intact);
   assert.equal((await within(Promise.all(inner)))[2], (await alone())[0]);
   let closing;
-  await rejects(model.score([1, 5, 6], () => (closing ??= model.close())), 'HYP_E_STATE', /closed/);
+  await rejects(
+    model.score([1, 5, 6], () => (closing ??= model.close())),
+    'HYP_E_STATE',
+    /closed/,
+  );
   await within(closing);
 });

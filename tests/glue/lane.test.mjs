@@ -4,7 +4,15 @@ import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { LaneConsumer, LaneProducer, Verdict, crc32c, createLane, describeLane, evict } from '../../glue/lane.js';
+import {
+  LaneConsumer,
+  LaneProducer,
+  Verdict,
+  crc32c,
+  createLane,
+  describeLane,
+  evict,
+} from '../../glue/lane.js';
 import { open } from 'hyperion-runtime';
 
 const root = new URL('../../', import.meta.url);
@@ -16,7 +24,8 @@ function send(producer, type, bytes) {
   for (let i = 0; i < bytes; i++) room[i] = type + i;
   producer.send(type, bytes);
 }
-const payloadIsRight = capsule => capsule.payload.every((byte, i) => byte === ((capsule.type + i) & 255));
+const payloadIsRight = capsule =>
+  capsule.payload.every((byte, i) => byte === ((capsule.type + i) & 255));
 
 test('crc32c', () => {
   assert.equal(crc32c(new TextEncoder().encode('123456789')), 0xe3069283);
@@ -41,7 +50,10 @@ test('the layout is C’s: the same course of events gives the same bytes (tests
   producer.drop();
   assert.equal(consumer.receive().type, 4);
   assert.deepEqual(producer.feedback(), { sequence: 0, verdict: Verdict.ACCEPTED });
-  assert.deepEqual(new Uint8Array(buffer), new Uint8Array(readFileSync(new URL('tests/golden/lane.bin', root))));
+  assert.deepEqual(
+    new Uint8Array(buffer),
+    new Uint8Array(readFileSync(new URL('tests/golden/lane.bin', root))),
+  );
 });
 
 test('every mix of sizes, through the wrap', () => {
@@ -74,7 +86,10 @@ test('every mix of sizes, through the wrap', () => {
   }
   assert.ok(refused > 1000);
   const stats = describeLane(buffer);
-  assert.deepEqual([stats.sent, stats.received, stats.corrupted, stats.lost], [sent, received, 0, 0]);
+  assert.deepEqual(
+    [stats.sent, stats.received, stats.corrupted, stats.lost],
+    [sent, received, 0, 0],
+  );
   assert.throws(() => producer.begin(1000), /more than this lane ever holds/);
   assert.throws(() => new LaneProducer(buffer, 3), /another holds this end/);
   assert.throws(() => new LaneProducer(new ArrayBuffer(4096), 3), /no lane/);
@@ -115,7 +130,10 @@ const WORKER = `
     parentPort.postMessage('holding');
     setInterval(() => {}, 1000);
   }`;
-const start = data => new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), { workerData: { module: new URL('glue/lane.js', root).href, ...data } });
+const start = data =>
+  new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), {
+    workerData: { module: new URL('glue/lane.js', root).href, ...data },
+  });
 
 test('two threads: every capsule once, in order and whole, with waiting on both sides', async () => {
   const lane = createLane({ capacity: 4096, slots: 64 });
@@ -163,7 +181,8 @@ describe('the engine’s worker speaks over it', () => {
   const story = new URL('models/story.gguf', root);
   const tell = async model => {
     let text = '';
-    for await (const piece of model.generate('Once upon a time', { temperature: 0, maxTokens: 40 })) text += piece.text;
+    for await (const piece of model.generate('Once upon a time', { temperature: 0, maxTokens: 40 }))
+      text += piece.text;
     return text;
   };
   test('tokens, progress, results larger than a capsule; and the same by postMessage where memory can not be shared', async () => {
@@ -175,7 +194,9 @@ describe('the engine’s worker speaks over it', () => {
     assert.ok(progress.length > 3 && lanes[0].sent > 40 + progress.length, JSON.stringify(lanes));
     assert.deepEqual([lanes[0].corrupted, lanes[0].dropped, lanes[0].lost], [0, 0, 0]);
     const rows = [];
-    await model.score(await model.tokenize('Once upon a time there was a bird'), (position, row) => rows.push(row[5]));
+    await model.score(await model.tokenize('Once upon a time there was a bird'), (position, row) =>
+      rows.push(row[5]),
+    );
     const vector = await model.embed('a bird');
     const big = 'a word and '.repeat(90000);
     assert.equal(await model.detokenize(await model.tokenize(big, { edges: false })), big); // a megabyte each way
@@ -186,7 +207,10 @@ describe('the engine’s worker speaks over it', () => {
       assert.equal(await tell(other), text);
       assert.deepEqual((await other.stats()).lanes, []);
       const again = [];
-      await other.score(await other.tokenize('Once upon a time there was a bird'), (position, row) => again.push(row[5]));
+      await other.score(
+        await other.tokenize('Once upon a time there was a bird'),
+        (position, row) => again.push(row[5]),
+      );
       assert.deepEqual(again, rows);
       assert.deepEqual(await other.embed('a bird'), vector);
       await other.close();

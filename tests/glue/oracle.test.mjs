@@ -20,14 +20,22 @@ for (const shape of ORACLE)
       let exact = 0;
       const bound = boundOf(`${shape.name}-${type}`);
       await model.score(golden.tokens, (position, values) => {
-        for (const [token, expected] of golden.rows[position]) worst = Math.max(worst, Math.abs(values[token] - expected));
+        for (const [token, expected] of golden.rows[position])
+          worst = Math.max(worst, Math.abs(values[token] - expected));
         // A runner-up within the bound is as good as the best: the oracle itself can not tell them apart.
         const best = values.indexOf(Math.max(...values));
-        greedy += golden.rows[position].some(([token, value]) => token === best && value >= golden.rows[position][0][1] - bound) ? 1 : 0;
+        greedy += golden.rows[position].some(
+          ([token, value]) => token === best && value >= golden.rows[position][0][1] - bound,
+        )
+          ? 1
+          : 0;
         exact += best === golden.rows[position][0][0] ? 1 : 0;
       });
       await model.close();
       assert.ok(worst <= bound, `log-probabilities differ by ${worst}`);
-      assert.ok(greedy >= 0.99 * golden.tokens.length, `greedy tokens agree on ${greedy} of ${golden.tokens.length}`);
+      assert.ok(
+        greedy >= 0.99 * golden.tokens.length,
+        `greedy tokens agree on ${greedy} of ${golden.tokens.length}`,
+      );
       if (process.env.HYP_VERBOSE) console.log(shape.name, type, worst.toFixed(5), greedy, exact);
     });

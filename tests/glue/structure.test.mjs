@@ -6,9 +6,24 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const walk = dir => readdirSync(join(root, dir), { withFileTypes: true }).flatMap(e => (e.isDirectory() ? walk(join(dir, e.name)) : [join(dir, e.name)]));
+const walk = dir =>
+  readdirSync(join(root, dir), { withFileTypes: true }).flatMap(e =>
+    e.isDirectory() ? walk(join(dir, e.name)) : [join(dir, e.name)],
+  );
 // A folder includes only what stands on a lower floor. The interface and the seam are declarations that stand under the house.
-const FLOORS = [['hyperion'], ['port.h'], ['base'], ['mem'], ['fiber', 'kernels'], ['bus', 'stream', 'store'], ['pool'], ['pager', 'gguf'], ['nn', 'text'], ['models', 'decode', 'convert', 'media', 'hsx', 'service'], ['runtime']];
+const FLOORS = [
+  ['hyperion'],
+  ['port.h'],
+  ['base'],
+  ['mem'],
+  ['fiber', 'kernels'],
+  ['bus', 'stream', 'store'],
+  ['pool'],
+  ['pager', 'gguf'],
+  ['nn', 'text'],
+  ['models', 'decode', 'convert', 'media', 'hsx', 'service'],
+  ['runtime'],
+];
 const LIBC = new Set(['stdbool.h', 'stddef.h', 'stdint.h', 'stdarg.h', 'string.h']);
 
 const folder = file => file.split('/')[1];
@@ -23,9 +38,13 @@ function violations(file, text) {
     }
     const target = normalize(join(dirname(file), name));
     if (!target.startsWith('src/')) found.push(`${file} includes ${target}, which is outside src/`);
-    else if (folder(target) !== folder(file) && (floor(target) < 0 || floor(target) >= floor(file))) found.push(`${file} (floor ${floor(file)}) includes ${target} (floor ${floor(target)})`);
+    else if (folder(target) !== folder(file) && (floor(target) < 0 || floor(target) >= floor(file)))
+      found.push(`${file} (floor ${floor(file)}) includes ${target} (floor ${floor(target)})`);
   }
-  for (const [line] of text.matchAll(/^\s*#\s*(?:if|ifdef|ifndef|elif).*\b(?:_WIN32|__linux__|__APPLE__|__wasm\w*|__EMSCRIPTEN__|__x86_64__|__aarch64__|__arm\w*|__SSE\w*|__AVX\w*|__ARM\w*|__unix__)\b.*$/gm)) found.push(`${file}: ${line.trim()}`);
+  for (const [line] of text.matchAll(
+    /^\s*#\s*(?:if|ifdef|ifndef|elif).*\b(?:_WIN32|__linux__|__APPLE__|__wasm\w*|__EMSCRIPTEN__|__x86_64__|__aarch64__|__arm\w*|__SSE\w*|__AVX\w*|__ARM\w*|__unix__)\b.*$/gm,
+  ))
+    found.push(`${file}: ${line.trim()}`);
   return found;
 }
 
@@ -33,13 +52,24 @@ const sources = walk('src').filter(f => /\.(c|h)$/.test(f));
 
 test('no file of src/ includes what stands above it, or an operating system', () => {
   assert.ok(sources.length > 30);
-  assert.deepEqual(sources.flatMap(f => violations(f, readFileSync(join(root, f), 'utf8'))), []);
+  assert.deepEqual(
+    sources.flatMap(f => violations(f, readFileSync(join(root, f), 'utf8'))),
+    [],
+  );
 });
 
 test('the check sees a step up, an OS header, an architecture #if', () => {
   assert.equal(violations('src/mem/x.c', '#include "../gguf/gguf.h"\n').length, 1);
-  assert.equal(violations('src/fiber/x.c', '#include "../kernels/kernels.h"\n').length, 1, 'the same floor');
-  assert.equal(violations('src/new/x.c', '#include "../base/bytes.h"\n').length, 1, 'a folder without a floor');
+  assert.equal(
+    violations('src/fiber/x.c', '#include "../kernels/kernels.h"\n').length,
+    1,
+    'the same floor',
+  );
+  assert.equal(
+    violations('src/new/x.c', '#include "../base/bytes.h"\n').length,
+    1,
+    'a folder without a floor',
+  );
   assert.equal(violations('src/mem/x.c', '#include <unistd.h>\n').length, 1);
   assert.equal(violations('src/mem/x.c', '#include "../../native/port_posix.h"\n').length, 1);
   assert.equal(violations('src/mem/x.c', '#ifdef __x86_64__\n').length, 1);
@@ -47,12 +77,22 @@ test('the check sees a step up, an OS header, an architecture #if', () => {
 });
 
 test('native/ and wasm/ do not know each other', () => {
-  for (const [dir, other] of [['native', 'wasm'], ['wasm', 'native']])
-    for (const file of walk(dir)) assert.ok(!new RegExp(`#include "[^"]*\\.\\./${other}/`).test(readFileSync(join(root, file), 'utf8')), file);
+  for (const [dir, other] of [
+    ['native', 'wasm'],
+    ['wasm', 'native'],
+  ])
+    for (const file of walk(dir))
+      assert.ok(
+        !new RegExp(`#include "[^"]*\\.\\./${other}/`).test(readFileSync(join(root, file), 'utf8')),
+        file,
+      );
 });
 
 // A struct offset in the glue would show as a DataView read at a number, or an address plus one.
-const layout = text => /\bget(?:Ui|I)nt(?:8|16|32)\s*\(|\bgetFloat(?:32|64)\s*\(|\b(?:ptr|pointer|address)\s*\+\s*\d/.test(text);
+const layout = text =>
+  /\bget(?:Ui|I)nt(?:8|16|32)\s*\(|\bgetFloat(?:32|64)\s*\(|\b(?:ptr|pointer|address)\s*\+\s*\d/.test(
+    text,
+  );
 
 test('the glue holds no hand-written struct offset', () => {
   for (const file of walk('glue')) assert.ok(!layout(readFileSync(join(root, file), 'utf8')), file);
@@ -61,21 +101,43 @@ test('the glue holds no hand-written struct offset', () => {
 
 test('the web page uses only the public interface', () => {
   for (const file of walk('web').filter(f => f.endsWith('.js')))
-    for (const [, from] of readFileSync(join(root, file), 'utf8').matchAll(/\bfrom\s+'([^']+)'/g)) assert.ok(from === '/glue/index.js' || from.startsWith('./'), `${file} imports ${from}`);
+    for (const [, from] of readFileSync(join(root, file), 'utf8').matchAll(/\bfrom\s+'([^']+)'/g))
+      assert.ok(from === '/glue/index.js' || from.startsWith('./'), `${file} imports ${from}`);
 });
 
 test('nothing names a path of a machine or a registry', () => {
   const text = readFileSync(join(root, 'package-lock.json'), 'utf8');
   assert.ok(!/"resolved"/.test(text), 'package-lock.json names where packages came from');
-  for (const file of ['src', 'glue', 'web', 'tools', 'native', 'wasm', 'docs'].flatMap(walk)) if (/\.(c|h|m?js|md|py|html|css|json)$/.test(file)) assert.ok(!/\/home\/\w|\/root\//.test(readFileSync(join(root, file), 'utf8')), relative(root, file));
+  for (const file of ['src', 'glue', 'web', 'tools', 'native', 'wasm', 'docs'].flatMap(walk))
+    if (/\.(c|h|m?js|md|py|html|css|json)$/.test(file))
+      assert.ok(
+        !/\/home\/\w|\/root\//.test(readFileSync(join(root, file), 'utf8')),
+        relative(root, file),
+      );
 });
 
 test('as many threads as processors, or as a test pretends; at most eight', async () => {
   const { execFileSync } = await import('node:child_process');
   const { availableParallelism } = await import('node:os');
-  const threads = env => Number(execFileSync(process.execPath, ['--input-type=module', '-e',
-    `import { threadsHere } from ${JSON.stringify(join(root, 'glue/detect.js'))}; console.log(await threadsHere())`], { env: { PATH: process.env.PATH, ...env } }));
+  const threads = env =>
+    Number(
+      execFileSync(
+        process.execPath,
+        [
+          '--input-type=module',
+          '-e',
+          `import { threadsHere } from ${JSON.stringify(join(root, 'glue/detect.js'))}; console.log(await threadsHere())`,
+        ],
+        { env: { PATH: process.env.PATH, ...env } },
+      ),
+    );
   assert.equal(threads({}), Math.min(availableParallelism(), 8));
-  for (const [pretended, expected] of [['1', 1], ['3', 3], ['16', 8]]) assert.equal(threads({ HYP_PROCESSORS: pretended }), expected);
-  for (const nonsense of ['0', '', 'many', '-1']) assert.equal(threads({ HYP_PROCESSORS: nonsense }), Math.min(availableParallelism(), 8));
+  for (const [pretended, expected] of [
+    ['1', 1],
+    ['3', 3],
+    ['16', 8],
+  ])
+    assert.equal(threads({ HYP_PROCESSORS: pretended }), expected);
+  for (const nonsense of ['0', '', 'many', '-1'])
+    assert.equal(threads({ HYP_PROCESSORS: nonsense }), Math.min(availableParallelism(), 8));
 });

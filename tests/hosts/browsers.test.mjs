@@ -12,8 +12,19 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const shots = join(root, 'build/screenshots');
 mkdirSync(shots, { recursive: true });
 const where = name => execFileSync('which', [name], { encoding: 'utf8' }).trim();
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
-const BROWSERS = { chromium: { browser: 'chrome', executablePath: where('chromium'), args: FLAGS }, firefox: { browser: 'firefox', executablePath: where('firefox-esr'), args: [] } };
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
+const BROWSERS = {
+  chromium: { browser: 'chrome', executablePath: where('chromium'), args: FLAGS },
+  firefox: { browser: 'firefox', executablePath: where('firefox-esr'), args: [] },
+};
 
 const server = createPageServer().listen(0, '127.0.0.1');
 await new Promise(resolve => server.once('listening', resolve));
@@ -38,12 +49,16 @@ for (const [name, options] of Object.entries(BROWSERS))
 
     /** False where this version of the browser can not be resized by remote control (Firefox before 144). */
     const resize = (width, height) =>
-      page.setViewport({ width, height }).then(() => true, error => {
-        if (!/unknown command/.test(error.message)) throw error;
-        return false;
-      });
+      page.setViewport({ width, height }).then(
+        () => true,
+        error => {
+          if (!/unknown command/.test(error.message)) throw error;
+          return false;
+        },
+      );
     const textOf = id => page.$eval(`#${id}`, e => e.textContent);
-    const finished = () => page.waitForFunction(() => /tokens, /.test(document.getElementById('state').textContent));
+    const finished = () =>
+      page.waitForFunction(() => /tokens, /.test(document.getElementById('state').textContent));
 
     test('loads the story model and writes', async () => {
       await page.click('#use-story');
@@ -61,14 +76,21 @@ for (const [name, options] of Object.entries(BROWSERS))
     test('shows pages, fibers and lanes; under a memory limit the same story from fewer pages', async () => {
       const told = await textOf('answer');
       await page.$eval('#inside', e => (e.open = true));
-      await page.waitForFunction(() => /\d+ of \d+ weight pages/.test(document.getElementById('inside-text').textContent));
-      assert.match(await textOf('inside-text'), /^(\d+) of \1 weight pages in memory \(all.*1 fiber, \d+ switches.*lane worker to page: \d+ capsules/);
+      await page.waitForFunction(() =>
+        /\d+ of \d+ weight pages/.test(document.getElementById('inside-text').textContent),
+      );
+      assert.match(
+        await textOf('inside-text'),
+        /^(\d+) of \1 weight pages in memory \(all.*1 fiber, \d+ switches.*lane worker to page: \d+ capsules/,
+      );
       await page.$eval('#limit', e => (e.value = '6'));
       await page.click('#use-story');
       await page.waitForFunction(() => document.getElementById('state').textContent === 'ready');
       await page.click('#run');
       await finished();
-      await page.waitForFunction(() => /read so far/.test(document.getElementById('inside-text').textContent));
+      await page.waitForFunction(() =>
+        /read so far/.test(document.getElementById('inside-text').textContent),
+      );
       assert.equal(await textOf('answer'), told);
       assert.ok(await page.$eval('#pages', e => e.height > 20));
       await page.screenshot({ path: join(shots, `${name}-inside-light.png`), fullPage: true });
@@ -78,7 +100,12 @@ for (const [name, options] of Object.entries(BROWSERS))
 
     test('the keyboard starts and stops an answer', async () => {
       await page.$eval('#maxTokens', e => (e.value = '400'));
-      for (const [id, value] of [['temperature', '2'], ['topK', '0'], ['minP', '0']]) await page.$eval(`#${id}`, (e, v) => (e.value = v), value); // babble that does not end by itself
+      for (const [id, value] of [
+        ['temperature', '2'],
+        ['topK', '0'],
+        ['minP', '0'],
+      ])
+        await page.$eval(`#${id}`, (e, v) => (e.value = v), value); // babble that does not end by itself
       await page.focus('#prompt');
       await page.keyboard.down('Control');
       await page.keyboard.press('Enter');
@@ -101,7 +128,11 @@ for (const [name, options] of Object.entries(BROWSERS))
     });
 
     test('every control is reached by keyboard and named', async () => {
-      const unnamed = await page.$$eval('button, input, textarea, summary', all => all.filter(e => !(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label'))).map(e => e.id));
+      const unnamed = await page.$$eval('button, input, textarea, summary', all =>
+        all
+          .filter(e => !(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label')))
+          .map(e => e.id),
+      );
       assert.deepEqual(unnamed, []);
       await page.$eval('details', e => (e.open = true));
       await page.focus('#use-story');
@@ -110,18 +141,28 @@ for (const [name, options] of Object.entries(BROWSERS))
         await page.keyboard.press('Tab');
         reached.add(await page.evaluate(() => document.activeElement.id));
       }
-      for (const id of ['file', 'url', 'prompt', 'run', 'temperature', 'topK', 'seed', 'answer']) assert.ok(reached.has(id), `${id} is not reached by Tab`);
+      for (const id of ['file', 'url', 'prompt', 'run', 'temperature', 'topK', 'seed', 'answer'])
+        assert.ok(reached.has(id), `${id} is not reached by Tab`);
     });
 
     test('dark, and on a phone', async () => {
-      if (name === 'chromium') await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
-      for (const [id, value] of [['temperature', '0.7'], ['topK', '40'], ['minP', '0.02']]) await page.$eval(`#${id}`, (e, v) => (e.value = v), value);
+      if (name === 'chromium')
+        await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
+      for (const [id, value] of [
+        ['temperature', '0.7'],
+        ['topK', '40'],
+        ['minP', '0.02'],
+      ])
+        await page.$eval(`#${id}`, (e, v) => (e.value = v), value);
       await page.$eval('details', e => (e.open = false));
       await page.click('#run');
       await finished();
       await page.screenshot({ path: join(shots, `${name}-desktop-dark.png`), fullPage: true });
       if (!(await resize(390, 844))) return;
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page scrolls sideways on a phone');
+      assert.ok(
+        await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+        'the page scrolls sideways on a phone',
+      );
       await page.screenshot({ path: join(shots, `${name}-phone-dark.png`), fullPage: true });
       if (name === 'chromium') {
         await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
@@ -129,5 +170,9 @@ for (const [name, options] of Object.entries(BROWSERS))
       }
     });
 
-    test('nothing broke the content security policy or threw', () => assert.deepEqual(problems.filter(p => !/favicon/.test(p)), []));
+    test('nothing broke the content security policy or threw', () =>
+      assert.deepEqual(
+        problems.filter(p => !/favicon/.test(p)),
+        [],
+      ));
   });

@@ -18,19 +18,33 @@ after(() => rmSync(dir, { recursive: true }));
 
 const model = await open(join(root, 'models/story.gguf'));
 let want = '';
-for await (const piece of model.generate('Once upon a time', { temperature: 0, maxTokens: 8 })) want += piece.text;
+for await (const piece of model.generate('Once upon a time', { temperature: 0, maxTokens: 8 }))
+  want += piece.text;
 await model.close();
 
 makeOracleModels(join(root, 'build/models'));
 
 test('Deno', async () => {
-  const { stdout } = await promisify(execFile)(bin('deno'), ['run', '--allow-read', '--no-remote', join(root, 'tests/hosts/deno_main.mjs')], { env: { ...process.env, DENO_DIR: dir, DENO_NO_UPDATE_CHECK: '1' }, timeout: 60000 });
+  const { stdout } = await promisify(execFile)(
+    bin('deno'),
+    ['run', '--allow-read', '--no-remote', join(root, 'tests/hosts/deno_main.mjs')],
+    { env: { ...process.env, DENO_DIR: dir, DENO_NO_UPDATE_CHECK: '1' }, timeout: 60000 },
+  );
   const answer = JSON.parse(stdout);
   assert.deepEqual([answer.text, answer.tokens, answer.artefact], [want, 8, 'relaxed']);
-  assert.ok(answer.compared > 4000 && answer.different === 0, `relaxed and plain SIMD differ at ${answer.different} of ${answer.compared} positions`);
-  assert.ok(answer.worst <= 1, `log-probabilities differ from the oracle's by ${answer.worst} of the bound`);
+  assert.ok(
+    answer.compared > 4000 && answer.different === 0,
+    `relaxed and plain SIMD differ at ${answer.different} of ${answer.compared} positions`,
+  );
+  assert.ok(
+    answer.worst <= 1,
+    `log-probabilities differ from the oracle's by ${answer.worst} of the bound`,
+  );
   assert.equal(answer.threads, Math.min(availableParallelism(), 8));
-  assert.ok(availableParallelism() === 1 || answer.helped > 0, 'no helper thread has computed anything');
+  assert.ok(
+    availableParallelism() === 1 || answer.byWorkers > 0,
+    'no worker thread has computed anything',
+  );
 });
 
 test('workerd', async () => {
@@ -41,9 +55,23 @@ test('workerd', async () => {
     });
   });
   const embed = path => JSON.stringify(join(root, path));
-  const files = ['index.js', 'remote.js', 'channel.js', 'lane.js', 'model.js', 'core.js', 'errors.js', 'detect.js', 'options.js', 'sources.js', 'chat.js'];
+  const files = [
+    'index.js',
+    'remote.js',
+    'channel.js',
+    'lane.js',
+    'model.js',
+    'core.js',
+    'errors.js',
+    'detect.js',
+    'options.js',
+    'sources.js',
+    'chat.js',
+  ];
   const config = join(dir, 'config.capnp');
-  writeFileSync(config, `using Workerd = import "/workerd/workerd.capnp";
+  writeFileSync(
+    config,
+    `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (services = [(name = "main", worker = .main)], sockets = [(name = "http", address = "127.0.0.1:${free}", http = (), service = "main")]);
 const main :Workerd.Worker = (
   compatibilityDate = "2026-10-01",
@@ -56,8 +84,12 @@ const main :Workerd.Worker = (
     (name = "story.gguf", data = embed ${embed('models/story.gguf')}),
   ],
 );
-`);
-  const workerd = spawn(bin('workerd'), ['serve', '--import-path=/', config], { stdio: ['ignore', 'inherit', 'pipe'], detached: true });
+`,
+  );
+  const workerd = spawn(bin('workerd'), ['serve', '--import-path=/', config], {
+    stdio: ['ignore', 'inherit', 'pipe'],
+    detached: true,
+  });
   let log = '';
   workerd.stderr.on('data', data => (log += data));
   try {

@@ -11,7 +11,11 @@ export default {
       model ??= await open(story, { wasm, artefact: 'simd', memory: '32MB' });
       let text = '';
       let tokens = 0;
-      for await (const piece of model.generate('Once upon a time', { temperature: 0, maxTokens: 8 })) (text += piece.text), tokens++;
+      for await (const piece of model.generate('Once upon a time', {
+        temperature: 0,
+        maxTokens: 8,
+      }))
+        ((text += piece.text), tokens++);
       return Response.json({ text, tokens, ...(await model.stats()) });
     } catch (error) {
       return new Response(String(error?.stack ?? error), { status: 500 });

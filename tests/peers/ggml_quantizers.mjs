@@ -7,11 +7,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const [source, ours, out, importance] = Deno.args;
-const bins = fileURLToPath(new URL(`node_modules/@node-llama-cpp/${platform()}-${arch()}/bins`, import.meta.url));
+const bins = fileURLToPath(
+  new URL(`node_modules/@node-llama-cpp/${platform()}-${arch()}/bins`, import.meta.url),
+);
 const dir = join(bins, readdirSync(bins)[0]);
 const library = readdirSync(dir).find(name => /ggml-base\.(so|dylib)$/.test(name));
 const { symbols } = Deno.dlopen(join(dir, library), {
-  ggml_quantize_chunk: { parameters: ['i32', 'buffer', 'buffer', 'i64', 'i64', 'i64', 'buffer'], result: 'usize' },
+  ggml_quantize_chunk: {
+    parameters: ['i32', 'buffer', 'buffer', 'i64', 'i64', 'i64', 'buffer'],
+    result: 'usize',
+  },
 });
 
 /** Where the tensors of a GGUF file stand. */
@@ -32,8 +37,13 @@ function directory(bytes) {
     else at += size[type];
   };
   const tensors = u64();
-  for (let kvs = u64(); kvs > 0; kvs--) name(), skip(u32());
-  const list = Array.from({ length: tensors }, () => ({ name: name(), dims: Array.from({ length: u32() }, u64), type: u32(), offset: u64() }));
+  for (let kvs = u64(); kvs > 0; kvs--) (name(), skip(u32()));
+  const list = Array.from({ length: tensors }, () => ({
+    name: name(),
+    dims: Array.from({ length: u32() }, u64),
+    type: u32(),
+    offset: u64(),
+  }));
   const start = Math.ceil(at / 32) * 32;
   return new Map(list.map(t => [t.name, { ...t, offset: t.offset + start }]));
 }
@@ -42,7 +52,8 @@ function directory(bytes) {
 function floats(bytes, { type, offset, dims }) {
   const count = dims.reduce((a, b) => a * b, 1);
   const view = new DataView(bytes.buffer, bytes.byteOffset + offset);
-  if (type === 0) return Float32Array.from({ length: count }, (_, i) => view.getFloat32(4 * i, true));
+  if (type === 0)
+    return Float32Array.from({ length: count }, (_, i) => view.getFloat32(4 * i, true));
   if (type !== 1) throw new Error(`the source must be of floats, not type ${type}`);
   return Float32Array.from({ length: count }, (_, i) => view.getFloat16(2 * i, true));
 }
@@ -60,7 +71,17 @@ for (const [name, t] of directory(result)) {
   const weights = sums ? floats(matrix, sums) : null;
   const [cols, rows] = t.dims;
   const room = new Uint8Array(cols * rows * 4);
-  const bytes = Number(symbols.ggml_quantize_chunk(t.type, floats(from, original), room, 0n, BigInt(rows), BigInt(cols), weights));
+  const bytes = Number(
+    symbols.ggml_quantize_chunk(
+      t.type,
+      floats(from, original),
+      room,
+      0n,
+      BigInt(rows),
+      BigInt(cols),
+      weights,
+    ),
+  );
   result.set(room.subarray(0, bytes), t.offset);
   replaced++;
 }

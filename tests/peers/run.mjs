@@ -7,7 +7,12 @@ let failed = 0;
 const scripts = ['tokenizers.mjs', 'oracle.mjs'];
 for (const script of scripts) {
   console.log(`== ${script}`);
-  if (spawnSync(process.execPath, [fileURLToPath(new URL(script, import.meta.url)), ...mode], { stdio: 'inherit' }).status !== 0) failed++;
+  if (
+    spawnSync(process.execPath, [fileURLToPath(new URL(script, import.meta.url)), ...mode], {
+      stdio: 'inherit',
+    }).status !== 0
+  )
+    failed++;
 }
 console.log(`\n${scripts.length - failed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);

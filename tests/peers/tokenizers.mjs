@@ -4,7 +4,15 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Tokenizer } from '@huggingface/tokenizers';
-import { bpeVocabulary, PRE_TOKENIZERS, randomTexts, spmVocabulary, TEXTS, wordpieceVocabulary, writeVocabularies } from '../tools/tokenizers.mjs';
+import {
+  bpeVocabulary,
+  PRE_TOKENIZERS,
+  randomTexts,
+  spmVocabulary,
+  TEXTS,
+  wordpieceVocabulary,
+  writeVocabularies,
+} from '../tools/tokenizers.mjs';
 
 const goldens = fileURLToPath(new URL('../golden', import.meta.url));
 const check = process.argv.includes('--check');
@@ -36,31 +44,103 @@ function write(name, tokenizer, skip = () => false) {
   console.log(`${name}: ${used.length} texts`);
 }
 
-const none = { added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
+const none = {
+  added_tokens: [],
+  normalizer: null,
+  pre_tokenizer: null,
+  post_processor: null,
+  decoder: null,
+};
 const { tokens, merges } = bpeVocabulary();
 for (const [name, patterns] of Object.entries(PRE_TOKENIZERS)) {
   const ignore = name === 'llama-bpe' || name === 'tekken';
-  write(name, new Tokenizer({
-    ...none,
-    pre_tokenizer: { type: 'Sequence', pretokenizers: [...patterns.map(Regex => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false })), { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }] },
-    model: { type: 'BPE', vocab: index(tokens), merges: merges.map(m => m.split(' ')), ignore_merges: ignore, byte_fallback: false, fuse_unk: false },
-  }, {}));
+  write(
+    name,
+    new Tokenizer(
+      {
+        ...none,
+        pre_tokenizer: {
+          type: 'Sequence',
+          pretokenizers: [
+            ...patterns.map(Regex => ({
+              type: 'Split',
+              pattern: { Regex },
+              behavior: 'Isolated',
+              invert: false,
+            })),
+            { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
+          ],
+        },
+        model: {
+          type: 'BPE',
+          vocab: index(tokens),
+          merges: merges.map(m => m.split(' ')),
+          ignore_merges: ignore,
+          byte_fallback: false,
+          fuse_unk: false,
+        },
+      },
+      {},
+    ),
+  );
 }
 const spm = spmVocabulary();
 const known = new Map(spm.tokens.map((t, i) => [t, i]));
 const pairs = spm.tokens.flatMap((whole, i) => {
   const chars = [...whole];
   if (i < 259) return [];
-  return Array.from({ length: chars.length - 1 }, (_, k) => [chars.slice(0, k + 1).join(''), chars.slice(k + 1).join('')]).filter(([a, b]) => known.has(a) && known.has(b)).map(pair => ({ pair, rank: i }));
+  return Array.from({ length: chars.length - 1 }, (_, k) => [
+    chars.slice(0, k + 1).join(''),
+    chars.slice(k + 1).join(''),
+  ])
+    .filter(([a, b]) => known.has(a) && known.has(b))
+    .map(pair => ({ pair, rank: i }));
 });
-write('spm', new Tokenizer({
-  ...none,
-  normalizer: { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '\u2581' }, { type: 'Replace', pattern: { String: ' ' }, content: '\u2581' }] },
-  model: { type: 'BPE', vocab: index(spm.tokens), merges: pairs.sort((a, b) => a.rank - b.rank).map(p => p.pair), byte_fallback: true, unk_token: '<unk>', fuse_unk: true },
-}, {}));
-write('wordpiece', new Tokenizer({
-  ...none,
-  normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true },
-  pre_tokenizer: { type: 'BertPreTokenizer' },
-  model: { type: 'WordPiece', vocab: index(wordpieceVocabulary()), unk_token: '[UNK]', continuing_subword_prefix: '##', max_input_chars_per_word: 100 },
-}, {}));
+write(
+  'spm',
+  new Tokenizer(
+    {
+      ...none,
+      normalizer: {
+        type: 'Sequence',
+        normalizers: [
+          { type: 'Prepend', prepend: '\u2581' },
+          { type: 'Replace', pattern: { String: ' ' }, content: '\u2581' },
+        ],
+      },
+      model: {
+        type: 'BPE',
+        vocab: index(spm.tokens),
+        merges: pairs.sort((a, b) => a.rank - b.rank).map(p => p.pair),
+        byte_fallback: true,
+        unk_token: '<unk>',
+        fuse_unk: true,
+      },
+    },
+    {},
+  ),
+);
+write(
+  'wordpiece',
+  new Tokenizer(
+    {
+      ...none,
+      normalizer: {
+        type: 'BertNormalizer',
+        clean_text: true,
+        handle_chinese_chars: true,
+        strip_accents: true,
+        lowercase: true,
+      },
+      pre_tokenizer: { type: 'BertPreTokenizer' },
+      model: {
+        type: 'WordPiece',
+        vocab: index(wordpieceVocabulary()),
+        unk_token: '[UNK]',
+        continuing_subword_prefix: '##',
+        max_input_chars_per_word: 100,
+      },
+    },
+    {},
+  ),
+);

@@ -24,7 +24,8 @@ class Random {
   constructor(seed) {
     this.#state = seed >>> 0;
   }
-  draw() { // mulberry32
+  draw() {
+    // mulberry32
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
@@ -83,12 +84,27 @@ const modules = new Map();
 /** One compiled module for all engines. @param {boolean} shared */
 const moduleOf = async shared => {
   const file = shared ? 'hyperion-mt-simd.wasm' : 'hyperion.wasm';
-  if (!modules.has(file)) modules.set(file, await WebAssembly.compile(readFileSync(join(root, 'dist', file))));
+  if (!modules.has(file))
+    modules.set(file, await WebAssembly.compile(readFileSync(join(root, 'dist', file))));
   return modules.get(file);
 };
 
-const PROMPTS = [[1, 5, 6, 7, 5, 6, 7, 5, 6], [1, 5, 6, 7, 5, 6, 9], [1, 40], [1, 300, 17, 90, 33, 12, 250, 8, 61, 77, 5, 4], [1], 'one fox and an owl', 'a'];
-const SAMPLINGS = [{ temperature: 0 }, { temperature: 1, seed: 1 }, { temperature: 1, seed: 2, topK: 20, topP: 0.9 }, { temperature: 0, repeatPenalty: 1.3 }, { temperature: 0.7, mirostat: 3, seed: 3 }];
+const PROMPTS = [
+  [1, 5, 6, 7, 5, 6, 7, 5, 6],
+  [1, 5, 6, 7, 5, 6, 9],
+  [1, 40],
+  [1, 300, 17, 90, 33, 12, 250, 8, 61, 77, 5, 4],
+  [1],
+  'one fox and an owl',
+  'a',
+];
+const SAMPLINGS = [
+  { temperature: 0 },
+  { temperature: 1, seed: 1 },
+  { temperature: 1, seed: 2, topK: 20, topP: 0.9 },
+  { temperature: 0, repeatPenalty: 1.3 },
+  { temperature: 0.7, mirostat: 3, seed: 3 },
+];
 const STOPS = [[], [], ['a', 'zz'], ['e']];
 const LENGTHS = [0, 3, 11, 24];
 const SCORED = [[1, 5, 6, 7, 8], [1, 300, 17, 90, 33, 12, 250, 8, 61, 77, 5, 4], [9]];
@@ -96,12 +112,18 @@ const TEXTS = ['one fox and an owl', 'a', 'the rain'];
 
 /** @type {Map<string, Promise<any>>} */
 const oracles = new Map();
-/** The same call in a fresh engine: one thread, no limit, nothing guessed. */
+/** The same call in a fresh engine: one thread, no limit, nothing drafted. */
 function alone(path, { context, cache }, kind, what) {
   const key = JSON.stringify([path, context, cache, kind, what]);
   if (!oracles.has(key)) {
     const ask = async () => {
-      const model = await open(path, { wasm: await moduleOf(false), threads: 1, context, cache, worker: false });
+      const model = await open(path, {
+        wasm: await moduleOf(false),
+        threads: 1,
+        context,
+        cache,
+        worker: false,
+      });
       const result = await perform(model, kind, what, {});
       await model.close();
       return result;
@@ -116,7 +138,13 @@ async function perform(model, kind, what, { signal, purpose, each = () => {} }) 
   switch (kind) {
     case 'generate': {
       const told = [];
-      for await (const piece of model.generate(what.prompt, { ...what.sampling, stop: what.stop, maxTokens: what.maxTokens, purpose, signal })) {
+      for await (const piece of model.generate(what.prompt, {
+        ...what.sampling,
+        stop: what.stop,
+        maxTokens: what.maxTokens,
+        purpose,
+        signal,
+      })) {
         told.push(piece);
         if (each(told) === 'break') return { told, broken: true };
       }
@@ -127,7 +155,8 @@ async function perform(model, kind, what, { signal, purpose, each = () => {} }) 
       await model.score(
         what.tokens,
         (position, values) => {
-          if (position !== rows.length) throw new Error(`position ${position} after ${rows.length - 1}`);
+          if (position !== rows.length)
+            throw new Error(`position ${position} after ${rows.length - 1}`);
           rows.push(Buffer.from(values.slice().buffer).toString('base64'));
           each(rows);
         },
@@ -136,7 +165,9 @@ async function perform(model, kind, what, { signal, purpose, each = () => {} }) 
       return { rows };
     }
     case 'embed':
-      return { vector: Array.from(await model.embed(what.text, { pooling: what.pooling, signal })) };
+      return {
+        vector: Array.from(await model.embed(what.text, { pooling: what.pooling, signal })),
+      };
     default:
       return { tokens: await model.tokenize(what.text, { signal }) };
   }
@@ -166,14 +197,19 @@ class Host {
   /** A source for `path`, and what may come of it. */
   source(path, guest, inWorker) {
     const random = this.random.fork();
-    const kind = random.of(inWorker ? ['path', 'bytes', 'blob'] : ['path', 'bytes', 'blob', 'own', 'own', 'slow', 'slow', 'slow', 'failing', 'stuck']);
+    const kind = random.of(
+      inWorker
+        ? ['path', 'bytes', 'blob']
+        : ['path', 'bytes', 'blob', 'own', 'own', 'slow', 'slow', 'slow', 'failing', 'stuck'],
+    );
     guest.kinds.push(kind);
     const data = load(path);
     if (kind === 'path') return path;
     if (kind === 'bytes') return new Uint8Array(data);
     if (kind === 'blob') return new Blob([data]);
     if (kind === 'failing') guest.fails = true;
-    const first = kind === 'failing' || kind === 'stuck' ? 1 + random.below(random.of([6, 60, 400])) : Infinity;
+    const first =
+      kind === 'failing' || kind === 'stuck' ? 1 + random.below(random.of([6, 60, 400])) : Infinity;
     const last = first + random.of([1, 3]);
     const wrong = random.of(['throw', 'reject', 'undefined', 'short', 'late']);
     const state = { reads: 0, closed: 0 };
@@ -185,7 +221,7 @@ class Host {
         const out = data.subarray(offset, offset + count);
         const reads = ++state.reads;
         if (!guest.calm && reads >= first && reads < last) {
-          if (kind === 'stuck') return this.stuck++, new Promise(() => {});
+          if (kind === 'stuck') return (this.stuck++, new Promise(() => {}));
           if (wrong === 'throw') throw new Error('the disk is gone');
           if (wrong === 'reject') return Promise.reject(new Error('the disk is gone'));
           if (wrong === 'undefined') return Promise.resolve(undefined);
@@ -204,7 +240,8 @@ class Host {
 
   async options(random, path, inWorker) {
     const count = random.chance(25) ? 2 : 1;
-    const limit = path === STORY ? 4.2e6 + random.below(3e6) : 1.6e6 + random.below(random.of([1.2e6, 2.4e6]));
+    const limit =
+      path === STORY ? 4.2e6 + random.below(3e6) : 1.6e6 + random.below(random.of([1.2e6, 2.4e6]));
     return {
       wasm: await moduleOf(count > 1),
       threads: count,
@@ -222,7 +259,8 @@ class Host {
   /** May it have failed like that? */
   judge(error, { what, guest, stop, own, wrong }) {
     if (error instanceof Broken) throw error;
-    const reason = own && error === own.thrown ? 'its own error' : this.refusal(error, guest, stop, wrong);
+    const reason =
+      own && error === own.thrown ? 'its own error' : this.refusal(error, guest, stop, wrong);
     if (!reason) this.fail(`${what}: ${error?.stack ?? error}`);
     this.say(`${what}: ${reason}`);
   }
@@ -230,10 +268,15 @@ class Host {
   refusal(error, guest, stop, wrong) {
     if (!(error instanceof HyperionError) || error.message.length < 6) return '';
     const can =
-      (error.code === 'HYP_E_CANCELLED' && stop?.signal.aborted && error.cause === stop.signal.reason) ||
+      (error.code === 'HYP_E_CANCELLED' &&
+        stop?.signal.aborted &&
+        error.cause === stop.signal.reason) ||
       (error.code === 'HYP_E_STATE' && guest.closing && /closed/.test(error.message)) ||
       (error.code === 'HYP_E_NOMEM' && guest.options.memory) ||
-      (error.code === 'HYP_E_IO' && guest.fails && !guest.calm && /the disk is gone|undefined where|gave \d+ of/.test(error.message)) ||
+      (error.code === 'HYP_E_IO' &&
+        guest.fails &&
+        !guest.calm &&
+        /the disk is gone|undefined where|gave \d+ of/.test(error.message)) ||
       (error.code === 'HYP_E_ARGUMENT' && wrong);
     return can ? error.code : '';
   }
@@ -253,10 +296,25 @@ class Host {
     const random = this.random.fork();
     const inWorker = random.chance(12);
     const path = random.chance(4) ? STORY : random.of(MODELS.slice(0, -1));
-    const guest = { index, path, kinds: [], sources: [], fails: false, closing: false, calm: false, options: /** @type {any} */ ({}), model: null, most: 0, running: 0 };
+    const guest = {
+      index,
+      path,
+      kinds: [],
+      sources: [],
+      fails: false,
+      closing: false,
+      calm: false,
+      options: /** @type {any} */ ({}),
+      model: null,
+      most: 0,
+      running: 0,
+    };
     guest.options = await this.options(random, path, inWorker);
     const source = this.source(path, guest, inWorker);
-    const draft = path !== STORY && random.chance(20) ? this.source(random.chance(70) ? DRAFT : path, guest, inWorker) : undefined;
+    const draft =
+      path !== STORY && random.chance(20)
+        ? this.source(random.chance(70) ? DRAFT : path, guest, inWorker)
+        : undefined;
     if (draft && guest.options.memory) guest.options.memory += 0.4e6;
     guest.draft = draft;
     const { wasm, ...told } = guest.options;
@@ -268,9 +326,12 @@ class Host {
     const onProgress = () => {
       if (own && calls-- === 0) throw (own.thrown = new Error('no display'));
     };
-    if (stop && !guest.kinds.includes('stuck')) this.later(random.below(12), () => stop.abort('no more'));
+    if (stop && !guest.kinds.includes('stuck'))
+      this.later(random.below(12), () => stop.abort('no more'));
     try {
-      guest.model = await this.under(what, stop, () => open(source, { ...guest.options, draft, onProgress, signal: stop?.signal }));
+      guest.model = await this.under(what, stop, () =>
+        open(source, { ...guest.options, draft, onProgress, signal: stop?.signal }),
+      );
       if (own?.thrown) this.fail(`${what}: opened, although onProgress has thrown`);
       if (stop?.signal.aborted && !inWorker) this.say(`${what}: open, just before the abort`);
     } catch (error) {
@@ -287,9 +348,22 @@ class Host {
   }
 
   request(random) {
-    const kind = random.of(['generate', 'generate', 'generate', 'generate', 'score', 'embed', 'tokenize']);
+    const kind = random.of([
+      'generate',
+      'generate',
+      'generate',
+      'generate',
+      'score',
+      'embed',
+      'tokenize',
+    ]);
     const what = {
-      generate: () => ({ prompt: random.of(PROMPTS), sampling: random.of(SAMPLINGS), stop: random.of(STOPS), maxTokens: random.of(LENGTHS) }),
+      generate: () => ({
+        prompt: random.of(PROMPTS),
+        sampling: random.of(SAMPLINGS),
+        stop: random.of(STOPS),
+        maxTokens: random.of(LENGTHS),
+      }),
       score: () => ({ tokens: random.of(SCORED) }),
       embed: () => ({ text: random.of(TEXTS), pooling: random.of(['mean', 'cls', 'last']) }),
       tokenize: () => ({ text: random.of(TEXTS) }),
@@ -303,17 +377,21 @@ class Host {
     const about = `model ${guest.index}: ${kind} ${JSON.stringify(what)}`;
     const stuck = guest.kinds.includes('stuck') && !guest.calm;
     const wrong = !guest.calm && random.chance(3);
-    const request = wrong ? { ...what, sampling: { temperature: -1 }, pooling: 'max', text: 7, tokens: [1.5] } : what;
+    const request = wrong
+      ? { ...what, sampling: { temperature: -1 }, pooling: 'max', text: 7, tokens: [1.5] }
+      : what;
     const stop = stuck || (!guest.calm && random.chance(20)) ? new AbortController() : null;
     const own = !guest.calm && kind === 'score' && random.chance(25) ? { thrown: null } : null;
-    const breaks = !guest.calm && kind === 'generate' && random.chance(15) ? 1 + random.below(6) : 0;
+    const breaks =
+      !guest.calm && kind === 'generate' && random.chance(15) ? 1 + random.below(6) : 0;
     const after = random.below(10);
     const byTurns = stop && !stuck && random.chance(50);
     if (byTurns) this.later(random.below(30), () => stop.abort(about));
     const seen = [];
     const each = all => {
       if (kind === 'generate') seen.push(all.at(-1).token);
-      if (own && all.length > after % what.tokens.length) throw (own.thrown = new Error('I have seen enough'));
+      if (own && all.length > after % what.tokens.length)
+        throw (own.thrown = new Error('I have seen enough'));
       if (stop && !stuck && !byTurns && all.length > after) stop.abort(about);
       return breaks && all.length >= breaks ? 'break' : '';
     };
@@ -322,7 +400,9 @@ class Host {
     guest.most = Math.max(guest.most, guest.running);
     let result;
     try {
-      result = await this.under(about, stop, () => perform(guest.model, kind, request, { signal: stop?.signal, purpose, each }));
+      result = await this.under(about, stop, () =>
+        perform(guest.model, kind, request, { signal: stop?.signal, purpose, each }),
+      );
     } catch (error) {
       if (guest.calm && error.code === 'HYP_E_NOMEM') return { about, kind, what, refused: error };
       this.judge(error, { what: about, guest, stop, own, wrong });
@@ -335,8 +415,18 @@ class Host {
     }
     if (own?.thrown && result) this.fail(`${about}: done, although its visitor has thrown`);
     const want = await alone(guest.path, guest.options, kind, what);
-    if (result && !result.broken && !same(result, want)) this.fail(`${about}, purpose ${purpose}:\n  ${JSON.stringify(result).slice(0, 600)}\n  alone:\n  ${JSON.stringify(want).slice(0, 600)}`);
-    if (kind === 'generate' && !same(seen, want.told.slice(0, seen.length).map(p => p.token))) this.fail(`${about}: its beginning is ${seen}, alone ${want.told.map(p => p.token)}`);
+    if (result && !result.broken && !same(result, want))
+      this.fail(
+        `${about}, purpose ${purpose}:\n  ${JSON.stringify(result).slice(0, 600)}\n  alone:\n  ${JSON.stringify(want).slice(0, 600)}`,
+      );
+    if (
+      kind === 'generate' &&
+      !same(
+        seen,
+        want.told.slice(0, seen.length).map(p => p.token),
+      )
+    )
+      this.fail(`${about}: its beginning is ${seen}, alone ${want.told.map(p => p.token)}`);
     if (result) this.say(`${about}: right`);
     return {};
   }
@@ -345,11 +435,15 @@ class Host {
     try {
       const { memory, weights, fibers } = await guest.model.stats();
       const { limitBytes, usedBytes, peakBytes } = memory;
-      if (limitBytes && (usedBytes > limitBytes || peakBytes > limitBytes)) this.fail(`${usedBytes} bytes, at most ${peakBytes}, under a limit of ${limitBytes}`);
-      if (weights.kept > weights.pages || weights.resident > weights.pages) this.fail(`weights: ${JSON.stringify(weights)}`);
-      if (fibers.count > guest.most) this.fail(`${fibers.count} sessions, and never more than ${guest.most} calls at once`);
+      if (limitBytes && (usedBytes > limitBytes || peakBytes > limitBytes))
+        this.fail(`${usedBytes} bytes, at most ${peakBytes}, under a limit of ${limitBytes}`);
+      if (weights.kept > weights.pages || weights.resident > weights.pages)
+        this.fail(`weights: ${JSON.stringify(weights)}`);
+      if (fibers.count > guest.most)
+        this.fail(`${fibers.count} sessions, and never more than ${guest.most} calls at once`);
       const heat = await guest.model.heat();
-      if (heat.length !== weights.pages) this.fail(`heat of ${heat.length} pages, of ${weights.pages}`);
+      if (heat.length !== weights.pages)
+        this.fail(`heat of ${heat.length} pages, of ${weights.pages}`);
     } catch (error) {
       this.judge(error, { what: `model ${guest.index}: stats`, guest });
     }
@@ -358,7 +452,10 @@ class Host {
   /** What was read was closed, once. */
   checkClosed(guest, what) {
     const wrong = guest.sources.find(s => s.closed > 1 || (s.reads > 0 && s.closed === 0));
-    if (wrong) this.fail(`${what}: a source was read ${wrong.reads} times, and closed ${wrong.closed} times`);
+    if (wrong)
+      this.fail(
+        `${what}: a source was read ${wrong.reads} times, and closed ${wrong.closed} times`,
+      );
   }
 
   async close(guest) {
@@ -401,7 +498,9 @@ class Host {
       /** @type {Promise<void>[]} */
       const all = [];
       for (let i = 0; i < count; i++) {
-        const callers = Array.from({ length: 1 + random.below(random.of([3, 6])) }, () => random.fork());
+        const callers = Array.from({ length: 1 + random.below(random.of([3, 6])) }, () =>
+          random.fork(),
+        );
         all.push(
           this.guest(i).then(async guest => {
             // What was given back is soon another file's.
@@ -447,7 +546,11 @@ class Host {
 
   /** Memory is refused with nothing under way: then a fresh engine refuses it as well. */
   async checkRefused(guest, refused, kind, what, about) {
-    const fresh = await open(guest.path, { ...guest.options, worker: false, draft: guest.draft && DRAFT });
+    const fresh = await open(guest.path, {
+      ...guest.options,
+      worker: false,
+      draft: guest.draft && DRAFT,
+    });
     try {
       await perform(fresh, kind, what, {});
     } catch (error) {
@@ -456,7 +559,9 @@ class Host {
     } finally {
       await fresh.close();
     }
-    this.fail(`${about}: refused with nothing under way, and granted in a fresh engine: ${refused.message}`);
+    this.fail(
+      `${about}: refused with nothing under way, and granted in a fresh engine: ${refused.message}`,
+    );
   }
 }
 
@@ -477,18 +582,32 @@ export async function simulate(seed, { verbose = false } = {}) {
   let lost = () => {}; // an error that reached nobody
   const late = new Promise((_, reject) => {
     lost = error => reject(new Broken(`lost: ${/** @type {Error} */ (error)?.stack ?? error}`));
-    watchdog = setTimeout(() => reject(new Broken(`it hangs in ${[...host.underway].map(e => e.what).join('; ') || 'nothing'}`)), SEED_MS);
+    watchdog = setTimeout(
+      () =>
+        reject(
+          new Broken(`it hangs in ${[...host.underway].map(e => e.what).join('; ') || 'nothing'}`),
+        ),
+      SEED_MS,
+    );
   });
   process.on('unhandledRejection', lost).on('uncaughtException', lost);
   try {
     await Promise.race([host.run(), late]);
     // Node opens /dev/null for itself when it first compiles a module.
-    const more = () => [...descriptors()].filter(([fd, name]) => !before.has(fd) && name !== '/dev/null').map(([, name]) => name);
+    const more = () =>
+      [...descriptors()]
+        .filter(([fd, name]) => !before.has(fd) && name !== '/dev/null')
+        .map(([, name]) => name);
     for (let i = 0; i < 10000 && (workers.size || more().length); i++) await turn();
     if (workers.size) throw new Broken(`${workers.size} workers live on`);
     if (more().length) throw new Broken(`descriptors of ${more()} are open`);
   } catch (error) {
-    throw new Error(`seed ${seed}: ${error instanceof Broken ? error.message : error?.stack}\n${trail.slice(-60).map(line => `  ${line}`).join('\n')}\nagain: node tests/sim/glue.mjs --seeds ${seed}..${seed} --verbose`);
+    throw new Error(
+      `seed ${seed}: ${error instanceof Broken ? error.message : error?.stack}\n${trail
+        .slice(-60)
+        .map(line => `  ${line}`)
+        .join('\n')}\nagain: node tests/sim/glue.mjs --seeds ${seed}..${seed} --verbose`,
+    );
   } finally {
     clearTimeout(watchdog);
     process.off('unhandledRejection', lost).off('uncaughtException', lost);
@@ -508,7 +627,14 @@ export async function simulateAll(first, last, { seconds = Infinity, verbose = f
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { parseArgs } = await import('node:util');
-  const { values, positionals } = parseArgs({ options: { seeds: { type: 'string' }, seconds: { type: 'string' }, verbose: { type: 'boolean' } }, allowPositionals: true });
+  const { values, positionals } = parseArgs({
+    options: {
+      seeds: { type: 'string' },
+      seconds: { type: 'string' },
+      verbose: { type: 'boolean' },
+    },
+    allowPositionals: true,
+  });
   const [from, to] = (values.seeds ?? positionals[0] ?? '150').split('..').map(Number);
   const [first, last] = to === undefined ? (values.seeds ? [from, from] : [1, from]) : [from, to];
   if (!(first >= 0 && last >= first)) {
@@ -517,8 +643,13 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   const start = performance.now();
   try {
-    const count = await simulateAll(first, last, { seconds: Number(values.seconds ?? Infinity), verbose: values.verbose });
-    console.log(`${count} seeds, all right, ${Math.round((count * 60000) / (performance.now() - start))} a minute`);
+    const count = await simulateAll(first, last, {
+      seconds: Number(values.seconds ?? Infinity),
+      verbose: values.verbose,
+    });
+    console.log(
+      `${count} seeds, all right, ${Math.round((count * 60000) / (performance.now() - start))} a minute`,
+    );
     process.exit(0);
   } catch (error) {
     console.error(error.message);

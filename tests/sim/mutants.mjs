@@ -13,35 +13,189 @@ const out = join(root, 'build/mutants/build');
 /** What is replaced by what, once, in a file. `trap`: it lies in pages that trap; the others are quicker without. */
 const MUTANTS = [
   // batcher
-  { name: 'who computes alone leaves the turn on offer', file: 'src/runtime/batch.c', from: '    s->turn = HYP_TURN_NONE; // nobody', to: '    // nobody', and: [['HYP_CHECK(!states[t]->computing, "a sequence is computed twice at once");', '', 'src/nn/state.c'], ['HYP_CHECK(!state->computing, "a sequence is computed twice at once");', '', 'src/nn/state.c'], ['HYP_CHECK(o->turn == HYP_TURN_BATCHED && o->leader == s, "a turn was taken from a batch");', '', 'src/runtime/batch.c']] },
-  { name: 'two leaders compute in one buffer', file: 'src/runtime/batch.c', from: 'if (m->batching || ', to: 'if (' },
-  { name: 'a batched session may go away', file: 'src/runtime/batch.c', from: 'while (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);', to: 'if (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);' },
-  { name: 'a batch of another purpose is joined by nobody who waits for it', file: 'src/runtime/batch.c', from: '        hyp_event_signal(&o->turned);\n', to: '' },
-  { name: 'a leader that was cancelled for another stays cancelled', file: 'src/runtime/batch.c', from: '    hyp_task_uncancel(); // it may', to: '    // it may' },
-  { name: 'a batch mixes up the positions', file: 'src/nn/steps.h', from: 'state->rows ? state->rows[t]->past', to: 'state->rows ? state->rows[0]->past' },
+  {
+    name: 'who computes alone leaves the turn on offer',
+    file: 'src/runtime/batch.c',
+    from: '    s->turn = HYP_TURN_NONE; // nobody',
+    to: '    // nobody',
+    and: [
+      [
+        'HYP_CHECK(!states[t]->computing, "a sequence is computed twice at once");',
+        '',
+        'src/nn/state.c',
+      ],
+      [
+        'HYP_CHECK(!state->computing, "a sequence is computed twice at once");',
+        '',
+        'src/nn/state.c',
+      ],
+      [
+        'HYP_CHECK(o->turn == HYP_TURN_BATCHED && o->leader == s, "a turn was taken from a batch");',
+        '',
+        'src/runtime/batch.c',
+      ],
+    ],
+  },
+  {
+    name: 'two leaders compute in one buffer',
+    file: 'src/runtime/batch.c',
+    from: 'if (m->batching || ',
+    to: 'if (',
+  },
+  {
+    name: 'a batched session may go away',
+    file: 'src/runtime/batch.c',
+    from: 'while (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);',
+    to: 'if (s->turn == HYP_TURN_BATCHED) hyp_event_wait_firm(&s->turned);',
+  },
+  {
+    name: 'a batch of another purpose is joined by nobody who waits for it',
+    file: 'src/runtime/batch.c',
+    from: '        hyp_event_signal(&o->turned);\n',
+    to: '',
+  },
+  {
+    name: 'a leader that was cancelled for another stays cancelled',
+    file: 'src/runtime/batch.c',
+    from: '    hyp_task_uncancel(); // it may',
+    to: '    // it may',
+  },
+  {
+    name: 'a batch mixes up the positions',
+    file: 'src/nn/steps.h',
+    from: 'state->rows ? state->rows[t]->past',
+    to: 'state->rows ? state->rows[0]->past',
+  },
   // session
-  { name: 'a call cancelled before it began ends the session', file: 'src/runtime/session.c', from: 'if (hyp_event_wait(&s->posted, 0) && !s->busy) return;', to: 'if (hyp_event_wait(&s->posted, 0)) return;' },
-  { name: 'the last token of a prompt is taken from the cache', file: 'src/runtime/session.c', from: 'most = hyp_min_u32(s->state.past, count - 1);', to: 'most = hyp_min_u32(s->state.past, count);' },
-  { name: 'an answer begins with guesses of the last one', file: 'src/runtime/session.c', from: '    s->rows = 0;\n    s->chosen = -1;', to: '    s->chosen = -1;' },
-  { name: 'a token is lost when its text finds no memory', file: 'src/runtime/session.c', from: 'hyp_status status = s->chosen < 0 ? choose(s) : HYP_OK;', to: 'hyp_status status = choose(s);' },
+  {
+    name: 'a call cancelled before it began ends the session',
+    file: 'src/runtime/session.c',
+    from: 'if (hyp_event_wait(&s->posted, 0) && !s->busy) return;',
+    to: 'if (hyp_event_wait(&s->posted, 0)) return;',
+  },
+  {
+    name: 'the last token of a prompt is taken from the cache',
+    file: 'src/runtime/session.c',
+    from: 'most = hyp_min_u32(s->state.past, count - 1);',
+    to: 'most = hyp_min_u32(s->state.past, count);',
+  },
+  {
+    name: 'an answer begins with guesses of the last one',
+    file: 'src/runtime/session.c',
+    from: '    s->rows = 0;\n    s->chosen = -1;',
+    to: '    s->chosen = -1;',
+  },
+  {
+    name: 'a token is lost when its text finds no memory',
+    file: 'src/runtime/session.c',
+    from: 'hyp_status status = s->chosen < 0 ? choose(s) : HYP_OK;',
+    to: 'hyp_status status = choose(s);',
+  },
   // scheduler
-  { name: 'who yields is not ready any more', file: 'src/fiber/sched.c', from: '    make_ready(t, HYP_OK);\n    return suspend(t, HYP_TASK_READY);', to: '    return suspend(t, HYP_TASK_READY);' },
-  { name: 'a cancelled task is not woken', file: 'src/fiber/sched.c', from: 't->state == HYP_TASK_SLEEPING) make_ready(t, HYP_E_CANCELLED)', to: 't->state == HYP_TASK_SLEEPING) (void)0' },
+  {
+    name: 'who yields is not ready any more',
+    file: 'src/fiber/sched.c',
+    from: '    make_ready(t, HYP_OK);\n    return suspend(t, HYP_TASK_READY);',
+    to: '    return suspend(t, HYP_TASK_READY);',
+  },
+  {
+    name: 'a cancelled task is not woken',
+    file: 'src/fiber/sched.c',
+    from: 't->state == HYP_TASK_SLEEPING) make_ready(t, HYP_E_CANCELLED)',
+    to: 't->state == HYP_TASK_SLEEPING) (void)0',
+  },
   // pager
-  { name: 'a frame is taken while it is filled', file: 'src/pager/pager.c', from: 'if (g->pins || g->state == FILLING) continue;', to: 'if (g->pins) continue;', and: [['HYP_CHECK(g->pins == 0 && g->state == RESIDENT, "a page is taken away while it is read");', '', 'src/pager/pager.c']] },
-  { name: 'a fill that failed counts', file: 'src/pager/pager.c', from: '    if (status) {\n        g->state = ABSENT;\n        give_place(p, index, f);', to: '    if (false) {\n        g->state = ABSENT;\n        give_place(p, index, f);' },
-  { name: 'pages that gave way do not come back', file: 'src/pager/pager.c', from: 'if (__builtin_expect(p->kept < p->kept_most, false)) grow(p);', to: '' },
-  { name: 'shrinking takes a page that is being filled', file: 'src/pager/pager.c', from: '        if (g->pins || g->state == FILLING) break;\n        freed', to: '        if (g->pins) break;\n        freed' },
-  { name: 'pages are taken away without asking late workers', file: 'src/pager/pager.c', from: '    hyp_team_settle(p->workers);\n', to: '', and: [['        o->compute(job, input', '        hyp_port_nap(300000); // off its processor\n        o->compute(job, input', 'src/pool/pool.c']] },
+  {
+    name: 'a frame is taken while it is filled',
+    file: 'src/pager/pager.c',
+    from: 'if (g->pins || g->state == FILLING) continue;',
+    to: 'if (g->pins) continue;',
+    and: [
+      [
+        'HYP_CHECK(g->pins == 0 && g->state == RESIDENT, "a page is taken away while it is read");',
+        '',
+        'src/pager/pager.c',
+      ],
+    ],
+  },
+  {
+    name: 'a fill that failed counts',
+    file: 'src/pager/pager.c',
+    from: '    if (status) {\n        g->state = ABSENT;\n        give_place(p, index, f);',
+    to: '    if (false) {\n        g->state = ABSENT;\n        give_place(p, index, f);',
+  },
+  {
+    name: 'pages that gave way do not come back',
+    file: 'src/pager/pager.c',
+    from: 'if (__builtin_expect(p->resident < p->resident_most, false)) grow(p);',
+    to: '',
+  },
+  {
+    name: 'shrinking takes a page that is being filled',
+    file: 'src/pager/pager.c',
+    from: '        if (g->pins || g->state == FILLING) break;\n        freed',
+    to: '        if (g->pins) break;\n        freed',
+  },
+  {
+    name: 'pages are taken away without asking late workers',
+    file: 'src/pager/pager.c',
+    from: '    hyp_pool_wait_idle(p->workers);\n',
+    to: '',
+    and: [
+      [
+        '        o->compute(job, input',
+        '        hyp_port_nap(300000); // off its processor\n        o->compute(job, input',
+        'src/pool/pool.c',
+      ],
+    ],
+  },
   // budget
-  { name: 'frames that trap are still counted when they are given back', trap: true, file: 'src/pager/pager.c', from: '        hyp_budget_give(budget, bytes);\n    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)', to: '    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)' },
-  { name: 'the limit is a wish', file: 'src/mem/budget.c', from: 'if (!hyp_reclaim(budget->pagers, lacking)) return false;', to: '(void)!hyp_reclaim(budget->pagers, lacking);', and: [['            if (budget->used_bytes > budget->limit_bytes - whole) return false;\n', '', 'src/mem/budget.c']] },
+  {
+    name: 'frames that trap are still counted when they are given back',
+    trap: true,
+    file: 'src/pager/pager.c',
+    from: '        hyp_budget_give(budget, bytes);\n    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)',
+    to: '    }\n    for (uint32_t i = 0; i < p->frame_count && !p->range; i++)',
+  },
+  {
+    name: 'the limit is a wish',
+    file: 'src/mem/budget.c',
+    from: 'if (!hyp_reclaim(budget->pagers, lacking)) return false;',
+    to: '(void)!hyp_reclaim(budget->pagers, lacking);',
+    and: [
+      [
+        '            if (budget->used_bytes > budget->limit_bytes - whole) return false;\n',
+        '',
+        'src/mem/budget.c',
+      ],
+    ],
+  },
   // pool
-  { name: "a late worker's tiles are taken for this stage's", file: 'src/pool/pool.c', from: '    if (done >> 32 != o->sequence) return 0;\n', to: '' },
-  { name: 'a tile that nobody computed is left out', file: 'src/pool/pool.c', from: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (team->seen[tile]) continue;', to: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (true) continue;' },
+  {
+    name: "a late worker's tiles are taken for this loop's",
+    file: 'src/pool/pool.c',
+    from: '    if (done >> 32 != o->sequence) return 0;\n',
+    to: '',
+  },
+  {
+    name: 'a tile that nobody computed is left out',
+    file: 'src/pool/pool.c',
+    from: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (pool->seen[tile]) continue;',
+    to: 'for (tile = 0; left > 0 && tile < s->tiles; tile++) {\n        if (true) continue;',
+  },
   // sources
-  { name: 'two fills share the staging memory', file: 'src/nn/weights.c', from: 'while (w->staging_busy) {', to: 'while (false) {' },
-  { name: 'a read that was given up is answered', file: 'src/gguf/gguf.c', from: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n', to: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n    if (status == HYP_E_CANCELLED) status = HYP_OK;\n' },
+  {
+    name: 'two fills share the staging memory',
+    file: 'src/nn/weights.c',
+    from: 'while (w->staging_busy) {',
+    to: 'while (false) {',
+  },
+  {
+    name: 'a read that was given up is answered',
+    file: 'src/gguf/gguf.c',
+    from: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n',
+    to: '    hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);\n    if (status == HYP_E_CANCELLED) status = HYP_OK;\n',
+  },
 ];
 
 function run(command, args, options = {}) {
@@ -51,27 +205,57 @@ function run(command, args, options = {}) {
 function replace(file, from, to) {
   const path = join(tree, file);
   const text = readFileSync(path, 'utf8');
-  const at = text.indexOf(from);
-  if (at < 0) throw new Error(`${file} has no '${from}'`);
-  writeFileSync(path, text.slice(0, at) + to + text.slice(at + from.length));
+  // However the formatter has laid it out.
+  const pattern = [...from.replace(/\s/g, '')].map(c => c.replace(/\W/, '\\$&')).join('\\s*');
+  const [found] = new RegExp(pattern).exec(text) ?? [];
+  if (found === undefined) throw new Error(`${file} has no '${from}'`);
+  writeFileSync(
+    path,
+    text.replace(found, () => to),
+  );
 }
 
 rmSync(tree, { recursive: true, force: true });
 mkdirSync(tree, { recursive: true });
-for (const part of ['src', 'native', 'wasm', 'tests', 'examples', 'CMakeLists.txt', 'CMakePresets.json']) cpSync(join(root, part), join(tree, part), { recursive: true });
+for (const part of [
+  'src',
+  'native',
+  'wasm',
+  'tests',
+  'examples',
+  'CMakeLists.txt',
+  'CMakePresets.json',
+])
+  cpSync(join(root, part), join(tree, part), { recursive: true });
 replace('CMakeLists.txt', ' -Werror', ''); // a fault may leave something unused
-const configured = run('cmake', ['-S', tree, '-B', out, '-G', 'Ninja', '-DCMAKE_C_COMPILER=clang-19', '-DCMAKE_ASM_COMPILER=clang-19', '-DCMAKE_BUILD_TYPE=Release', '-DCMAKE_C_FLAGS_RELEASE=-O1', '-DHYP_CHECKED=ON']);
+const configured = run('cmake', [
+  '-S',
+  tree,
+  '-B',
+  out,
+  '-G',
+  'Ninja',
+  '-DCMAKE_C_COMPILER=clang-19',
+  '-DCMAKE_ASM_COMPILER=clang-19',
+  '-DCMAKE_BUILD_TYPE=Release',
+  '-DCMAKE_C_FLAGS_RELEASE=-O1',
+  '-DHYP_CHECKED=ON',
+]);
 if (configured.status) throw new Error(configured.stderr);
 
 /** Builds the copy and plays; returns the seed that failed and why. */
 function play(args, environment) {
   const built = run('cmake', ['--build', out, '-j2', '--target', 'sim']);
   if (built.status) throw new Error(built.stdout);
-  const played = run(join(out, 'sim'), args, { timeout: 300000, env: { ...process.env, ...environment } });
+  const played = run(join(out, 'sim'), args, {
+    timeout: 300000,
+    env: { ...process.env, ...environment },
+  });
   const said = played.stderr ?? '';
   if (played.status === 0) return null;
   const found = /^seed (\d+): (.*)$/m.exec(said);
-  if (found) return { seed: Number(found[1]), why: found[2], panic: /^hyperion: (.*)$/m.exec(said)?.[1] };
+  if (found)
+    return { seed: Number(found[1]), why: found[2], panic: /^hyperion: (.*)$/m.exec(said)?.[1] };
   return { seed: NaN, why: played.signal ? `ended by ${played.signal}` : said.slice(-200) };
 }
 
@@ -84,11 +268,16 @@ for (const { name, file, from, to, and = [], trap } of chosen) {
   const changed = [[from, to, file], ...and];
   const before = changed.map(([, , where]) => [where, readFileSync(join(tree, where))]);
   for (const [a, b, where] of changed) replace(where, a, b);
-  const failure = play([String(SEEDS), '--jobs', '2'], trap ? { HYP_RESERVE_GB: '1' } : { HYP_NO_TRAP: '1' });
+  const failure = play(
+    [String(SEEDS), '--jobs', '2'],
+    trap ? { HYP_RESERVE_GB: '1' } : { HYP_NO_TRAP: '1' },
+  );
   for (const [where, text] of before.reverse()) writeFileSync(join(tree, where), text);
   if (failure) found++;
   else missed++;
-  console.log(`${failure ? 'found ' : 'MISSED'} ${name}${failure ? `: seed ${failure.seed}, ${failure.panic ?? failure.why}` : ''}`);
+  console.log(
+    `${failure ? 'found ' : 'MISSED'} ${name}${failure ? `: seed ${failure.seed}, ${failure.panic ?? failure.why}` : ''}`,
+  );
 }
 console.log(`\n${found} passed, ${missed} failed`);
 process.exit(missed ? 1 : 0);

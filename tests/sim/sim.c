@@ -1,9 +1,12 @@
-// A simulation of schedules: from one seed a host with models, sessions, purposes, policies, threads, memory limits, drafts, look-ups, cache
-// formats, batches, cancels, closes, slow and failing sources, failing allocations and questions in between.
-// Oracle: each token and piece of text, each score and vector equals that of the same call alone in a fresh engine, to the bit; every refusal
-// is one that can be, with a message; nothing hangs (bounded turns); nothing is left when all is closed.
-// usage: sim [N | A..B] [--jobs N] [--verbose]   seeds 1..N, or A to B; a failing one prints itself, and `sim S..S --verbose` repeats it
-//        sim --walk                               every allocation and every read of each public call fails once
+// A simulation of schedules: from one seed a host with models, sessions, purposes, policies,
+// threads, memory limits, drafts, look-ups, cache formats, batches, cancels, closes, slow and
+// failing sources, failing allocations and questions in between. Oracle: each token and piece of
+// text, each score and vector equals that of the same call alone in a fresh engine, to the bit;
+// every refusal is one that can be, with a message; nothing hangs (bounded turns); nothing is left
+// when all is closed. usage: sim [N | A..B] [--jobs N] [--verbose]   seeds 1..N, or A to B; a
+// failing one prints itself, and `sim S..S --verbose` repeats it
+//        sim --walk                               every allocation and every read of each public
+//        call fails once
 #include "../../native/port_posix.h"
 #include "../../src/base/bytes.h"
 #include "../../src/port.h"
@@ -87,7 +90,8 @@ __attribute__((format(printf, 1, 2), noreturn)) static void broken(const char *f
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\nagain: sim %llu..%llu --verbose\n", (unsigned long long)seed_now, (unsigned long long)seed_now);
+    fprintf(stderr, "\nagain: sim %llu..%llu --verbose\n", (unsigned long long)seed_now,
+            (unsigned long long)seed_now);
     fflush(NULL);
     for (uint32_t f = 0; f < FORMATS; f++) unlink(paths[f]);
     _Exit(1);
@@ -100,7 +104,8 @@ static void remove_files(void) {
     }
 }
 
-// A panic, or an access where nothing is; in a worker thread, whose seed is one of the last that were begun.
+// A panic, or an access where nothing is; in a worker thread, whose seed is one of the last that
+// were begun.
 static uint64_t next_seed, last_seed;
 static void on_crash(int signal_number) {
     if (!seed_now) seed_now = next_seed - 1;
@@ -118,20 +123,24 @@ static uint32_t prompt_of(request r, int32_t *tokens) {
     tokens[0] = 1;
     for (uint32_t i = 1; i < 24; i++) {
         uint32_t t = below(&own, TINY_VOCAB - 3);
-        tokens[i] = r.base < 2 && i > 4 ? tokens[i - 3] : 3 + (int32_t)t; // two of them repeat themselves: there is something to look up
+        tokens[i] =
+            r.base < 2 && i > 4
+                ? tokens[i - 3]
+                : 3 + (int32_t)t; // two of them repeat themselves: there is something to look up
     }
     return lengths[r.length];
 }
 
 static const hyp_logit_bias few[] = {{270, 14}, {271, 14}, {272, 14}};
 static hyp_sampling sampling_of(request r) {
-    static const hyp_sampling presets[PRESETS] = {{.temperature = 0},
-                                                  {.temperature = 1, .seed = 1},
-                                                  {.temperature = 1, .seed = 2},
-                                                  {.temperature = 0.8f, .top_k = 20, .top_p = 0.9f, .seed = 3},
-                                                  {.temperature = 0, .repeat_penalty = 1.3f},
-                                                  {.temperature = 1, .mirostat_tau = 3, .seed = 4},
-                                                  {.temperature = 0.7f, .seed = 5, .bias = few, .bias_count = 3}};
+    static const hyp_sampling presets[PRESETS] = {
+        {.temperature = 0},
+        {.temperature = 1, .seed = 1},
+        {.temperature = 1, .seed = 2},
+        {.temperature = 0.8f, .top_k = 20, .top_p = 0.9f, .seed = 3},
+        {.temperature = 0, .repeat_penalty = 1.3f},
+        {.temperature = 1, .mirostat_tau = 3, .seed = 4},
+        {.temperature = 0.7f, .seed = 5, .bias = few, .bias_count = 3}};
     return presets[r.preset];
 }
 static uint32_t stops_of(request r, hyp_text *stops) {
@@ -149,7 +158,8 @@ typedef struct told { // an answer, token by token
     uint8_t bytes[ORACLE_TOKENS];
     char piece[ORACLE_TOKENS][PIECE_MOST];
 } told;
-typedef struct looked_at { // of a prompt: hashes of the scores after each token, and of three vectors
+typedef struct looked_at { // of a prompt: hashes of the scores after each token, and of three
+                           // vectors
     uint64_t score[24], vector[3];
 } looked_at;
 
@@ -165,8 +175,11 @@ static hyp_session *alone(request r, hyp_engine **engine, hyp_model **model) {
     hyp_source source = hyp_source_of_memory(files[r.format], file_bytes[r.format]);
     *engine = hyp_engine_create(&(hyp_engine_config){.threads = 1});
     must(hyp_model_open(*engine, &source, 1, NULL, model), *engine);
-    must(hyp_session_create(*model, &(hyp_session_config){.context = TINY_CONTEXT, .cache = r.q8_cache ? HYP_CACHE_Q8_0 : HYP_CACHE_F16},
-                            &session),
+    must(hyp_session_create(
+             *model,
+             &(hyp_session_config){.context = TINY_CONTEXT,
+                                   .cache = r.q8_cache ? HYP_CACHE_Q8_0 : HYP_CACHE_F16},
+             &session),
          *engine);
     return session;
 }
@@ -215,7 +228,8 @@ static const looked_at *look_alone(request r) {
     must(hyp_session_score(session, prompt, count, hash_score, l->score), engine);
     for (int pooling = HYP_POOL_MEAN; pooling <= HYP_POOL_LAST; pooling++) {
         const float *vector;
-        must(hyp_session_embed(session, prompt, count, (hyp_pooling)pooling, &vector, &dim), engine);
+        must(hyp_session_embed(session, prompt, count, (hyp_pooling)pooling, &vector, &dim),
+             engine);
         l->vector[pooling] = hyp_hash(vector, dim * sizeof *vector);
     }
     close_alone(engine, model, session);
@@ -234,7 +248,8 @@ typedef struct origin { // a source
     struct host *host;
     uint32_t format, slow, failing; // percent of the reads
     bool closed, is_file;
-    hyp_source file, decoy; // what another part of the program opens when the file's descriptor is free
+    hyp_source file,
+        decoy; // what another part of the program opens when the file's descriptor is free
 } origin;
 
 typedef enum task_kind { NOTHING, ANSWER, SCORE, EMBED } task_kind;
@@ -296,7 +311,7 @@ static void serve(host *h, uint32_t index) {
 }
 
 static void check_budget(const host *h) {
-    hyp_engine_stats s = hyp_engine_describe(h->engine);
+    hyp_engine_stats s = hyp_engine_get_stats(h->engine);
     if (s.limit_bytes && (s.used_bytes > s.limit_bytes || s.peak_bytes > s.limit_bytes))
         broken("%zu bytes are used under a limit of %zu", s.used_bytes, s.limit_bytes);
 }
@@ -304,8 +319,8 @@ static void check_budget(const host *h) {
 // May a call fail like that, here and now?
 static void check_refusal(const host *h, hyp_status status, bool cancelled, const char *what) {
     const char *why = hyp_engine_error(h->engine);
-    bool can = (status == HYP_E_NOMEM && (h->limited || h->failing_allocations)) || (status == HYP_E_IO && h->may_fail) ||
-               (status == HYP_E_CANCELLED && cancelled);
+    bool can = (status == HYP_E_NOMEM && (h->limited || h->failing_allocations)) ||
+               (status == HYP_E_IO && h->may_fail) || (status == HYP_E_CANCELLED && cancelled);
     if (!can) broken("%s: %s (%s)", what, hyp_status_name(status), why);
     if (strlen(why) < 12) broken("%s failed without a reason: '%s'", what, why);
     say("%s: %s", what, hyp_status_name(status));
@@ -313,19 +328,24 @@ static void check_refusal(const host *h, hyp_status status, bool cancelled, cons
 
 static hyp_source source_of(host *h, uint32_t model, uint32_t format) {
     rng *r = &h->random;
-    h->origins[model] = (origin){.host = h, .format = format, .slow = chance(r, 40) ? 30 : 0, .failing = chance(r, 25) ? 2 : 0};
+    h->origins[model] = (origin){.host = h,
+                                 .format = format,
+                                 .slow = chance(r, 40) ? 30 : 0,
+                                 .failing = chance(r, 25) ? 2 : 0};
     if (chance(r, 20) && hyp_posix_open(paths[format], &h->origins[model].file)) {
         h->origins[model].is_file = true;
         return h->origins[model].file;
     }
-    return (hyp_source){.bytes = file_bytes[format], .read = read_origin, .context = &h->origins[model]};
+    return (hyp_source){
+        .bytes = file_bytes[format], .read = read_origin, .context = &h->origins[model]};
 }
 
 // The model needs its source no longer. What is read all the same is another file.
 static void close_source(origin *o) {
     if (!o->closed && o->is_file) {
         hyp_posix_close(&o->file);
-        if (!hyp_posix_open(paths[(o->format + 1) % FORMATS], &o->decoy)) broken("no file can be opened");
+        if (!hyp_posix_open(paths[(o->format + 1) % FORMATS], &o->decoy))
+            broken("no file can be opened");
     }
     o->closed = true;
 }
@@ -336,21 +356,24 @@ static void forget_source(origin *o) {
 
 static bool report(void *context, uint64_t done, uint64_t total) {
     (void)context;
-    if (done > total) broken("%llu of %llu bytes are loaded", (unsigned long long)done, (unsigned long long)total);
+    if (done > total)
+        broken("%llu of %llu bytes are loaded", (unsigned long long)done,
+               (unsigned long long)total);
     return true;
 }
 
 static void open_model(host *h, uint32_t format) {
     uint32_t m = h->model_count;
     hyp_source source = source_of(h, m, format);
-    hyp_status status = hyp_model_open(h->engine, &source, 1, &(hyp_model_config){.progress = report}, &h->models[m]);
+    hyp_status status = hyp_model_open(h->engine, &source, 1,
+                                       &(hyp_model_config){.progress = report}, &h->models[m]);
     say("model %u (%s): %s", m, formats[format], hyp_status_name(status));
     if (status) {
         check_refusal(h, status, false, "opening a model");
         forget_source(&h->origins[m]);
         return;
     }
-    h->kept = hyp_model_residency(h->models[m]).kept;
+    h->kept = hyp_model_residency(h->models[m]).resident;
     h->model_count++;
     if (!h->limited) close_source(&h->origins[m]);
 }
@@ -378,9 +401,12 @@ static request draw_request(host *h, const player *p) {
 
 static void create(host *h, player *p) {
     rng *r = &h->random;
-    *p = (player){.model = below(r, h->model_count), .context = 24 + below(r, TINY_CONTEXT - 24), .q8_cache = chance(r, 25)};
+    *p = (player){.model = below(r, h->model_count),
+                  .context = 24 + below(r, TINY_CONTEXT - 24),
+                  .q8_cache = chance(r, 25)};
     uint32_t draft = below(r, h->model_count);
-    static const hyp_purpose purposes[] = {HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND,
+    static const hyp_purpose purposes[] = {HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_INTERACTIVE,
+                                           HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND,
                                            HYP_PURPOSE_DEADLINE};
     hyp_session_config config = {.context = p->context,
                                  .batch = 1 + below(r, 16),
@@ -392,8 +418,9 @@ static void create(host *h, player *p) {
                                  .purpose = purposes[below(r, 5)],
                                  .due_ns = below(r, 2) * 1000000};
     hyp_status status = hyp_session_create(h->models[p->model], &config, &p->session);
-    say("session %d of model %u: context %u, batch %u, lookup %u, draft %d, purpose %d: %s", (int)(p - h->players), p->model, p->context,
-        config.batch, config.lookup, config.draft ? (int)draft : -1, config.purpose, hyp_status_name(status));
+    say("session %d of model %u: context %u, batch %u, lookup %u, draft %d, purpose %d: %s",
+        (int)(p - h->players), p->model, p->context, config.batch, config.lookup,
+        config.draft ? (int)draft : -1, config.purpose, hyp_status_name(status));
     if (status) {
         if (p->session) broken("a session that was refused is there");
         check_refusal(h, status, false, "creating a session");
@@ -402,7 +429,11 @@ static void create(host *h, player *p) {
 
 static void post(host *h, player *p, hyp_call_kind kind) {
     int32_t prompt[24];
-    hyp_call call = {.kind = kind, .tokens = prompt, .pooling = p->pooling, .visit = hash_score, .context = p->score};
+    hyp_call call = {.kind = kind,
+                     .tokens = prompt,
+                     .pooling = p->pooling,
+                     .visit = hash_score,
+                     .context = p->score};
     if (kind == HYP_CALL_EMBED || kind == HYP_CALL_SCORE) call.count = prompt_of(p->asked, prompt);
     p->call = kind;
     hyp_status status = hyp_session_post(p->session, &call);
@@ -420,8 +451,8 @@ static void begin(host *h, player *p) {
     p->kind = what < 8 ? ANSWER : what == 8 ? SCORE : EMBED;
     p->pooling = (hyp_pooling)below(r, 3);
     if (p->kind != ANSWER) {
-        say("session %d %ss base %u, %u tokens", (int)(p - h->players), p->kind == SCORE ? "score" : "embed", p->asked.base,
-            lengths[p->asked.length]);
+        say("session %d %ss base %u, %u tokens", (int)(p - h->players),
+            p->kind == SCORE ? "score" : "embed", p->asked.base, lengths[p->asked.length]);
         post(h, p, p->kind == SCORE ? HYP_CALL_SCORE : HYP_CALL_EMBED);
         return;
     }
@@ -431,8 +462,9 @@ static void begin(host *h, player *p) {
     uint32_t count = prompt_of(p->asked, prompt), stop_count = stops_of(p->asked, stops);
     p->goal = 1 + below(r, 24);
     hyp_status status = hyp_session_begin(p->session, prompt, count, &sampling, stops, stop_count);
-    say("session %d answers base %u, %u tokens, preset %u, stops %u, %u to come: %s", (int)(p - h->players), p->asked.base, count,
-        p->asked.preset, p->asked.stops, p->goal, hyp_status_name(status));
+    say("session %d answers base %u, %u tokens, preset %u, stops %u, %u to come: %s",
+        (int)(p - h->players), p->asked.base, count, p->asked.preset, p->asked.stops, p->goal,
+        hyp_status_name(status));
     if (status) {
         check_refusal(h, status, false, "beginning an answer");
         p->kind = NOTHING;
@@ -447,13 +479,16 @@ static void compare(host *h, player *p, const hyp_piece *piece) {
     const told *w = p->want;
     int index = (int)(p - h->players);
     if (piece->finish == HYP_FINISH_CONTEXT && piece->token < 0) {
-        if (lengths[p->asked.length] + p->made != p->context) broken("session %d says its context is full at token %u", index, p->made);
+        if (lengths[p->asked.length] + p->made != p->context)
+            broken("session %d says its context is full at token %u", index, p->made);
     } else if (p->made >= w->count) broken("session %d makes more tokens than alone", index);
-    else if (piece->token != w->token[p->made]) broken("session %d, token %u: %d, not %d", index, p->made, piece->token, w->token[p->made]);
+    else if (piece->token != w->token[p->made])
+        broken("session %d, token %u: %d, not %d", index, p->made, piece->token, w->token[p->made]);
     else if (piece->finish != w->finish[p->made] || piece->bytes != w->bytes[p->made] ||
              memcmp(piece->text, w->piece[p->made], piece->bytes))
-        broken("session %d, token %u: text '%.*s' (%d), not '%.*s' (%d)", index, p->made, (int)piece->bytes, piece->text, piece->finish,
-               w->bytes[p->made], w->piece[p->made], w->finish[p->made]);
+        broken("session %d, token %u: text '%.*s' (%d), not '%.*s' (%d)", index, p->made,
+               (int)piece->bytes, piece->text, piece->finish, w->bytes[p->made], w->piece[p->made],
+               w->finish[p->made]);
     p->made++;
     if (piece->finish || p->made == p->goal) p->kind = NOTHING;
 }
@@ -464,22 +499,26 @@ static void take_result(host *h, player *p) {
     p->called = false;
     if (result->status) {
         check_refusal(h, result->status, p->cancelled, "a call");
-        bool again = p->kind == ANSWER && (h->calm || chance(&h->random, 70)); // the answer goes on where it was
+        bool again = p->kind == ANSWER &&
+                     (h->calm || chance(&h->random, 70)); // the answer goes on where it was
         if (again) post(h, p, p->call);
         else p->kind = NOTHING;
         return;
     }
     if (p->call == HYP_CALL_NEXT) compare(h, p, &result->piece);
     else if (p->call == HYP_CALL_SCORE) {
-        if (memcmp(p->score, look_alone(p->asked)->score, lengths[p->asked.length] * sizeof *p->score))
+        if (memcmp(p->score, look_alone(p->asked)->score,
+                   lengths[p->asked.length] * sizeof *p->score))
             broken("session %d scores otherwise than alone", (int)(p - h->players));
         p->kind = NOTHING;
     } else if (p->call == HYP_CALL_EMBED) {
-        if (hyp_hash(result->vector, result->dim * sizeof *result->vector) != look_alone(p->asked)->vector[p->pooling])
+        if (hyp_hash(result->vector, result->dim * sizeof *result->vector) !=
+            look_alone(p->asked)->vector[p->pooling])
             broken("session %d embeds otherwise than alone", (int)(p - h->players));
         p->kind = NOTHING;
     }
-    if (p->kind == ANSWER) post(h, p, p->call == HYP_CALL_PREFILL && result->left ? HYP_CALL_PREFILL : HYP_CALL_NEXT);
+    if (p->kind == ANSWER)
+        post(h, p, p->call == HYP_CALL_PREFILL && result->left ? HYP_CALL_PREFILL : HYP_CALL_NEXT);
 }
 
 static void destroy(host *h, player *p) {
@@ -510,25 +549,27 @@ static void look_around(host *h) {
     rng *r = &h->random;
     uint32_t m = below(r, h->model_count);
     hyp_residency res = hyp_model_residency(h->models[m]);
-    if (res.kept > res.pages || res.resident > res.pages || res.faults)
-        broken("%u of %u pages are kept, %u are there", res.kept, res.pages, res.resident);
+    if (res.resident > res.pages || res.present > res.pages || res.faults)
+        broken("%u of %u pages are kept, %u are there", res.resident, res.pages, res.present);
     uint8_t heat[512];
     hyp_model_heat(h->models[m], 0, res.pages < 512 ? res.pages : 512, heat);
-    hyp_model_helpers(h->models[m]);
+    hyp_model_workers(h->models[m]);
     for (player *p = h->players; p < h->players + SESSIONS; p++) {
         if (!p->session) continue;
         hyp_operation o;
-        hyp_session_stats s = hyp_session_describe(p->session);
+        hyp_session_stats s = hyp_session_get_stats(p->session);
         if (s.used > s.context) broken("%u tokens in a context of %u", s.used, s.context);
         hyp_session_operation(p->session, 3, &o);
-        if (chance(r, 5)) hyp_session_forget(p->session);
+        if (chance(r, 5)) hyp_session_reset_profile(p->session);
         const char *text;
         size_t bytes;
-        if (p->called && hyp_session_busy(p->session)) hyp_session_flush(p->session, &text, &bytes); // refused, changes nothing
+        if (p->called && hyp_session_busy(p->session))
+            hyp_session_flush(p->session, &text, &bytes); // refused, changes nothing
     }
     const int32_t *tokens;
     uint32_t count;
-    hyp_status status = hyp_model_tokenize(h->models[m], "abc defg hij", 12, HYP_TEXT_EDGES, &tokens, &count);
+    hyp_status status = hyp_model_tokenize(h->models[m], "abc defg hij", 12, HYP_TEXT_ADD_SPECIAL,
+                                           &tokens, &count);
     if (status) check_refusal(h, status, false, "tokenizing");
     else if (count < 4) broken("a text of %u tokens", count);
 }
@@ -553,10 +594,12 @@ static void act(host *h) {
     } else if (what < 81) {
         if (p->session) destroy(h, p);
     } else if (what < 84) {
-        static const hyp_purpose purposes[] = {HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND};
+        static const hyp_purpose purposes[] = {HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_BATCH,
+                                               HYP_PURPOSE_BACKGROUND};
         if (p->session && !p->called) hyp_session_set_purpose(p->session, purposes[below(r, 3)], 0);
     } else if (what < 86) {
-        if (hyp_engine_set_policy(h->engine, chance(r, 50) ? "intent" : "round-robin")) broken("a policy is refused");
+        if (hyp_engine_set_policy(h->engine, chance(r, 50) ? "intent" : "round-robin"))
+            broken("a policy is refused");
     } else if (what < 90) look_around(h);
     else if (what < 95) { // another part of the program needs memory, for a while
         if (h->ballast) drop_ballast(h);
@@ -566,11 +609,13 @@ static void act(host *h) {
             say("%zu bytes of ballast%s", h->ballast_bytes, h->ballast ? "" : " are refused");
         }
     } else if (what < 97) {
-        if (h->failing_allocations) h->engine->budget.fail_at = h->engine->budget.allocations + 1 + below(r, 40);
-    } else if (what == 97) hyp_model_dismiss(h->models[below(r, h->model_count)]);
+        if (h->failing_allocations)
+            h->engine->budget.fail_at = h->engine->budget.allocations + 1 + below(r, 40);
+    } else if (what == 97) hyp_model_stop_workers(h->models[below(r, h->model_count)]);
     else if (what == 98 && !h->opening && !h->opened && h->model_count < MODELS) {
         source_of(h, MODELS - 1, below(r, FORMATS));
-        if (hyp_sched_spawn(h->engine->sched, open_beside, h, &(hyp_task_config){.stack_bytes = 128 << 10}, &h->opening)) {
+        if (hyp_sched_spawn(h->engine->sched, open_beside, h,
+                            &(hyp_task_config){.stack_bytes = 128 << 10}, &h->opening)) {
             h->opening = NULL;
             forget_source(&h->origins[MODELS - 1]);
         }
@@ -606,7 +651,8 @@ static void come_to_rest(host *h) {
     }
 }
 
-// Sessions whose calls failed answer rightly afterwards, and a session is not refused for want of what is free.
+// Sessions whose calls failed answer rightly afterwards, and a session is not refused for want of
+// what is free.
 static void all_is_well(host *h) {
     for (player *p = h->players; p < h->players + SESSIONS; p++) {
         if (!p->session || p->called) continue;
@@ -622,21 +668,24 @@ static void check_weights_come_back(host *h) {
     int32_t prompt[24];
     uint32_t count = prompt_of(r, prompt), left = 1;
     hyp_piece piece = {0};
-    must(hyp_session_create(h->models[0], &(hyp_session_config){.context = 32}, &p->session), h->engine);
+    must(hyp_session_create(h->models[0], &(hyp_session_config){.context = 32}, &p->session),
+         h->engine);
     must(hyp_session_begin(p->session, prompt, count, NULL, NULL, 0), h->engine);
     while (left) must(hyp_session_prefill(p->session, &left), h->engine);
-    for (uint32_t n = 0; n < 6 && !piece.finish; n++) must(hyp_session_next(p->session, &piece), h->engine);
+    for (uint32_t n = 0; n < 6 && !piece.finish; n++)
+        must(hyp_session_next(p->session, &piece), h->engine);
     hyp_residency now = hyp_model_residency(h->models[0]);
     size_t spare = 300000; // a little more than a pager leaves to others, and a page
-    if (now.kept < h->kept && hyp_budget_left(&h->engine->budget) > spare)
-        broken("%u of %u pages have their place, and %u had with nothing else running", now.kept, now.pages, h->kept);
+    if (now.resident < h->kept && hyp_budget_left(&h->engine->budget) > spare)
+        broken("%u of %u pages have their place, and %u had with nothing else running",
+               now.resident, now.pages, h->kept);
     destroy(h, p);
 }
 
 // Bytes that an engine has beside stacks and blocks that it keeps for later use.
 static size_t held(hyp_engine *engine) {
-    hyp_engine_stats s = hyp_engine_describe(engine);
-    return s.used_bytes - s.stack_bytes - hyp_slab_describe(engine->slab).held_bytes;
+    hyp_engine_stats s = hyp_engine_get_stats(engine);
+    return s.used_bytes - s.stack_bytes - hyp_slab_get_stats(engine->slab).held_bytes;
 }
 
 static void play(uint64_t seed) {
@@ -649,7 +698,8 @@ static void play(uint64_t seed) {
     h.limited = chance(r, 55);
     h.failing_allocations = chance(r, 25);
     h.may_fail = true;
-    hyp_engine_config config = {.memory_bytes = h.limited ? 900000 + below(r, 2200000) : 0, .threads = threads[below(r, 8)]};
+    hyp_engine_config config = {.memory_bytes = h.limited ? 900000 + below(r, 2200000) : 0,
+                                .threads = threads[below(r, 8)]};
     if (!(h.engine = hyp_engine_create(&config))) broken("no engine");
     size_t empty = held(h.engine);
     say("limit %zu, %u threads", config.memory_bytes, config.threads);
@@ -665,7 +715,7 @@ static void play(uint64_t seed) {
         hyp_model_close(h.models[m]);
         forget_source(&h.origins[m]);
     }
-    hyp_engine_stats s = hyp_engine_describe(h.engine);
+    hyp_engine_stats s = hyp_engine_get_stats(h.engine);
     if (s.blocks != 1 || s.fibers) broken("%zu blocks and %u fibers are left", s.blocks, s.fibers);
     if (held(h.engine) != empty) broken("%zu bytes are left", held(h.engine) - empty);
     if (!hyp_slab_check(h.engine->slab)) broken("the slab is damaged");
@@ -676,7 +726,8 @@ static void play(uint64_t seed) {
 
 static void *job(void *unused) {
     (void)unused;
-    for (uint64_t seed; (seed = __atomic_fetch_add(&next_seed, 1, __ATOMIC_RELAXED)) <= last_seed;) play(seed);
+    for (uint64_t seed; (seed = __atomic_fetch_add(&next_seed, 1, __ATOMIC_RELAXED)) <= last_seed;)
+        play(seed);
     for (size_t i = 0; i < sizeof answers / sizeof(told *); i++) free(((told **)answers)[i]);
     for (size_t i = 0; i < sizeof looks / sizeof(looked_at *); i++) free(((looked_at **)looks)[i]);
     return NULL;
@@ -698,11 +749,13 @@ int main(int argc, char **argv) {
         char *end;
         if (!strcmp(argv[i], "--verbose")) verbose = true;
         else if (!strcmp(argv[i], "--walk")) walking = true;
-        else if (!strcmp(argv[i], "--jobs") && i + 1 < argc) jobs = (uint32_t)strtoul(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--jobs") && i + 1 < argc)
+            jobs = (uint32_t)strtoul(argv[++i], NULL, 10);
         else {
             last = strtoull(argv[i], &end, 10);
             if (!strncmp(end, "..", 2)) first = last, last = strtoull(end + 2, &end, 10);
-            if (*end || last < first) return fputs("usage: sim [N | A..B] [--jobs N] [--verbose] | --walk\n", stderr), 2;
+            if (*end || last < first)
+                return fputs("usage: sim [N | A..B] [--jobs N] [--verbose] | --walk\n", stderr), 2;
         }
     }
     if (jobs < 1 || jobs > JOBS_MOST) jobs = 1;
@@ -719,7 +772,8 @@ int main(int argc, char **argv) {
         free(floats);
         snprintf(paths[f], sizeof paths[f], "/tmp/hyperion-sim-%d-%u", (int)getpid(), f);
         FILE *out = fopen(paths[f], "wb");
-        if (!out || fwrite(files[f], 1, file_bytes[f], out) != file_bytes[f] || fclose(out)) return fputs("no temporary file\n", stderr), 1;
+        if (!out || fwrite(files[f], 1, file_bytes[f], out) != file_bytes[f] || fclose(out))
+            return fputs("no temporary file\n", stderr), 1;
     }
     if (walking) {
         walk(files[0], file_bytes[0]);
@@ -736,7 +790,8 @@ int main(int argc, char **argv) {
         if (pthread_create(&threads[i], NULL, job, NULL)) return fputs("no thread\n", stderr), 1;
     for (uint32_t i = 0; i < jobs; i++) pthread_join(threads[i], NULL);
     double minutes = (double)(hyp_port_now_ns() - start) / 60e9;
-    printf("%llu schedules, %.0f a minute\n", (unsigned long long)(last - first + 1), (double)(last - first + 1) / minutes);
+    printf("%llu schedules, %.0f a minute\n", (unsigned long long)(last - first + 1),
+           (double)(last - first + 1) / minutes);
     remove_files();
     return 0;
 }

@@ -17,11 +17,14 @@ typedef struct image {
 } image;
 
 static void put(image *m, const void *data, size_t bytes) {
-    if (m->bytes + bytes > m->capacity) m->data = realloc(m->data, m->capacity = 2 * (m->bytes + bytes));
+    if (m->bytes + bytes > m->capacity)
+        m->data = realloc(m->data, m->capacity = 2 * (m->bytes + bytes));
     memcpy(m->data + m->bytes, data, bytes);
     m->bytes += bytes;
 }
-static void put_u32(image *m, uint32_t v) { put(m, &v, sizeof v); } // little-endian, as every machine that tests run on
+static void put_u32(image *m, uint32_t v) {
+    put(m, &v, sizeof v);
+} // little-endian, as every machine that tests run on
 static void put_u64(image *m, uint64_t v) { put(m, &v, sizeof v); }
 static void put_text(image *m, const char *text) {
     put_u64(m, strlen(text));
@@ -54,7 +57,8 @@ static void vocabulary(image *m) {
         char text[16];
         if (i < 3) snprintf(text, sizeof text, "%s", i == 0 ? "<unk>" : i == 1 ? "<s>" : "</s>");
         else if (i < FIRST_WORD) snprintf(text, sizeof text, "<0x%02X>", i - 3);
-        else if (i < FIRST_WORD + 26) snprintf(text, sizeof text, "%c", 'a' + (int)(i - FIRST_WORD));
+        else if (i < FIRST_WORD + 26)
+            snprintf(text, sizeof text, "%c", 'a' + (int)(i - FIRST_WORD));
         else snprintf(text, sizeof text, "%c%c", 'a' + (int)(i % 7), 'e' + (int)(i / 7 % 13));
         put_text(m, text);
     }
@@ -64,7 +68,8 @@ static void vocabulary(image *m) {
         put(m, &score, sizeof score);
     }
     array(m, "tokenizer.ggml.token_type", I32);
-    for (uint32_t i = 0; i < TINY_VOCAB; i++) put_u32(m, i == 0 ? 2 : i < 3 ? 3 : i < FIRST_WORD ? 6 : 1);
+    for (uint32_t i = 0; i < TINY_VOCAB; i++)
+        put_u32(m, i == 0 ? 2 : i < 3 ? 3 : i < FIRST_WORD ? 6 : 1);
     whole(m, "tokenizer.ggml.bos_token_id", 1);
     whole(m, "tokenizer.ggml.eos_token_id", 2);
     whole(m, "tokenizer.ggml.unknown_token_id", 0);
@@ -90,7 +95,8 @@ static uint32_t list(tensor *out) {
                                    {"ffn_down", TINY_DIM, FFN}};
         for (size_t i = 0; i < sizeof of_layer / sizeof *of_layer; i++) {
             out[n] = of_layer[i];
-            snprintf(out[n++].name, sizeof out->name, "blk.%d.%.20s.weight", layer, of_layer[i].name);
+            snprintf(out[n++].name, sizeof out->name, "blk.%d.%.20s.weight", layer,
+                     of_layer[i].name);
         }
     }
     out[n++] = (tensor){"output_norm.weight", 1, TINY_DIM};
@@ -114,17 +120,19 @@ uint8_t *tiny_model(uint64_t seed, size_t *bytes) {
     static const struct {
         const char *name;
         uint32_t value;
-    } wholes[] = {{"llama.context_length", TINY_CONTEXT}, {"llama.embedding_length", TINY_DIM},
-                  {"llama.block_count", LAYERS},          {"llama.feed_forward_length", FFN},
-                  {"llama.attention.head_count", HEADS},  {"llama.attention.head_count_kv", KV_HEADS},
-                  {"llama.attention.key_length", HEAD},   {"llama.attention.value_length", HEAD},
-                  {"llama.rope.dimension_count", HEAD},   {"llama.vocab_size", TINY_VOCAB}};
+    } wholes[] = {
+        {"llama.context_length", TINY_CONTEXT}, {"llama.embedding_length", TINY_DIM},
+        {"llama.block_count", LAYERS},          {"llama.feed_forward_length", FFN},
+        {"llama.attention.head_count", HEADS},  {"llama.attention.head_count_kv", KV_HEADS},
+        {"llama.attention.key_length", HEAD},   {"llama.attention.value_length", HEAD},
+        {"llama.rope.dimension_count", HEAD},   {"llama.vocab_size", TINY_VOCAB}};
     tensor tensors[2 + LAYERS * 9 + 2];
     uint32_t count = list(tensors);
     image head = {.random = seed}, keys = {0};
     key(&keys, "general.architecture", STRING);
     put_text(&keys, "llama");
-    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) whole(&keys, wholes[i].name, wholes[i].value);
+    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++)
+        whole(&keys, wholes[i].name, wholes[i].value);
     real(&keys, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
     real(&keys, "llama.rope.freq_base", 10000);
     vocabulary(&keys);

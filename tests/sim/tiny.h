@@ -1,4 +1,5 @@
-// A tiny random llama model as the bytes of a GGUF file: two layers, 320 tokens. What takes milliseconds can be run a hundred thousand times.
+// A tiny random llama model as the bytes of a GGUF file: two layers, 320 tokens. What takes
+// milliseconds can be run a hundred thousand times.
 #ifndef HYP_TESTS_SIM_TINY_H
 #define HYP_TESTS_SIM_TINY_H
 

@@ -1,5 +1,6 @@
-// Every allocation failed once and every read failed once, for each public call: a clean status with a reason, the state as before, and the
-// next call right. Walks N until the call gets by without reaching its N-th.
+// Every allocation failed once and every read failed once, for each public call: a clean status
+// with a reason, the state as before, and the next call right. Walks N until the call gets by
+// without reaching its N-th.
 #include "walk.h"
 
 #include "../../src/base/bytes.h"
@@ -36,7 +37,8 @@ static const char *name_now;
 static uint64_t n_now;
 
 static _Noreturn void failed(int line, const char *condition, const char *why) {
-    fprintf(stderr, "walk.c:%d: %s, at its number %llu: %s is not so (%s)\n", line, name_now, (unsigned long long)n_now, condition, why);
+    fprintf(stderr, "walk.c:%d: %s, at its number %llu: %s is not so (%s)\n", line, name_now,
+            (unsigned long long)n_now, condition, why);
     fflush(NULL);
     _Exit(1);
 }
@@ -48,9 +50,15 @@ static hyp_status read_file(void *context, uint64_t offset, void *dst, size_t co
     memcpy(dst, file + offset, count);
     return HYP_OK;
 }
-static hyp_source source_of(world *w) { return (hyp_source){.bytes = file_bytes, .read = read_file, .context = w}; }
-static void mix(world *w, const void *data, size_t bytes) { w->result = (w->result ^ hyp_hash(data, bytes)) * 1099511628211u; }
-static bool take(void *world_, const void *data, size_t bytes) { return mix(world_, data, bytes), true; }
+static hyp_source source_of(world *w) {
+    return (hyp_source){.bytes = file_bytes, .read = read_file, .context = w};
+}
+static void mix(world *w, const void *data, size_t bytes) {
+    w->result = (w->result ^ hyp_hash(data, bytes)) * 1099511628211u;
+}
+static bool take(void *world_, const void *data, size_t bytes) {
+    return mix(world_, data, bytes), true;
+}
 
 // ---- What has to be there before
 
@@ -58,7 +66,8 @@ static void need_model(world *w) {
     hyp_source source = source_of(w);
     CHECK(!hyp_model_open(w->engine, &source, 1, NULL, &w->model), why(w));
     hyp_residency r = hyp_model_residency(w->model);
-    CHECK(hyp_engine_describe(w->engine).limit_bytes != LIMIT || r.kept < r.pages, "nothing is read again under the limit");
+    CHECK(hyp_engine_get_stats(w->engine).limit_bytes != LIMIT || r.resident < r.pages,
+          "nothing is read again under the limit");
 }
 static void need(world *w, hyp_session_config config) {
     need_model(w);
@@ -85,17 +94,24 @@ static void need_draft(world *w) {
     need_model(w);
     hyp_source source = source_of(w);
     CHECK(!hyp_model_open(w->engine, &source, 1, NULL, &w->draft), why(w));
-    CHECK(!hyp_session_create(w->model, &(hyp_session_config){.context = 48, .batch = 8, .draft = w->draft}, &w->session), why(w));
+    CHECK(!hyp_session_create(w->model,
+                              &(hyp_session_config){.context = 48, .batch = 8, .draft = w->draft},
+                              &w->session),
+          why(w));
     begin_both(w);
 }
 static void need_two(world *w) {
     need_session(w);
-    CHECK(!hyp_session_create(w->model, &(hyp_session_config){.context = 40, .batch = 4}, &w->other), why(w));
+    CHECK(
+        !hyp_session_create(w->model, &(hyp_session_config){.context = 40, .batch = 4}, &w->other),
+        why(w));
     begin_both(w);
 }
 static void need_statistics(world *w) {
     need(w, (hyp_session_config){.calibrate = true});
-    CHECK(!hyp_session_embed(w->session, w->prompt, 12, HYP_POOL_MEAN, &(const float *){NULL}, &(uint32_t){0}), why(w));
+    CHECK(!hyp_session_embed(w->session, w->prompt, 12, HYP_POOL_MEAN, &(const float *){NULL},
+                             &(uint32_t){0}),
+          why(w));
 }
 static void need_nothing(world *w) { (void)w; }
 
@@ -105,7 +121,7 @@ static hyp_status open_model(world *w) {
     hyp_source source = source_of(w);
     hyp_status status = hyp_model_open(w->engine, &source, 1, NULL, &w->model);
     CHECK(!status || !w->model, why(w));
-    if (!status) w->result = hyp_model_describe(w->model).parameters;
+    if (!status) w->result = hyp_model_get_info(w->model).parameters;
     return status;
 }
 static hyp_status create(world *w, hyp_session_config config) {
@@ -116,15 +132,21 @@ static hyp_status create(world *w, hyp_session_config config) {
 }
 static hyp_status create_plain(world *w) { return create(w, (hyp_session_config){0}); }
 static hyp_status create_full(world *w) {
-    return create(w, (hyp_session_config){.lookup = 3, .draft = w->model, .profile = true, .calibrate = true, .cache = HYP_CACHE_Q8_0});
+    return create(w, (hyp_session_config){.lookup = 3,
+                                          .draft = w->model,
+                                          .profile = true,
+                                          .calibrate = true,
+                                          .cache = HYP_CACHE_Q8_0});
 }
 static hyp_status begin(world *w) {
     static const hyp_logit_bias bias[] = {{5, 1}, {6, 1}};
-    hyp_sampling sampling = {.temperature = 1, .top_k = 9, .repeat_penalty = 1.1f, .bias = bias, .bias_count = 2};
+    hyp_sampling sampling = {
+        .temperature = 1, .top_k = 9, .repeat_penalty = 1.1f, .bias = bias, .bias_count = 2};
     hyp_text stops[] = {{"abc", 3}, {"def", 3}};
     hyp_status status = hyp_session_begin(w->session, w->prompt, 12, &sampling, stops, 2);
     hyp_piece piece;
-    if (status) CHECK(hyp_session_next(w->session, &piece) == HYP_E_STATE, "there is an answer to ask for");
+    if (status)
+        CHECK(hyp_session_next(w->session, &piece) == HYP_E_STATE, "there is an answer to ask for");
     return status;
 }
 static hyp_status prefill(world *w) {
@@ -147,13 +169,17 @@ static hyp_status next(world *w) {
 static hyp_status next_of_two(world *w) {
     while (w->made < 14) {
         hyp_call call = {.kind = HYP_CALL_NEXT};
-        // Only who has not got this token yet asks for it: bit 0 and 1 of `made`'s place are in `result`, which both mix in order.
-        hyp_status first = hyp_session_post(w->session, &call), second = hyp_session_post(w->other, &call);
+        // Only who has not got this token yet asks for it: bit 0 and 1 of `made`'s place are in
+        // `result`, which both mix in order.
+        hyp_status first = hyp_session_post(w->session, &call),
+                   second = hyp_session_post(w->other, &call);
         CHECK(!first && !second, why(w));
-        while (hyp_session_busy(w->session) || hyp_session_busy(w->other)) hyp_engine_run(w->engine, 0);
+        while (hyp_session_busy(w->session) || hyp_session_busy(w->other))
+            hyp_engine_run(w->engine, 0);
         first = hyp_session_result(w->session)->status;
         second = hyp_session_result(w->other)->status;
-        for (int again = 0; (first || second) && again < 2; again++) { // whoever failed tries once more, the other waits for it
+        for (int again = 0; (first || second) && again < 2;
+             again++) { // whoever failed tries once more, the other waits for it
             CHECK(!first || !second || first == second, why(w));
             hyp_session *s = first ? w->session : w->other;
             hyp_status *status = first ? &first : &second;
@@ -165,7 +191,8 @@ static hyp_status next_of_two(world *w) {
         if (first || second) return first ? first : second;
         mix(w, &hyp_session_result(w->session)->piece.token, sizeof(int32_t));
         mix(w, &hyp_session_result(w->other)->piece.token, sizeof(int32_t));
-        bool ended = hyp_session_result(w->session)->piece.finish || hyp_session_result(w->other)->piece.finish;
+        bool ended = hyp_session_result(w->session)->piece.finish ||
+                     hyp_session_result(w->other)->piece.finish;
         w->made = ended ? 14 : w->made + 1;
     }
     return HYP_OK;
@@ -188,7 +215,8 @@ static hyp_status tokenize(world *w) {
     for (size_t i = 0; i < sizeof text; i++) text[i] = (char)('a' + i * i % 26);
     const int32_t *tokens;
     uint32_t count;
-    hyp_status status = hyp_model_tokenize(w->model, text, sizeof text, HYP_TEXT_EDGES, &tokens, &count);
+    hyp_status status = hyp_model_tokenize(w->model, text, sizeof text, HYP_TEXT_ADD_SPECIAL,
+                                           &tokens, &count);
     if (!status) mix(w, tokens, count * sizeof *tokens);
     return status;
 }
@@ -212,17 +240,19 @@ static hyp_status inspect(world *w) {
 static hyp_status quantize(world *w) {
     hyp_source source = source_of(w);
     w->result = 0;
-    return hyp_engine_quantize(w->engine, &source, 1, &(hyp_quantization){.format = "q4_0"}, &(hyp_writer){.write = take, .context = w});
+    return hyp_engine_quantize(w->engine, &source, 1, &(hyp_quantization){.format = "q4_0"},
+                               &(hyp_writer){.write = take, .context = w});
 }
 static hyp_status prune(world *w) {
     hyp_source source = source_of(w);
     w->result = 0;
-    return hyp_engine_quantize(w->engine, &source, 1, &(hyp_quantization){.format = "q4_0", .density = 0.3f},
+    return hyp_engine_quantize(w->engine, &source, 1,
+                               &(hyp_quantization){.format = "q4_0", .density = 0.3f},
                                &(hyp_writer){.write = take, .context = w});
 }
 static hyp_status importance(world *w) {
     w->result = 0;
-    return hyp_session_importance(w->session, &(hyp_writer){.write = take, .context = w});
+    return hyp_session_write_imatrix(w->session, &(hyp_writer){.write = take, .context = w});
 }
 
 static const call calls[] = {{"model_open", need_nothing, open_model},
@@ -241,10 +271,11 @@ static const call calls[] = {{"model_open", need_nothing, open_model},
                              {"engine_inspect", need_nothing, inspect},
                              {"engine_quantize", need_nothing, quantize},
                              {"engine_quantize, pruned", need_nothing, prune},
-                             {"session_importance", need_statistics, importance}};
+                             {"session_write_imatrix", need_statistics, importance}};
 
 static world make_world(size_t limit) {
-    world w = {.engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = limit, .threads = limit ? 1 : 2})};
+    world w = {.engine = hyp_engine_create(
+                   &(hyp_engine_config){.memory_bytes = limit, .threads = limit ? 1 : 2})};
     for (int i = 0; i < 12; i++) w.prompt[i] = i ? 262 + i % 3 * 5 : 1;
     CHECK(w.engine, "no engine");
     return w;
@@ -254,13 +285,16 @@ static void end_world(world *w, size_t empty) {
     hyp_session_destroy(w->other);
     hyp_model_close(w->draft);
     hyp_model_close(w->model);
-    hyp_engine_stats s = hyp_engine_describe(w->engine);
-    CHECK(s.blocks <= 1 + (s.used_bytes > empty) && s.fibers == 0 && hyp_slab_check(w->engine->slab), "something is left");
+    hyp_engine_stats s = hyp_engine_get_stats(w->engine);
+    CHECK(s.blocks <= 1 + (s.used_bytes > empty) && s.fibers == 0 &&
+              hyp_slab_check(w->engine->slab),
+          "something is left");
     hyp_engine_destroy(w->engine);
 }
-static size_t held(const hyp_engine *engine) { // beside stacks and spans that are kept for later use
-    hyp_engine_stats s = hyp_engine_describe((hyp_engine *)(uintptr_t)engine);
-    return s.used_bytes - s.stack_bytes - hyp_slab_describe(engine->slab).held_bytes;
+static size_t
+held(const hyp_engine *engine) { // beside stacks and spans that are kept for later use
+    hyp_engine_stats s = hyp_engine_get_stats((hyp_engine *)(uintptr_t)engine);
+    return s.used_bytes - s.stack_bytes - hyp_slab_get_stats(engine->slab).held_bytes;
 }
 
 static uint64_t walk_call(const call *c, bool reads, size_t limit) {
@@ -268,10 +302,10 @@ static uint64_t walk_call(const call *c, bool reads, size_t limit) {
     uint64_t steps = 0, want = 0;
     for (n_now = 0;; n_now++) { // 0: nothing fails, and that is the result to come
         world w = make_world(limit);
-        size_t empty = hyp_engine_describe(w.engine).used_bytes;
+        size_t empty = hyp_engine_get_stats(w.engine).used_bytes;
         c->prepare(&w);
         hyp_budget *budget = &w.engine->budget;
-        size_t before = held(w.engine), blocks = hyp_engine_describe(w.engine).blocks;
+        size_t before = held(w.engine), blocks = hyp_engine_get_stats(w.engine).blocks;
         w.reads = 0;
         w.fail_at = reads ? n_now : 0;
         if (!reads && n_now) budget->fail_at = budget->allocations + n_now;
@@ -282,7 +316,8 @@ static uint64_t walk_call(const call *c, bool reads, size_t limit) {
             CHECK(reached && status == (reads ? HYP_E_IO : HYP_E_NOMEM), why(&w));
             CHECK(strlen(why(&w)) > 12, "no reason is given");
             if (c->run == open_model || c->run == create_plain || c->run == create_full)
-                CHECK(held(w.engine) == before && hyp_engine_describe(w.engine).blocks == blocks, "a refused call holds memory");
+                CHECK(held(w.engine) == before && hyp_engine_get_stats(w.engine).blocks == blocks,
+                      "a refused call holds memory");
             status = c->run(&w);
             CHECK(!status, why(&w));
         }
@@ -301,9 +336,12 @@ void walk(const uint8_t *model, size_t bytes) {
     uint64_t steps = 0;
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         for (int limited = 0; limited < 2; limited++) {
-            size_t limit = !limited ? 0 : calls[i].prepare == need_draft ? LIMIT + DRAFT_BYTES : LIMIT;
+            size_t limit = !limited                         ? 0
+                           : calls[i].prepare == need_draft ? LIMIT + DRAFT_BYTES
+                                                            : LIMIT;
             steps += walk_call(&calls[i], false, limit);
             steps += walk_call(&calls[i], true, limit);
         }
-    printf("%llu failures of allocations and reads in %zu calls\n", (unsigned long long)steps, sizeof calls / sizeof *calls);
+    printf("%llu failures of allocations and reads in %zu calls\n", (unsigned long long)steps,
+           sizeof calls / sizeof *calls);
 }

@@ -4,13 +4,22 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 
 // `d`, `m`: where a block's scales stand. Random bytes elsewhere make levels of deviation `spread` in units of d, with m = `centre` d.
 export const TYPES = {
-  f32: { id: 0, block: 1, bytes: 4 }, f16: { id: 1, block: 1, bytes: 2 }, bf16: { id: 30, block: 1, bytes: 2 },
-  q4_0: { id: 2, block: 32, bytes: 18, d: 0, spread: 4.61 }, q4_1: { id: 3, block: 32, bytes: 20, d: 0, m: 2, centre: -7.5, spread: 4.61 },
-  q5_0: { id: 6, block: 32, bytes: 22, d: 0, spread: 9.23 }, q5_1: { id: 7, block: 32, bytes: 24, d: 0, m: 2, centre: -15.5, spread: 9.23 },
-  q8_0: { id: 8, block: 32, bytes: 34, d: 0, spread: 73.9 }, iq4_nl: { id: 20, block: 32, bytes: 18, d: 0, spread: 66.4 }, mxfp4: { id: 39, block: 32, bytes: 17, d: 0, spread: 5.86 },
-  q2_k: { id: 10, block: 256, bytes: 84, d: 80, m: 82, centre: 1.5, spread: 13.9 }, q3_k: { id: 11, block: 256, bytes: 110, d: 108, spread: 43.3 },
-  q4_k: { id: 12, block: 256, bytes: 144, d: 0, m: 2, centre: 7.5, spread: 258 }, q5_k: { id: 13, block: 256, bytes: 176, d: 0, m: 2, centre: 15.5, spread: 527 },
-  q6_k: { id: 14, block: 256, bytes: 210, d: 208, spread: 1366 }, iq4_xs: { id: 23, block: 256, bytes: 136, d: 0, spread: 1227 },
+  f32: { id: 0, block: 1, bytes: 4 },
+  f16: { id: 1, block: 1, bytes: 2 },
+  bf16: { id: 30, block: 1, bytes: 2 },
+  q4_0: { id: 2, block: 32, bytes: 18, d: 0, spread: 4.61 },
+  q4_1: { id: 3, block: 32, bytes: 20, d: 0, m: 2, centre: -7.5, spread: 4.61 },
+  q5_0: { id: 6, block: 32, bytes: 22, d: 0, spread: 9.23 },
+  q5_1: { id: 7, block: 32, bytes: 24, d: 0, m: 2, centre: -15.5, spread: 9.23 },
+  q8_0: { id: 8, block: 32, bytes: 34, d: 0, spread: 73.9 },
+  iq4_nl: { id: 20, block: 32, bytes: 18, d: 0, spread: 66.4 },
+  mxfp4: { id: 39, block: 32, bytes: 17, d: 0, spread: 5.86 },
+  q2_k: { id: 10, block: 256, bytes: 84, d: 80, m: 82, centre: 1.5, spread: 13.9 },
+  q3_k: { id: 11, block: 256, bytes: 110, d: 108, spread: 43.3 },
+  q4_k: { id: 12, block: 256, bytes: 144, d: 0, m: 2, centre: 7.5, spread: 258 },
+  q5_k: { id: 13, block: 256, bytes: 176, d: 0, m: 2, centre: 15.5, spread: 527 },
+  q6_k: { id: 14, block: 256, bytes: 210, d: 208, spread: 1366 },
+  iq4_xs: { id: 23, block: 256, bytes: 136, d: 0, spread: 1227 },
 };
 
 class Bytes {
@@ -49,17 +58,31 @@ function value(out, kind, v) {
   else if (kind === 'strs') {
     out.u32(9).u32(8).u64(v.length);
     for (const s of v) out.text(s);
-  }
-  else if (kind === 'f32s') out.u32(9).u32(6).u64(v.length).raw(new Uint8Array(Float32Array.from(v).buffer));
-  else if (kind === 'i32s') out.u32(9).u32(5).u64(v.length).raw(new Uint8Array(Int32Array.from(v).buffer));
+  } else if (kind === 'f32s')
+    out
+      .u32(9)
+      .u32(6)
+      .u64(v.length)
+      .raw(new Uint8Array(Float32Array.from(v).buffer));
+  else if (kind === 'i32s')
+    out
+      .u32(9)
+      .u32(5)
+      .u64(v.length)
+      .raw(new Uint8Array(Int32Array.from(v).buffer));
   else throw new Error(`no kind ${kind}`);
 }
 
-export const tensorBytes = ({ shape, type }) => (shape.reduce((a, b) => a * b, 1) / TYPES[type].block) * TYPES[type].bytes;
+export const tensorBytes = ({ shape, type }) =>
+  (shape.reduce((a, b) => a * b, 1) / TYPES[type].block) * TYPES[type].bytes;
 
 /** Header of a file: everything before the tensors' data. */
 export function header(metadata, tensors, version = 3) {
-  const out = new Bytes().raw(new TextEncoder().encode('GGUF')).u32(version).u64(tensors.length).u64(metadata.length);
+  const out = new Bytes()
+    .raw(new TextEncoder().encode('GGUF'))
+    .u32(version)
+    .u64(tensors.length)
+    .u64(metadata.length);
   for (const [key, kind, v] of metadata) {
     out.text(key);
     value(out, kind, v);
@@ -93,7 +116,8 @@ export function half(x) {
   const bits = scratch.getUint32(0);
   const sign = (bits >>> 16) & 0x8000;
   const rest = bits & 0x7fffffff;
-  if (rest < 0x38800000) { // subnormal: the adder of 0.5 rounds
+  if (rest < 0x38800000) {
+    // subnormal: the adder of 0.5 rounds
     scratch.setUint32(0, rest);
     scratch.setFloat32(0, scratch.getFloat32(0) + 0.5);
     return sign | (scratch.getUint32(0) - 0x3f000000);
@@ -105,7 +129,13 @@ export function half(x) {
 export function encode(floats, type) {
   if (type === 'f32') return new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
   if (type === 'f16') return new Uint8Array(Uint16Array.from(floats, half).buffer);
-  if (type === 'bf16') return new Uint8Array(Uint16Array.from(new Uint32Array(floats.buffer, floats.byteOffset, floats.length), b => b >>> 16).buffer);
+  if (type === 'bf16')
+    return new Uint8Array(
+      Uint16Array.from(
+        new Uint32Array(floats.buffer, floats.byteOffset, floats.length),
+        b => b >>> 16,
+      ).buffer,
+    );
   const { block, bytes } = TYPES[type];
   const out = new Uint8Array((floats.length / block) * bytes);
   const view = new DataView(out.buffer);

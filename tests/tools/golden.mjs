@@ -10,7 +10,14 @@ export const TOP = 20;
  * because llama.cpp gives 256 activations one scale where each 32 have their own here. tests/test_oracle.c says the same.
  * @param {string} name of a model, with its type
  */
-export const boundOf = name => (name.includes('wide') ? 0.09 : name.includes('blocks') ? 0.03 : name.includes('q4_') ? 0.04 : 0.02);
+export const boundOf = name =>
+  name.includes('wide')
+    ? 0.09
+    : name.includes('blocks')
+      ? 0.03
+      : name.includes('q4_')
+        ? 0.04
+        : 0.02;
 
 export function writeGolden(path, tokens, rows) {
   const out = new DataView(new ArrayBuffer(12 + tokens.length * 4 + rows.length * TOP * 8));
@@ -31,9 +38,11 @@ export function readGolden(path) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const positions = view.getUint32(4, true);
   const tokens = Array.from({ length: positions }, (_, i) => view.getInt32(12 + 4 * i, true));
-  const rows = Array.from({ length: positions }, (_, p) => Array.from({ length: TOP }, (_, i) => {
-    const at = 12 + positions * 4 + (p * TOP + i) * 8;
-    return [view.getInt32(at, true), view.getFloat32(at + 4, true)];
-  }));
+  const rows = Array.from({ length: positions }, (_, p) =>
+    Array.from({ length: TOP }, (_, i) => {
+      const at = 12 + positions * 4 + (p * TOP + i) * 8;
+      return [view.getInt32(at, true), view.getFloat32(at + 4, true)];
+    }),
+  );
   return { tokens, rows };
 }

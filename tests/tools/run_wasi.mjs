@@ -4,7 +4,13 @@ import { WASI } from 'node:wasi';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
-const wasi = new WASI({ version: 'preview1', args: ['test', ...process.argv.slice(3)], env: { HYP_SEED: process.env.HYP_SEED ?? '20' }, preopens: { [root]: root }, returnOnExit: true });
+const wasi = new WASI({
+  version: 'preview1',
+  args: ['test', ...process.argv.slice(3)],
+  env: { HYP_SEED: process.env.HYP_SEED ?? '20' },
+  preopens: { [root]: root },
+  returnOnExit: true,
+});
 const module = await WebAssembly.compile(readFileSync(process.argv[2]));
 /** @param {number} pointer */
 const panic = pointer => {
@@ -12,5 +18,8 @@ const panic = pointer => {
   console.error(`hyperion: ${new TextDecoder().decode(bytes.slice(0, bytes.indexOf(0)))}`);
   process.exit(134);
 };
-const instance = await WebAssembly.instantiate(module, { ...wasi.getImportObject(), hyp: { read: () => -2, forget: () => {}, now: () => performance.now(), panic } });
+const instance = await WebAssembly.instantiate(module, {
+  ...wasi.getImportObject(),
+  hyp: { read: () => -2, forget: () => {}, now: () => performance.now(), panic },
+});
 process.exitCode = wasi.start(instance);
