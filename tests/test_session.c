@@ -640,7 +640,7 @@ static void reads_that_fail_on_the_way(void) {
             counter c = {0, 0};
             hyp_source source = {.bytes = story_bytes, .read = counted_read, .context = &c};
             hyp_engine *engine = hyp_engine_create(
-                &(hyp_engine_config){.memory_bytes = every ? 5000000 : 0});
+                &(hyp_engine_config){.memory_bytes = every ? 4600000 : 0});
             hyp_model *model;
             hyp_session *session;
             CHECK(hyp_model_open(engine, &source, 1, &(hyp_model_config){.context = 100}, &model) ==

@@ -441,13 +441,13 @@ hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe *recipe, cons
     return status;
 }
 
-hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_transformer *model,
-                             const hyp_statistics *statistics, const hyp_writer *out) {
+hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_graph *graph,
+                             const hyp_column_squares *squares, const hyp_writer *out) {
     writer w = {.out = out};
     uint64_t seen = 0, rows = 0, offset = 0;
-    for (uint32_t i = 0; i < model->matrix_count; i++) {
-        seen += statistics[i].rows > 0;
-        rows = statistics[i].rows > rows ? statistics[i].rows : rows;
+    for (uint32_t i = 0; i < graph->matrix_count; i++) {
+        seen += squares[i].rows > 0;
+        rows = squares[i].rows > rows ? squares[i].rows : rows;
     }
     if (!seen)
         return hyp_fail(gguf->fault, HYP_E_ARGUMENT, "no text has been scored to calibrate with");
@@ -458,10 +458,10 @@ hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_transformer *model,
     put_key(&w, "imatrix.chunk_count", HYP_GGUF_U32), put_u32(&w, 1); // one text of so many tokens
     put_key(&w, "imatrix.chunk_size", HYP_GGUF_U32),
         put_u32(&w, rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX);
-    for (uint32_t i = 0; i < model->matrix_count; i++) {
-        const hyp_matrix *m = &model->matrices[i];
+    for (uint32_t i = 0; i < graph->matrix_count; i++) {
+        const hyp_matrix *m = &graph->matrices[i];
         hyp_text name = hyp_gguf_tensor_name(gguf, m->tensor);
-        if (!statistics[i].rows) continue;
+        if (!squares[i].rows) continue;
         put_name(&w, name, ".in_sum2"), put_u32(&w, 2), put_u64(&w, m->cols), put_u64(&w, 1),
             put_u32(&w, 0), put_u64(&w, offset);
         offset += hyp_round_up(m->cols * 4, ALIGNMENT);
@@ -470,12 +470,12 @@ hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_transformer *model,
         offset += ALIGNMENT;
     }
     pad(&w);
-    for (uint32_t i = 0; i < model->matrix_count && !w.failed; i++) {
-        if (!statistics[i].rows) continue;
-        for (uint32_t c = 0; c < model->matrices[i].cols; c++)
-            put_u32(&w, hyp_f32_bits((float)statistics[i].squares[c]));
+    for (uint32_t i = 0; i < graph->matrix_count && !w.failed; i++) {
+        if (!squares[i].rows) continue;
+        for (uint32_t c = 0; c < graph->matrices[i].cols; c++)
+            put_u32(&w, hyp_f32_bits((float)squares[i].sums[c]));
         pad(&w);
-        put_u32(&w, hyp_f32_bits((float)statistics[i].rows)), pad(&w);
+        put_u32(&w, hyp_f32_bits((float)squares[i].rows)), pad(&w);
     }
     return w.failed ? hyp_fail(gguf->fault, HYP_E_IO, "the output could not be written") : HYP_OK;
 }

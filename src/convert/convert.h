@@ -5,7 +5,7 @@
 
 #include "../gguf/gguf.h"
 #include "../kernels/kernels.h"
-#include "../nn/transformer.h"
+#include "../nn/forward.h"
 
 typedef struct hyp_recipe {
     hyp_format format; // of the matrices of a float format whose rows are whole blocks, and of
@@ -25,7 +25,7 @@ HYP_MUST_USE hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe 
 
 // The statistics of a model's matrices as llama.cpp's importance matrices: tensors NAME.in_sum2,
 // the sums of squares, and NAME.counts. May not suspend.
-HYP_MUST_USE hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_transformer *model,
-                                          const hyp_statistics *statistics, const hyp_writer *out);
+HYP_MUST_USE hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_graph *graph,
+                                          const hyp_column_squares *squares, const hyp_writer *out);
 
 #endif

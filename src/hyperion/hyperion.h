@@ -199,6 +199,10 @@ typedef struct hyp_sampling {
 // HYP_E_ARGUMENT names what is out of its range.
 HYP_MUST_USE hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config,
                                            hyp_session **session);
+// A session of the same kind that has the same text so far, without computing it anew: what both
+// have in common is kept once. The next begin of either goes on from there. HYP_E_STATE: a call is
+// under way; HYP_E_NOMEM.
+HYP_MUST_USE hyp_status hyp_session_fork(const hyp_session *session, hyp_session **fork);
 void hyp_session_destroy(
     hyp_session *session); // a call under way is cancelled; its `ended` is not called
 

@@ -109,8 +109,8 @@ static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint
     X(F16)                                                                                         \
     X(BF16)                                                                                        \
     X(Q8_0)                                                                                        \
-    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K)     \
-        X(IQ4_XS)
+    X(Q4_0)                                                                                        \
+    X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
 #define SLOTS(F)                                                                                   \
     static void pack_##F(void *dst, const void *src, uint32_t rows, uint32_t cols) {               \
         pack_rows(dst, src, rows, hyp_format_row_bytes(HYP_##F, cols));                            \

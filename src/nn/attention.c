@@ -1,93 +1,92 @@
-// Attention over the cache: block by block, a head's tokens at once, or a token's heads that share
-// keys.
-#include "steps.h"
-
+// Attention over the keys and values of a sequence: block by block, a head's rows at once, or a
+// row's heads that share keys.
 #include "../base/bytes.h"
 #include "../base/fmath.h"
+#include "ops.h"
 
 #ifdef HYP_CHECKED
 enum { SHARED_MACS = 1000 };
 #else
 enum { SHARED_MACS = 100000 };
 #endif
-enum { LOOP_TOKENS = 64, ROWS = 16 };
+enum { LOOP_ROWS = 64, ROWS = 16 };
 
 // Floats of a row of mixed values: products write whole groups.
-static uint32_t mixed_floats(const hyp_shape *s) {
-    return (uint32_t)hyp_round_up(s->head, HYP_GROUP);
+static uint32_t mixed_floats(uint32_t head) { return (uint32_t)hyp_round_up(head, HYP_GROUP); }
+
+size_t hyp_attention_scratch(const hyp_graph *g) {
+    uint32_t head = 0;
+    for (uint32_t i = 0; i < g->kv_count; i++) head = hyp_max_u32(head, g->kv[i].head);
+    return ROWS * (size_t)(HYP_KV_BLOCK + 2 * mixed_floats(head) + 2);
 }
 
-size_t hyp_attention_scratch(const hyp_shape *s) {
-    return ROWS * (size_t)(HYP_KV_BLOCK + 2 * mixed_floats(s) + 2);
-}
-
-// Keys and values of `tokens` rows of the step in `of`, from row `first` on, to the cache of
-// `state` from position state->past on.
-static void store(const hyp_state *of, uint32_t first, hyp_state *state, uint8_t *keys,
-                  uint8_t *values, uint32_t tokens) {
-    const hyp_shape *s = &state->model->shape;
-    const hyp_kernels *k = state->model->kernels;
-    uint32_t q_floats = s->heads * s->head, kv_floats = s->kv_heads * s->head;
-    size_t each = (size_t)hyp_cache_head_bytes(s, state->kv, state->context),
-           block_bytes = hyp_kv_block_bytes(state->kv, s->head);
-    for (uint32_t t = 0; t < tokens; t++) {
-        const float *in = hyp_state_row(of, HYP_SLOT_QKV, first + t) + q_floats;
-        uint32_t position = state->past + t, at = position % HYP_KV_BLOCK;
-        size_t block = position / HYP_KV_BLOCK * block_bytes;
-        for (uint32_t h = 0; h < s->kv_heads; h++) {
-            k->kv[state->kv].store_key(keys + h * each + block, at, in + h * s->head, s->head);
-            k->kv[state->kv].store_value(values + h * each + block, at,
-                                         in + kv_floats + h * s->head, s->head);
+// Keys and values of the rows `first` to `first + count - 1` of the batch, to their sequence.
+static void store(const hyp_workspace *w, const hyp_op *op, uint32_t first, uint32_t count) {
+    hyp_sequence *s = w->batch->rows[first].sequence;
+    hyp_kv_cache *c = s->cache;
+    uint32_t kv = op->attention.kv, heads = c->graph->kv[kv].heads, head = c->graph->kv[kv].head;
+    const hyp_kernels *k = w->net->graph.kernels;
+    for (uint32_t t = 0; t < count; t++) {
+        const float *keys = hyp_row_of(w, op->in, first + t) + op->attention.heads * head;
+        uint32_t position = s->count + t, at = position % HYP_KV_BLOCK;
+        hyp_kv_block *block = s->blocks[position / HYP_KV_BLOCK];
+        for (uint32_t h = 0; h < heads; h++) {
+            k->kv[c->format].store_key(hyp_kv_keys(c, block, kv, h), at, keys + h * head, head);
+            k->kv[c->format].store_value(hyp_kv_values(c, block, kv, h), at,
+                                         keys + (heads + h) * head, head);
         }
     }
 }
 
-// Tiles are the heads; for one token, the key-value heads with all the heads that share them.
+// Tiles are the heads; for one row, the key-value heads with all the heads that share them.
 typedef struct job {
-    const hyp_shape *shape;
     const hyp_kernels *kernels;
-    const uint8_t *keys, *values; // of the layer
-    size_t head_bytes, q_stride;  // of one head's cache; floats of a row of the input
-    hyp_kv_format kv;
-    uint32_t past, tokens;
-    bool windowed;
+    hyp_kv_block *const *blocks; // of the sequence
+    size_t at, head_bytes;       // of the attention's keys in a block; of one head's
+    size_t q_stride;             // floats of a row of the input
+    hyp_kv_format format;
+    uint32_t heads, kv_heads, head, window;
+    float scale, cap;
+    uint32_t past, rows;
 } job;
 
 static void range(const void *context, uint32_t tile, uint32_t *from, uint32_t *width) {
     const job *j = context;
-    *width = j->tokens == 1 ? j->shape->heads / j->shape->kv_heads * j->shape->head
-                            : j->shape->head;
+    *width = j->rows == 1 ? j->heads / j->kv_heads * j->head : j->head;
     *from = tile * *width;
 }
 
+// The first position that a row does not see, and the first that it does.
 static uint32_t end_of(const job *j, uint32_t row) {
-    return j->past + (j->tokens == 1 ? 0 : row) + 1;
-} // first position not seen
+    return j->past + (j->rows == 1 ? 0 : row) + 1;
+}
 static uint32_t start_of(const job *j, uint32_t end) {
-    uint32_t window = j->shape->window;
-    return j->windowed && window && end > window ? end - window : 0;
+    return j->window && end > j->window ? end - j->window : 0;
 }
 
 // Rows `first` to `first + rows - 1` of a tile: softmax over the blocks one after the other
 // [Milakov, Gimelshein 2018]: each row keeps its maximum and sum so far, and what is mixed already
-// is scaled when the maximum rises. Blocks lie at fixed positions, so that a token's sums are the
+// is scaled when the maximum rises. Blocks lie at fixed positions, so that a row's sums are the
 // same in any batch.
-static void compute_rows(const job *j, uint32_t first_row, uint32_t rows, const float *q,
-                         size_t q_stride, const uint8_t *keys, const uint8_t *values, float *out,
-                         size_t out_stride, float *scratch) {
-    const hyp_shape *s = j->shape;
+static void compute_rows(const job *j, uint32_t kv_head, uint32_t first_row, uint32_t rows,
+                         const float *q, size_t q_stride, float *out, size_t out_stride,
+                         float *scratch) {
     const hyp_kernels *k = j->kernels;
-    uint32_t width = mixed_floats(s), last = end_of(j, first_row + rows - 1);
+    uint32_t width = mixed_floats(j->head), last = end_of(j, first_row + rows - 1);
     float *scores = scratch, *mixed = scores + (size_t)rows * HYP_KV_BLOCK,
           *part = mixed + (size_t)rows * width, *top = part + (size_t)rows * width,
           *total = top + rows;
-    size_t block_bytes = hyp_kv_block_bytes(j->kv, s->head);
-    for (uint32_t t = 0; t < rows; t++) top[t] = -__builtin_inff(), total[t] = 0;
+    for (uint32_t t = 0; t < rows; t++) {
+        top[t] = -__builtin_inff();
+        total[t] = 0;
+    }
     uint32_t first = start_of(j, end_of(j, first_row)) / HYP_KV_BLOCK;
     for (uint32_t b = first; b * HYP_KV_BLOCK < last; b++) {
+        const uint8_t *keys = (const uint8_t *)j->blocks[b] + j->at + kv_head * j->head_bytes,
+                      *values = keys + j->kv_heads * j->head_bytes;
         uint32_t base = b * HYP_KV_BLOCK, count = hyp_min_u32(last - base, HYP_KV_BLOCK);
-        k->kv[j->kv].scores(scores, HYP_KV_BLOCK, q, q_stride, rows, keys + b * block_bytes, count,
-                            s->head, s->score_scale);
+        k->kv[j->format].scores(scores, HYP_KV_BLOCK, q, q_stride, rows, keys, count, j->head,
+                                j->scale);
         for (uint32_t t = 0; t < rows; t++) {
             float *x = scores + (size_t)t * HYP_KV_BLOCK;
             uint32_t end = end_of(j, first_row + t), start = start_of(j, end);
@@ -96,106 +95,123 @@ static void compute_rows(const job *j, uint32_t first_row, uint32_t rows, const 
             for (uint32_t i = 0; i < from; i++) x[i] = 0;
             for (uint32_t i = to; i < count; i++) x[i] = 0;
             if (from >= to) continue;
-            if (s->attention_cap > 0) k->softcap(x + from, to - from, s->attention_cap);
+            if (j->cap > 0) k->softcap(x + from, to - from, j->cap);
             float peak = k->peak(x + from, to - from);
             peak = peak > top[t] ? peak : top[t];
             float fade = hyp_expf(top[t] - peak), *row = mixed + (size_t)t * width;
             if (b > first && fade != 1)
-                for (uint32_t i = 0; i < s->head; i++) row[i] *= fade;
+                for (uint32_t i = 0; i < j->head; i++) row[i] *= fade;
             total[t] = total[t] * fade + k->exps(x + from, to - from, peak);
             top[t] = peak;
         }
-        k->kv[j->kv].mix(b > first ? part : mixed, width, scores, HYP_KV_BLOCK, rows,
-                         values + b * block_bytes, count, s->head);
+        k->kv[j->format].mix(b > first ? part : mixed, width, scores, HYP_KV_BLOCK, rows, values,
+                             count, j->head);
         if (b > first)
             for (uint32_t t = 0; t < rows; t++)
-                k->add(mixed + (size_t)t * width, part + (size_t)t * width, s->head);
+                k->add(mixed + (size_t)t * width, part + (size_t)t * width, j->head);
     }
     for (uint32_t t = 0; t < rows; t++) {
         float inverse = 1 / total[t];
-        for (uint32_t i = 0; i < s->head; i++)
+        for (uint32_t i = 0; i < j->head; i++)
             out[t * out_stride + i] = mixed[(size_t)t * width + i] * inverse;
     }
 }
 
-// A tile, by a few rows at a time: of the keys that later tokens see and earlier ones do not, few
-// are computed for nothing.
+// A tile, by a few rows at a time: of the keys that later rows see and earlier ones do not, few are
+// computed for nothing.
 static void compute(const void *context, const void *input, uint32_t tile, float *y,
                     size_t y_stride, float *scratch) {
     const job *j = context;
-    const hyp_shape *s = j->shape;
-    uint32_t shared = s->heads / s->kv_heads, rows = j->tokens == 1 ? shared : j->tokens;
-    uint32_t kv_head = j->tokens == 1 ? tile : tile / shared,
-             head = j->tokens == 1 ? tile * shared : tile;
-    size_t q_stride = j->tokens == 1 ? s->head : j->q_stride,
-           out_stride = j->tokens == 1 ? s->head : y_stride;
-    const float *q = (const float *)input + head * s->head;
-    const uint8_t *keys = j->keys + kv_head * j->head_bytes,
-                  *values = j->values + kv_head * j->head_bytes;
+    uint32_t shared = j->heads / j->kv_heads, rows = j->rows == 1 ? shared : j->rows;
+    uint32_t kv_head = j->rows == 1 ? tile : tile / shared,
+             head = j->rows == 1 ? tile * shared : tile;
+    size_t q_stride = j->rows == 1 ? j->head : j->q_stride,
+           out_stride = j->rows == 1 ? j->head : y_stride;
+    const float *q = (const float *)input + head * j->head;
     for (uint32_t first = 0; first < rows; first += ROWS)
-        compute_rows(j, first, hyp_min_u32(ROWS, rows - first), q + first * q_stride, q_stride,
-                     keys, values, y + head * s->head + first * out_stride, out_stride, scratch);
+        compute_rows(j, kv_head, first, hyp_min_u32(ROWS, rows - first), q + first * q_stride,
+                     q_stride, y + head * j->head + first * out_stride, out_stride, scratch);
 }
 
-// Of `tokens` rows of the step in `of`, from row `first` on, which are the next ones of `state`.
-static void attend(const hyp_state *of, uint32_t first, hyp_state *state, uint32_t layer,
-                   bool windowed, uint32_t tokens) {
-    hyp_transformer *m = state->model;
-    const hyp_shape *s = &m->shape;
-    size_t head_bytes = (size_t)hyp_cache_head_bytes(s, state->kv, state->context),
-           at = layer * s->kv_heads * head_bytes;
-    store(of, first, state, state->keys + at, state->values + at, tokens);
-    job j = {.shape = s,
-             .kernels = m->kernels,
-             .keys = state->keys + at,
-             .values = state->values + at,
-             .head_bytes = head_bytes,
-             .q_stride = of->slot_stride[HYP_SLOT_QKV],
-             .kv = state->kv,
-             .past = state->past,
-             .tokens = tokens,
-             .windowed = windowed};
-    const float *q = hyp_state_row(of, HYP_SLOT_QKV, first);
-    float *y = hyp_state_row(of, HYP_SLOT_ATT, first);
-    size_t y_stride = of->slot_stride[HYP_SLOT_ATT];
-    uint32_t tiles = tokens == 1 ? s->kv_heads : s->heads;
-    uint64_t macs = 2ull * s->heads * s->head * tokens * (state->past + tokens);
-    if (m->pool && tiles > 1 && tiles <= HYP_POOL_TILES && tokens <= LOOP_TOKENS &&
+// The rows `first` to `first + count - 1` of the batch, which are the next ones of their sequence.
+static void attend(hyp_workspace *w, const hyp_op *op, uint32_t first, uint32_t count) {
+    const hyp_sequence *s = w->batch->rows[first].sequence;
+    uint32_t kv = op->attention.kv;
+    const hyp_kv_shape *shape = &w->net->graph.kv[kv];
+    uint32_t heads = op->attention.heads, columns = heads * shape->head;
+    store(w, op, first, count);
+    job j = {.kernels = w->net->graph.kernels,
+             .blocks = s->blocks,
+             .at = s->cache->at[kv],
+             .head_bytes = hyp_kv_head_bytes(s->cache, kv),
+             .q_stride = hyp_stride_of(w, op->in),
+             .format = s->cache->format,
+             .heads = heads,
+             .kv_heads = shape->heads,
+             .head = shape->head,
+             .window = op->attention.window,
+             .scale = op->attention.scale,
+             .cap = op->attention.cap,
+             .past = s->count,
+             .rows = count};
+    const float *q = hyp_row_of(w, op->in, first);
+    float *y = hyp_row_of(w, op->out, first);
+    size_t y_stride = hyp_stride_of(w, op->out);
+    uint32_t tiles = count == 1 ? shape->heads : heads;
+    uint64_t macs = 2ull * columns * count * (s->count + count);
+    if (w->net->pool && tiles > 1 && tiles <= HYP_POOL_TILES && count <= LOOP_ROWS &&
         macs >= SHARED_MACS) {
         hyp_parallel_for(
-            m->pool,
+            w->net->pool,
             &(hyp_parallel_loop){
                 .compute = compute,
                 .range = range,
                 .job = &j,
                 .job_bytes = sizeof j,
                 .input = q,
-                .input_bytes = ((tokens - 1) * j.q_stride + s->heads * s->head) * sizeof(float),
+                .input_bytes = ((count - 1) * j.q_stride + columns) * sizeof(float),
                 .tiles = tiles,
-                .rows = tokens,
-                .columns = s->heads * s->head,
+                .rows = count,
+                .columns = columns,
                 .macs = macs,
                 .tile_macs = 4 * macs / tiles, // not a kernel's fastest: it exponentiates, too
                 .y = y,
                 .y_stride = y_stride,
-                .scratch = of->scratch});
+                .scratch = w->scratch});
         return;
     }
-    for (uint32_t tile = 0; tile < tiles; tile++) compute(&j, q, tile, y, y_stride, of->scratch);
+    for (uint32_t tile = 0; tile < tiles; tile++) compute(&j, q, tile, y, y_stride, w->scratch);
 }
 
-void hyp_attention(hyp_state *state, uint32_t layer, bool windowed, uint32_t tokens) {
-    if (!state->rows) attend(state, 0, state, layer, windowed, tokens);
-    else
-        for (uint32_t t = 0; t < tokens; t++) attend(state, t, state->rows[t], layer, windowed, 1);
+// Units of work of `count` rows that look at up to `seen` positions; a long prompt's would not fit
+// 32 bits.
+static uint32_t work_units(uint32_t columns, uint32_t seen, uint32_t count) {
+    uint64_t units = (uint64_t)columns * seen * count * 2 / HYP_WORK_UNIT;
+    return units < UINT32_MAX ? (uint32_t)units : UINT32_MAX;
 }
 
-void hyp_attention_needs(const hyp_transformer *m, hyp_pool_config *needs) {
-    const hyp_shape *s = &m->shape;
-    size_t row = hyp_round_up(m->slot_floats[HYP_SLOT_QKV] + HYP_GROUP, 16);
-    needs->job_bytes = hyp_max_size(needs->job_bytes, sizeof(job));
-    needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_TOKENS * row * sizeof(float));
-    needs->output_floats = hyp_max_size(needs->output_floats,
-                                        (size_t)LOOP_TOKENS * s->heads * s->head);
-    needs->scratch_floats = hyp_max_size(needs->scratch_floats, hyp_attention_scratch(s));
+hyp_status hyp_attention(hyp_workspace *w, const hyp_op *op) {
+    const hyp_row *rows = w->batch->rows;
+    uint32_t columns = op->attention.heads * w->net->graph.kv[op->attention.kv].head;
+    for (uint32_t first = 0, count; first < w->batch->count; first += count) {
+        const hyp_sequence *s = rows[first].sequence;
+        count = 1;
+        while (first + count < w->batch->count && rows[first + count].sequence == s) count++;
+        attend(w, op, first, count);
+    }
+    return hyp_task_work(
+        work_units(columns, rows[0].sequence->count + w->batch->count, w->batch->count));
+}
+
+void hyp_attention_needs(const hyp_graph *g, hyp_pool_config *needs) {
+    for (uint32_t i = 0; i < g->op_count; i++) {
+        const hyp_op *op = &g->ops[i];
+        if (op->kind != HYP_OP_ATTENTION) continue;
+        size_t row = hyp_value_stride(&g->values[op->in]) * sizeof(float);
+        needs->job_bytes = hyp_max_size(needs->job_bytes, sizeof(job));
+        needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_ROWS * row);
+        needs->output_floats = hyp_max_size(needs->output_floats,
+                                            (size_t)LOOP_ROWS * g->values[op->out].cols);
+    }
+    needs->scratch_floats = hyp_max_size(needs->scratch_floats, hyp_attention_scratch(g));
 }

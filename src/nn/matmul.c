@@ -1,5 +1,5 @@
-// Products of a step: page by page, or divided among a pool.
-#include "steps.h"
+// Products of a batch with weights in pages: page by page, or divided among the threads of a pool.
+#include "ops.h"
 
 #include "../base/bytes.h"
 
@@ -10,8 +10,7 @@ enum { SHARED_MACS = 200000 }; // multiply-adds that are worth a worker's attent
 #endif
 enum {
     SMALL_TILES = 2, // for each thread, after its large one
-    LOOP_TOKENS = 64,
-    TARGETS = 3
+    LOOP_ROWS = 64
 };
 
 // ---- Shared
@@ -27,9 +26,9 @@ typedef struct part { // one matrix
 // Groups are counted through all parts. Each thread's first tile is a long run, which the
 // processor's prefetching likes; what is left is divided smaller, so that all end together.
 typedef struct job {
-    uint32_t tokens, groups, large, small, threads;
+    uint32_t rows, groups, large, small, threads;
     size_t x_stride;
-    part part[TARGETS];
+    part part[HYP_GROUP_OPS];
     const uint8_t *page[];
 } job;
 
@@ -61,36 +60,36 @@ static void compute(const void *context, const void *x, uint32_t tile, float *y,
         uint32_t groups = hyp_min_u32(p->page_groups - first, hyp_min_u32(end, p->end) - at);
         p->matmul(y + at * HYP_GROUP, y_stride,
                   hyp_group_at(j->page[p->first_page + page], p->group_bytes, first), groups,
-                  p->cols, x, j->x_stride, j->tokens);
+                  p->cols, x, j->x_stride, j->rows);
         at += groups;
     }
 }
 
 // Whether workers may compute the products: no group of rows reaches into another's.
-static bool can_share(const hyp_transformer *m, const hyp_target *targets, uint32_t count,
-                      uint32_t tokens) {
+static bool can_share(const hyp_net *m, const hyp_matmul_part *parts, uint32_t count,
+                      uint32_t rows) {
     uint64_t macs = 0;
     for (uint32_t i = 0; i < count; i++) {
-        const hyp_matrix *w = targets[i].matrix;
+        const hyp_matrix *w = parts[i].matrix;
         if (i + 1 < count && w->rows % HYP_GROUP) return false;
-        macs += (uint64_t)w->rows * w->cols * tokens;
+        macs += (uint64_t)w->rows * w->cols * rows;
     }
     return m->pool && macs >= SHARED_MACS;
 }
 
-static void unpin_all(hyp_transformer *m, const hyp_target *targets, uint32_t count) {
+static void unpin_all(hyp_net *m, const hyp_matmul_part *parts, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
-        for (uint32_t page = 0; page < hyp_matrix_pages(targets[i].matrix); page++)
-            hyp_weights_unpin(&m->weights, targets[i].matrix, page);
+        for (uint32_t page = 0; page < hyp_matrix_pages(parts[i].matrix); page++)
+            hyp_weights_unpin(&m->weights, parts[i].matrix, page);
 }
 
 // Pins all pages of `count` matrices; false, with none pinned, when one is absent or may be taken
 // away.
-static bool pin_all(hyp_transformer *m, const hyp_target *targets, uint32_t count,
+static bool pin_all(hyp_net *m, const hyp_matmul_part *parts, uint32_t count,
                     const uint8_t **pages) {
-    for (uint32_t i = 0; i < count; pages += hyp_matrix_pages(targets[i++].matrix)) {
-        if (hyp_weights_pin_resident(&m->weights, targets[i].matrix, pages)) continue;
-        unpin_all(m, targets, i);
+    for (uint32_t i = 0; i < count; pages += hyp_matrix_pages(parts[i++].matrix)) {
+        if (hyp_weights_pin_resident(&m->weights, parts[i].matrix, 0, pages)) continue;
+        unpin_all(m, parts, i);
         return false;
     }
     return true;
@@ -98,16 +97,16 @@ static bool pin_all(hyp_transformer *m, const hyp_target *targets, uint32_t coun
 
 // Computes the products with the pool. False, with nothing done, where not all pages are there.
 // Does not suspend: `m->job` is one for all.
-static bool share(hyp_transformer *m, const hyp_target *targets, uint32_t count, float *y,
-                  size_t y_stride, const void *x, size_t x_stride, uint32_t tokens) {
+static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, float *y,
+                  size_t y_stride, const void *x, size_t x_stride, uint32_t rows) {
     job *j = m->job;
-    if (!pin_all(m, targets, count, j->page)) return false;
+    if (!pin_all(m, parts, count, j->page)) return false;
     uint32_t pages = 0, threads = hyp_pool_threads(m->pool);
     *j = (job){.x_stride = x_stride, .threads = threads};
     for (uint32_t i = 0; i < count; i++) {
-        const hyp_matrix *w = targets[i].matrix;
+        const hyp_matrix *w = parts[i].matrix;
         j->groups += w->groups;
-        j->part[i] = (part){.matmul = hyp_matrix_matmul(m->kernels, w),
+        j->part[i] = (part){.matmul = hyp_matrix_matmul(m->graph.kernels, w),
                             .group_bytes = hyp_matrix_group_bytes(w),
                             .end = j->groups,
                             .page_groups = w->page_groups,
@@ -118,10 +117,10 @@ static bool share(hyp_transformer *m, const hyp_target *targets, uint32_t count,
     j->large = j->groups * 3 / 4 / threads;
     j->small = (j->groups - threads * j->large + SMALL_TILES * threads - 1) /
                (SMALL_TILES * threads);
-    uint32_t rows = j->groups * HYP_GROUP,
-             most = hyp_min_u32(LOOP_TOKENS, (uint32_t)(m->pool_floats / rows));
-    for (uint32_t t = 0; t < tokens; t += j->tokens) {
-        j->tokens = hyp_min_u32(tokens - t, most);
+    uint32_t columns = j->groups * HYP_GROUP,
+             most = hyp_min_u32(LOOP_ROWS, (uint32_t)(m->pool_floats / columns));
+    for (uint32_t t = 0; t < rows; t += j->rows) {
+        j->rows = hyp_min_u32(rows - t, most);
         hyp_parallel_for(
             m->pool,
             &(hyp_parallel_loop){
@@ -130,92 +129,99 @@ static bool share(hyp_transformer *m, const hyp_target *targets, uint32_t count,
                 .job = j,
                 .job_bytes = job_bytes(pages),
                 .input = (const uint8_t *)x + t * x_stride,
-                .input_bytes = j->tokens * x_stride,
+                .input_bytes = j->rows * x_stride,
                 .tiles = threads + (j->groups - threads * j->large + j->small - 1) / j->small,
-                .rows = j->tokens,
-                .columns = rows,
-                .macs = (uint64_t)j->groups * HYP_GROUP * targets[0].matrix->cols * j->tokens,
-                .tile_macs = (uint64_t)j->large * HYP_GROUP * targets[0].matrix->cols * j->tokens,
-                .y = y + targets[0].at + t * y_stride,
+                .rows = j->rows,
+                .columns = columns,
+                .macs = (uint64_t)j->groups * HYP_GROUP * parts[0].matrix->cols * j->rows,
+                .tile_macs = (uint64_t)j->large * HYP_GROUP * parts[0].matrix->cols * j->rows,
+                .y = y + parts[0].at + t * y_stride,
                 .y_stride = y_stride});
     }
-    unpin_all(m, targets, count); // a worker that is late still reads them: see pager.h
+    unpin_all(m, parts, count); // a worker that is late still reads them: see pager.h
     return true;
 }
 
-void hyp_products_needs(const hyp_transformer *m, hyp_pool_config *needs) {
-    const hyp_shape *s = &m->shape;
-    uint32_t pages = 0, widest = hyp_max_u32(hyp_max_u32(s->dim, s->ffn), s->heads * s->head);
-    for (uint32_t i = 0; i < m->matrix_count; i++)
-        pages = hyp_max_u32(pages, 3 * hyp_matrix_pages(&m->matrices[i]));
-    uint32_t rows = hyp_max_u32(hyp_max_u32(s->dim, 2 * s->ffn),
-                                (s->heads + 2 * s->kv_heads) * s->head) +
-                    3 * HYP_GROUP;
-    size_t row = hyp_max_size(hyp_act_bytes(m->kernels, (uint32_t)hyp_round_up(widest, HYP_BLOCK)),
-                              widest * sizeof(float));
-    needs->job_bytes = hyp_max_size(needs->job_bytes, job_bytes(pages));
-    needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_TOKENS * row);
-    needs->output_floats = hyp_max_size(
-        needs->output_floats, hyp_max_size(LOOP_TOKENS * (size_t)rows, s->vocab + HYP_GROUP));
+// Bytes of a row that goes into a product.
+static size_t input_bytes(const hyp_graph *g, const hyp_op *op) {
+    if (hyp_format_is_float(op->matrix->format))
+        return hyp_value_stride(&g->values[op->in]) * sizeof(float);
+    return hyp_act_bytes(g->kernels, op->matrix->cols);
+}
+
+void hyp_matmul_needs(const hyp_graph *g, hyp_pool_config *needs) {
+    uint32_t pages = 0, groups = 0;
+    for (uint32_t i = 0; i < g->op_count; i++) {
+        const hyp_op *op = &g->ops[i];
+        if (op->kind != HYP_OP_MATMUL && op->kind != HYP_OP_OUTPUT) continue;
+        if (op->group) groups = pages = 0;
+        groups += op->matrix->groups;
+        pages += hyp_matrix_pages(op->matrix);
+        // Of the output, which is wide, as many rows are computed at once as there is room for.
+        size_t rows = op->kind == HYP_OP_OUTPUT ? 1 : LOOP_ROWS;
+        needs->output_floats = hyp_max_size(needs->output_floats, rows * groups * HYP_GROUP);
+        needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_ROWS * input_bytes(g, op));
+        needs->job_bytes = hyp_max_size(needs->job_bytes, job_bytes(pages));
+    }
 }
 
 // ---- Alone
 
-static hyp_status alone(hyp_transformer *m, const hyp_matrix *w, float *y, size_t y_stride,
-                        const void *x, size_t x_stride, uint32_t tokens) {
+static hyp_status alone(hyp_net *m, const hyp_matrix *w, float *y, size_t y_stride, const void *x,
+                        size_t x_stride, uint32_t rows) {
     for (uint32_t page = 0, pages = hyp_matrix_pages(w); page < pages; page++) {
         const uint8_t *data;
         uint32_t groups;
         hyp_status status = hyp_weights_pin(&m->weights, w, page, &data, &groups);
         if (status) return status;
-        hyp_matrix_matmul(m->kernels, w)(y + page * w->page_groups * HYP_GROUP, y_stride, data,
-                                         groups, w->cols, x, x_stride, tokens);
+        hyp_matrix_matmul(m->graph.kernels, w)(y + page * w->page_groups * HYP_GROUP, y_stride,
+                                               data, groups, w->cols, x, x_stride, rows);
         hyp_weights_unpin(&m->weights, w, page);
         status = hyp_task_work(
-            (uint32_t)((uint64_t)groups * HYP_GROUP * w->cols * tokens / HYP_WORK_UNIT));
+            (uint32_t)((uint64_t)groups * HYP_GROUP * w->cols * rows / HYP_WORK_UNIT));
         if (status) return status;
     }
     return HYP_OK;
 }
 
-static void observe(hyp_statistics *s, uint32_t cols, const float *x, size_t x_stride,
-                    uint32_t tokens) {
-    for (uint32_t t = 0; t < tokens; t++)
+static void observe(hyp_column_squares *s, uint32_t cols, const float *x, size_t x_stride,
+                    uint32_t rows) {
+    for (uint32_t t = 0; t < rows; t++)
         for (uint32_t c = 0; c < cols; c++)
-            s->squares[c] += (double)x[t * x_stride + c] * (double)x[t * x_stride + c];
-    s->rows += tokens;
+            s->sums[c] += (double)x[t * x_stride + c] * (double)x[t * x_stride + c];
+    s->rows += rows;
 }
 
-hyp_status hyp_products(hyp_state *state, const hyp_target *targets, uint32_t count, float *y,
-                        size_t y_stride, const float *x, size_t x_stride, uint32_t tokens) {
-    hyp_transformer *m = state->model;
-    const hyp_kernels *k = m->kernels;
+hyp_status hyp_matmul(hyp_workspace *ws, const hyp_matmul_part *parts, uint32_t count, float *y,
+                      size_t y_stride, const float *x, size_t x_stride, uint32_t rows) {
+    hyp_net *m = ws->net;
+    const hyp_kernels *k = m->graph.kernels;
     bool quantized = false;
-    for (uint32_t i = 0; i < count && state->statistics; i++)
-        observe(&state->statistics[targets[i].matrix - m->matrices], targets[i].matrix->cols, x,
-                x_stride, tokens);
+    for (uint32_t i = 0; i < count && ws->squares; i++)
+        observe(&ws->squares[parts[i].matrix - m->graph.matrices], parts[i].matrix->cols, x,
+                x_stride, rows);
     for (uint32_t i = 0, n; i < count; i += n) {
-        const hyp_matrix *w = targets[i].matrix;
+        const hyp_matrix *w = parts[i].matrix;
         bool floats = hyp_format_is_float(w->format);
-        for (n = 1; i + n < count && hyp_format_is_float(targets[i + n].matrix->format) == floats;)
+        for (n = 1; i + n < count && hyp_format_is_float(parts[i + n].matrix->format) == floats;)
             n++; // of one kind of activations
-        const void *in = floats ? (const void *)x : state->acts;
+        const void *in = floats ? (const void *)x : ws->acts;
         size_t in_stride = floats ? x_stride * sizeof(float) : hyp_act_bytes(k, w->cols);
         if (!floats && !quantized)
-            for (uint32_t t = 0; t < tokens; t++)
-                k->quantize(state->acts + t * in_stride, x + t * x_stride, w->cols);
+            for (uint32_t r = 0; r < rows; r++)
+                k->quantize(ws->acts + r * in_stride, x + r * x_stride, w->cols);
         quantized = quantized || !floats;
-        if (!can_share(m, targets + i, n, tokens)) n = 1;
+        if (!can_share(m, parts + i, n, rows)) n = 1;
         hyp_status status;
-        if (can_share(m, targets + i, n, tokens) &&
-            share(m, targets + i, n, y, y_stride, in, in_stride, tokens)) {
+        if (can_share(m, parts + i, n, rows) &&
+            share(m, parts + i, n, y, y_stride, in, in_stride, rows)) {
             uint64_t macs = 0;
             for (uint32_t j = 0; j < n; j++)
-                macs += (uint64_t)targets[i + j].matrix->rows * w->cols * tokens;
+                macs += (uint64_t)parts[i + j].matrix->rows * w->cols * rows;
             status = hyp_task_work((uint32_t)(macs / HYP_WORK_UNIT));
         } else {
             n = 1;
-            status = alone(m, w, y + targets[i].at, y_stride, in, in_stride, tokens);
+            status = alone(m, w, y + parts[i].at, y_stride, in, in_stride, rows);
         }
         if (status) return status;
     }

@@ -51,7 +51,7 @@ hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kern
     uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
         hyp_matrix *m = &matrices[i];
-        uint64_t dense = m->groups * (uint64_t)hyp_group_bytes(m->format, m->cols);
+        uint64_t dense = m->experts * (uint64_t)m->groups * hyp_group_bytes(m->format, m->cols);
         hyp_sparse kind = m->tensor->sparse;
         if (kind && (double)m->tensor->bytes <= (double)kernels->sparse[kind].most * (double)dense)
             m->sparse = kind;
@@ -62,22 +62,23 @@ hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kern
     for (uint32_t i = 0; i < count; i++) {
         hyp_matrix *m = &matrices[i];
         m->page = w->pages;
-        m->page_groups = groups_per_page((size_t)(m->bytes / m->groups) + 1, m->groups,
+        m->page_groups = groups_per_page((size_t)(m->bytes / m->experts / m->groups) + 1, m->groups,
                                          (size_t)target);
-        w->pages += hyp_matrix_pages(m);
+        w->pages += m->experts * hyp_matrix_pages(m);
     }
     w->matrix_of = hyp_arena_alloc(arena, w->pages * sizeof *w->matrix_of);
     w->page_bytes = hyp_arena_alloc(arena, w->pages * sizeof *w->page_bytes);
     if (!w->matrix_of || !w->page_bytes) return HYP_E_NOMEM;
     for (uint32_t i = 0; i < count; i++) {
         const hyp_matrix *m = &matrices[i];
-        for (uint32_t k = 0, first = 0; k < hyp_matrix_pages(m); k++) {
-            uint32_t groups = hyp_min_u32(m->page_groups, m->groups - first);
+        uint32_t of_expert = hyp_matrix_pages(m);
+        for (uint32_t k = 0; k < m->experts * of_expert; k++) {
+            uint32_t first = k % of_expert * m->page_groups,
+                     groups = hyp_min_u32(m->page_groups, m->groups - first);
             uint64_t bytes = packed_bytes(gguf, m, first, groups),
                      stored = m->tensor->sparse ? stored_bytes(gguf, m->tensor, first, groups)
                                                 : bytes;
             if (bytes > UINT32_MAX || stored > SIZE_MAX / 2) return HYP_E_NOMEM;
-            first += groups;
             w->matrix_of[m->page + k] = i;
             w->page_bytes[m->page + k] = (uint32_t)bytes;
             w->staging_bytes = hyp_max_size(w->staging_bytes, (size_t)stored + between_bytes(m));
@@ -111,7 +112,8 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
     const hyp_matrix *m = &w->matrices[w->matrix_of[page]];
     size_t row_bytes = hyp_format_row_bytes(m->format, m->cols),
            group_bytes = hyp_group_bytes(m->format, m->cols);
-    uint32_t row = (page - m->page) * m->page_groups * HYP_GROUP,
+    uint32_t expert = (page - m->page) / hyp_matrix_pages(m),
+             row = (page - m->page) % hyp_matrix_pages(m) * m->page_groups * HYP_GROUP,
              rows = hyp_min_u32(m->page_groups * HYP_GROUP, m->rows - row);
     while (w->staging_busy) {
         hyp_status status = hyp_event_wait(&w->staging_free, 0);
@@ -126,8 +128,8 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
                                w->staging, bytes);
         if (!status) status = unpack_groups(w, m, first, groups, w->staging, frame);
     } else
-        status = hyp_gguf_read(w->gguf, m->tensor, row * (uint64_t)row_bytes, w->staging,
-                               rows * row_bytes);
+        status = hyp_gguf_read(w->gguf, m->tensor, ((uint64_t)expert * m->rows + row) * row_bytes,
+                               w->staging, rows * row_bytes);
     if (!status && !m->tensor->sparse &&
         !hyp_format_finite(m->format, w->staging, (uint64_t)rows * m->cols))
         status = hyp_gguf_not_finite(w->gguf, m->tensor);
@@ -175,17 +177,18 @@ hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, c
     hyp_status status = hyp_pager_pin(w->pager, m->page + page, &view);
     if (status) return status;
     *data = view;
-    *groups = hyp_min_u32(m->page_groups, m->groups - page * m->page_groups);
+    *groups = hyp_min_u32(m->page_groups, m->groups - page % hyp_matrix_pages(m) * m->page_groups);
     return HYP_OK;
 }
 
-bool hyp_weights_pin_resident(hyp_weights *w, const hyp_matrix *m, const uint8_t **pages) {
-    uint32_t count = hyp_matrix_pages(m), got = 0;
+bool hyp_weights_pin_resident(hyp_weights *w, const hyp_matrix *m, uint32_t expert,
+                              const uint8_t **pages) {
+    uint32_t count = hyp_matrix_pages(m), first = expert * count, got = 0;
     const void *view;
-    while (got < count && hyp_pager_pin_resident(w->pager, m->page + got, &view))
+    while (got < count && hyp_pager_pin_resident(w->pager, m->page + first + got, &view))
         pages[got++] = view;
     if (got == count) return true;
-    while (got) hyp_weights_unpin(w, m, --got);
+    while (got) hyp_weights_unpin(w, m, first + --got);
     return false;
 }
 

@@ -9,13 +9,14 @@
 #include "../kernels/kernels.h"
 #include "../pager/pager.h"
 
-typedef struct hyp_matrix { // (rows, cols), packed in groups of HYP_GROUP rows
+typedef struct hyp_matrix { // packed in groups of HYP_GROUP rows
     hyp_format format;
     hyp_sparse sparse; // how it is packed: HYP_DENSE also where it is stored otherwise, and dense
                        // products are the faster ones
-    uint32_t rows, cols, groups;
-    uint32_t page, page_groups; // the first page, groups in each (the last may have fewer)
-    uint64_t bytes;             // packed
+    uint32_t experts, rows, cols; // (experts, rows, cols); 1 expert: a plain matrix
+    uint32_t groups;              // of an expert
+    uint32_t page, page_groups;   // the first page; groups in each, but for an expert's last
+    uint64_t bytes;               // packed
     const hyp_gguf_tensor *tensor;
 } hyp_matrix;
 
@@ -44,17 +45,17 @@ HYP_MUST_USE hyp_status hyp_weights_open(hyp_weights *weights, hyp_budget *budge
                                          uint64_t limit_bytes, uint64_t *least_bytes);
 void hyp_weights_close(hyp_weights *weights);
 
-// As hyp_pager_pin: page `page` of the matrix, counted from its first; *groups says how many groups
-// it holds. May suspend.
+// As hyp_pager_pin: page `page` of the matrix, counted from its first, those of expert e from
+// e * hyp_matrix_pages on; *groups says how many groups it holds. May suspend.
 HYP_MUST_USE hyp_status hyp_weights_pin(hyp_weights *weights, const hyp_matrix *matrix,
                                         uint32_t page, const uint8_t **data, uint32_t *groups);
 static inline void hyp_weights_unpin(hyp_weights *weights, const hyp_matrix *matrix,
                                      uint32_t page) {
     hyp_pager_unpin(weights->pager, matrix->page + page);
 }
-// All pages of a matrix at once, for worker threads: pages[i] are their data. False, with none
+// All pages of an expert at once, for worker threads: pages[i] are their data. False, with none
 // pinned, unless each is present and has a place for good. Never suspends.
-bool hyp_weights_pin_resident(hyp_weights *weights, const hyp_matrix *matrix,
+bool hyp_weights_pin_resident(hyp_weights *weights, const hyp_matrix *matrix, uint32_t expert,
                               const uint8_t **pages);
 bool hyp_weights_whole(const hyp_weights *weights); // every page has a place for good
 // The product, and the bytes of a group, which are 0 where they differ (hyp_group_at).
@@ -64,7 +65,7 @@ static inline hyp_matmul_fn *hyp_matrix_matmul(const hyp_kernels *k, const hyp_m
 static inline size_t hyp_matrix_group_bytes(const hyp_matrix *m) {
     return m->sparse ? 0 : hyp_group_bytes(m->format, m->cols);
 }
-static inline uint32_t hyp_matrix_pages(const hyp_matrix *m) {
+static inline uint32_t hyp_matrix_pages(const hyp_matrix *m) { // of an expert
     return (m->groups + m->page_groups - 1) / m->page_groups;
 }
 

@@ -2,10 +2,12 @@
 #ifndef HYP_RUNTIME_ENGINE_H
 #define HYP_RUNTIME_ENGINE_H
 
+#include "../decode/draft.h"
 #include "../decode/sampler.h"
 #include "../fiber/sched.h"
 #include "../hyperion/hyperion.h"
-#include "../nn/transformer.h"
+#include "../models/models.h"
+#include "../nn/forward.h"
 #include "../text/tokenizer.h"
 
 struct hyp_engine {
@@ -24,65 +26,94 @@ struct hyp_model {
     hyp_arena arena;
     hyp_gguf gguf; // the metadata stays readable
     hyp_tokenizer tokenizer;
-    hyp_transformer transformer;
-    hyp_buffer tokens, text; // results of tokenize, detokenize
-    hyp_session *sessions;   // of this model
-    float *
-        batch_logits; // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: there has been no batch
-    bool batching;    // a leader computes in them
+    hyp_shape shape;
+    hyp_net net;
+    hyp_kv_cache kv[HYP_KV_FORMATS]; // of its sessions; graph NULL: none has asked for the format
+    hyp_buffer tokens, text;         // results of tokenize, detokenize
+    hyp_session *sessions;           // of this model
+    float *batch_logits; // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: no batch so far
+    bool batching;       // a leader computes in them
 };
 
-enum { HYP_BATCH_SESSIONS = 8 }; // whose next tokens are computed in one step, at most
+enum { HYP_USUAL_CONTEXT = 2048, HYP_USUAL_BATCH = 64 }; // of a session that asks for nothing else
+enum { HYP_BATCH_SESSIONS = 8 }; // whose next tokens are computed in one pass, at most
 
-// Whose fiber may change a session's sequence while it computes its next token: see batch.h.
-typedef enum hyp_turn {
-    HYP_TURN_NONE,    // its own
-    HYP_TURN_WAITING, // its own, which offers it to a leader
-    HYP_TURN_BATCHED, // its leader's
-    HYP_TURN_DONE     // its own again, the token computed or failed
-} hyp_turn;
+// Whose fiber may change a session's sequence while it computes its next token: see batcher.h.
+typedef enum hyp_batching {
+    HYP_BATCHING_NONE,    // its own
+    HYP_BATCHING_OFFERED, // its own, which offers it to a leader
+    HYP_BATCHING_BATCHED, // its leader's
+    HYP_BATCHING_DONE     // its own again, the token computed or failed
+} hyp_batching;
 
 struct hyp_session {
     hyp_model *model;
     hyp_session *next; // of the model
-    hyp_purpose purpose;
-    hyp_turn turn;
-    hyp_session *leader;    // while BATCHED
-    hyp_event turned;       // no longer BATCHED
-    hyp_status turn_status; // when DONE
-    uint32_t lookup;        // tokens guessed ahead at most
-    uint32_t rows,
-        row; // of a step with guesses, 0: there is none; the next one whose logits are wanted
-    hyp_state draft;  // of the model that guesses; its cache holds a part of `history`, guesses
-                      // included. `model` NULL: the text itself is looked up
-    float *ahead;     // its logits: lookup + 1 rows of vocab + HYP_GROUP. The guesses stand in
-                      // `history` from `count` on
-    hyp_arena arena;  // state, history
+    hyp_session_config config;
+    hyp_arena arena;  // what lives as long as the session
     hyp_arena answer; // sampler and stop texts of the answer under way
-    hyp_state state;
-    hyp_sampler sampler;
-    int32_t *history; // the text's tokens; the first state.past of them are in the cache
+
+    hyp_workspace workspace;
+    hyp_sequence sequence;
+    uint32_t
+        hidden; // rows in the workspace that end with the text's last token; 0: it is not there
+    int32_t *history; // the text's tokens; the first sequence.count of them are computed
     uint32_t count;   // tokens of the text
-    bool ready;       // begin has been called
-    hyp_finish finish;
+
+    hyp_batching batching;
+    hyp_session *leader;        // while BATCHED
+    hyp_event unbatched;        // no longer BATCHED
+    hyp_status batching_status; // when DONE
+
+    uint32_t lookup;       // tokens drafted at most
+    hyp_draft_model draft; // that guesses; without a net the text itself is looked up
+    float *ahead;       // logits of a pass with a draft, which stands in `history` from `count` on:
+                        // lookup + 1 rows of vocab + HYP_GROUP
+    uint32_t rows, row; // of that pass, 0: there is none; the next one whose logits are wanted
+
+    hyp_sampler sampler;
+    bool ready;           // begin has been called
+    hyp_finish finish;    // of the answer
+    int32_t chosen;       // a token that is not said yet: its text found no memory; -1: none
+    hyp_arena_mark empty; // of `answer`
     hyp_text *stops;
     uint32_t stop_count;
+    hyp_buffer pending; // text of the answer; the last call has emitted its first `emitted` bytes
+    size_t emitted;
+
     hyp_task *task; // runs the calls
     hyp_event posted;
     hyp_call call;
     hyp_result result;
-    bool busy;            // a call is under way
-    bool cancelled;       // the call under way
-    bool closing;         // being destroyed
-    int32_t chosen;       // a token that is not said yet because its text found no memory; -1: none
-    hyp_arena_mark fresh; // of `answer`, empty
-    hyp_buffer
-        held; // text not yet given out; its first `given` bytes were given out by the last call
-    size_t given;
-    float *vector; // result of embed
+    bool busy;      // a call is under way
+    bool cancelled; // the call under way
+    bool closing;   // being destroyed
+    float *vector;  // result of embed
+
     hyp_session_stats stats;
     uint32_t latency_us[HYP_LATENCIES]; // ring
-    uint32_t latencies;                 // ever noted
+    uint32_t latencies;                 // ever recorded
 };
+
+static inline hyp_fault *hyp_session_fault(const hyp_session *s) {
+    return &s->model->engine->fault;
+}
+static inline uint32_t hyp_session_vocab(const hyp_session *s) { return s->model->net.graph.vocab; }
+
+// ---- The parts of a session (answer.c, score.c); each may suspend
+
+HYP_MUST_USE hyp_status hyp_answer_prefill(hyp_session *session, uint32_t *left);
+HYP_MUST_USE hyp_status hyp_answer_next(hyp_session *session, hyp_piece *piece);
+HYP_MUST_USE hyp_status hyp_embed_text(hyp_session *session, const int32_t *tokens, uint32_t count,
+                                       hyp_pooling pooling);
+HYP_MUST_USE hyp_status hyp_score_text(hyp_session *session, const int32_t *tokens, uint32_t count,
+                                       void (*visit)(void *context, uint32_t position,
+                                                     const float *log_probabilities),
+                                       void *context);
+// HYP_E_ARGUMENT, with a message: no tokens, or some that are not in the vocabulary.
+HYP_MUST_USE hyp_status hyp_session_check_tokens(const hyp_session *session, const int32_t *tokens,
+                                                 uint32_t count);
+// Gives `status` its message, unless what failed has said why.
+hyp_status hyp_session_failed(const hyp_session *session, hyp_status status, uint32_t tokens);
 
 #endif

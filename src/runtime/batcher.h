@@ -1,17 +1,18 @@
 // Continuous batching: sessions of one model and purpose that are about to compute their next token
-// do it in one step, each with the bits that it would get alone. Whoever finds nobody left to wait
+// do it in one pass, each with the bits that it would get alone. Whoever finds nobody left to wait
 // for leads: its fiber computes for all, the others' sleep.
 //
 // Rules:
-//   A sequence (cache, position) is changed by one fiber at a time, the one that holds its turn:
-//   its own, or a leader's from HYP_TURN_BATCHED to HYP_TURN_DONE. Only HYP_TURN_WAITING is an
-//   offer, and a session takes it back before it computes. The logits of a batch are computed in
-//   memory of the model, which one leader at a time has; each session gets a copy of its own before
-//   anyone runs again. A session's `logits` are written by nobody else.
+//   A sequence is changed by one fiber at a time: the session's own, or its leader's from
+//   HYP_BATCHING_BATCHED to HYP_BATCHING_DONE. Only HYP_BATCHING_OFFERED is an offer, and a session
+//   takes it back before it computes.
+//   The logits of a batch are computed in memory of the model, which one leader at a time has; each
+//   session gets a copy of its own before anyone runs again. The logits of a session's workspace
+//   are written by nobody else.
 //   A session goes away only when no leader computes for it: a firm wait, which destroying and
 //   cancelling shorten by ending the batch.
-#ifndef HYP_RUNTIME_BATCH_H
-#define HYP_RUNTIME_BATCH_H
+#ifndef HYP_RUNTIME_BATCHER_H
+#define HYP_RUNTIME_BATCHER_H
 
 #include "engine.h"
 

@@ -103,8 +103,8 @@ hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, ui
 
 hyp_status hyp_session_write_imatrix(const hyp_session *s, const hyp_writer *out) {
     hyp_model *model = s->model;
-    if (!s->state.statistics)
+    if (!s->workspace.squares)
         return hyp_fail(&model->engine->fault, HYP_E_STATE,
                         "the session keeps no statistics: create it with `calibrate`");
-    return hyp_write_imatrix(&model->gguf, &model->transformer, s->state.statistics, out);
+    return hyp_write_imatrix(&model->gguf, &model->net.graph, s->workspace.squares, out);
 }
