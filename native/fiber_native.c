@@ -166,8 +166,15 @@ hyp_fiber *hyp_fiber_create(size_t stack_bytes, hyp_fiber_fn *fn, void *argument
     if (!f) return NULL;
     char *mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping == MAP_FAILED) return give_record(f), NULL;
-    if (mprotect(mapping, page, PROT_NONE)) return munmap(mapping, bytes), give_record(f), NULL;
+    if (mapping == MAP_FAILED) {
+        give_record(f);
+        return NULL;
+    }
+    if (mprotect(mapping, page, PROT_NONE)) {
+        munmap(mapping, bytes);
+        give_record(f);
+        return NULL;
+    }
     f->rest = (rest *)(void *)(mapping + bytes - top);
     *f->rest = (rest){.mapping = mapping, .mapping_bytes = bytes};
     f->rest->valgrind_id = VALGRIND_STACK_REGISTER(mapping + page, f->rest);

@@ -6,16 +6,17 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
 
-#define VECTOR 32
-#define LANE 8
+#define SIMD_BYTES 32
+#define CODE_BITS 8
 #define NARROW
 #include "../src/kernels/simd.h"
 
-enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 1 };
+enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_VECTORS = 1 };
 static const float CSR_MOST = 0; // never the faster
 
 ALWAYS_INLINE vf halves(const void *p, const constants *c) {
-    return (void)c, (vf)_mm256_cvtph_ps(_mm_loadu_si128(p));
+    (void)c;
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128(p));
 }
 ALWAYS_INLINE vi dot16(vi sum, vb u, vi x) {
     return (vi)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)u, (__m256i)x));

@@ -8,15 +8,16 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,f16c"))),            \
     apply_to = function)
 
-#define VECTOR 64
-#define LANE 8
+#define SIMD_BYTES 64
+#define CODE_BITS 8
 #include "../src/kernels/simd.h"
 
-enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_PARTS = 1 };
+enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_VECTORS = 1 };
 static const float CSR_MOST = 0; // never the faster
 
 ALWAYS_INLINE vf halves(const void *p, const constants *c) {
-    return (void)c, (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p));
+    (void)c;
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p));
 }
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {
     return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)u, (__m512i)x);

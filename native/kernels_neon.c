@@ -4,17 +4,18 @@
 #ifdef __aarch64__
 #include <arm_neon.h>
 
-#define VECTOR 16
-#define LANE 8
+#define SIMD_BYTES 16
+#define CODE_BITS 8
 #include "../src/kernels/simd.h"
 
-enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 4 };
+enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_VECTORS = 4 };
 static const float CSR_MOST = 0; // never the faster
 
 ALWAYS_INLINE vf halves(const void *p, const constants *c) {
     float16x4_t h;
     memcpy(&h, p, 8);
-    return (void)c, (vf)vcvt_f32_f16(h);
+    (void)c;
+    return (vf)vcvt_f32_f16(h);
 }
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {
     int8x16_t w = (int8x16_t)u, a = (int8x16_t)x;

@@ -7,12 +7,12 @@
 
 #pragma clang attribute push(__attribute__((target("ssse3"))), apply_to = function)
 
-#define VECTOR 16
-#define LANE 8
+#define SIMD_BYTES 16
+#define CODE_BITS 8
 #define NARROW
 #include "../src/kernels/simd.h"
 
-enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_PARTS = 1 };
+enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_VECTORS = 1 };
 static const float CSR_MOST = 0; // never the faster
 
 ALWAYS_INLINE vf halves(const void *p, const constants *c) { return halves_by_shifts(p, c); }

@@ -10,19 +10,19 @@
         target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi2,avx2,f16c,popcnt"))),    \
     apply_to = function)
 
-#define VECTOR 64
-#define LANE 8
+#define SIMD_BYTES 64
+#define CODE_BITS 8
 #include "../src/kernels/simd.h"
 
 enum {
     WORDS = 4,
     MOST_TOKENS = 8,
-    USUAL_BYTES = 192
-}; // USUAL_BYTES: of a block at a density of 30 %
+    USUAL_BYTES = 192 // of a block at a density of 30 %
+};
 static const float BITMAP_MOST = 0.8f; // see kernels.h
 
-// A group times `tokens` tokens, a constant after inlining. Sums are those of Q4_0 in products.h,
-// to the bit.
+// A group times `tokens` tokens, a constant after inlining. Sums are those of Q4_0 in
+// matmul_tmpl.h, to the bit.
 ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, uint32_t cols, const uint8_t *x,
                         size_t xs, const uint32_t tokens, bool first) {
     const uint32_t blocks = cols / HYP_BLOCK;
@@ -31,7 +31,7 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, uint32_t cols, co
 #pragma clang loop unroll(full)
     for (uint32_t t = 0; t < tokens; t++) sum[t] = _mm512_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
-        if (first) ahead(w, USUAL_BYTES);
+        if (first) prefetch(w, USUAL_BYTES);
         const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const void *)w));
         const uint8_t *masks = w + 2 * HYP_GROUP;
         __m512i acc[MOST_TOKENS];
@@ -75,10 +75,14 @@ static void matmul_bitmap(float *y, size_t ys, const void *w, uint32_t groups, u
         uint32_t t = 0;
         for (; t + 8 <= tokens; t += 8)
             tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 8, t == 0);
-        if (t + 4 <= tokens)
-            tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 4, t == 0), t += 4;
-        if (t + 2 <= tokens)
-            tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 2, t == 0), t += 2;
+        if (t + 4 <= tokens) {
+            tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 4, t == 0);
+            t += 4;
+        }
+        if (t + 2 <= tokens) {
+            tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 2, t == 0);
+            t += 2;
+        }
         if (t < tokens) tile(y + t * ys, ys, in + 4, cols, rows + t * xs, xs, 1, t == 0);
     }
 }

@@ -34,19 +34,29 @@ static size_t folder_bytes(const char *path) {
 // Folders on the way are the system's to follow.
 static bool follow(const char *path, char out[OUTPUT_PATH_BYTES]) {
     size_t bytes = strlen(path);
-    if (bytes == 0) return errno = ENOENT, false;
-    if (bytes >= OUTPUT_PATH_BYTES) return errno = ENAMETOOLONG, false;
+    if (bytes == 0) {
+        errno = ENOENT;
+        return false;
+    }
+    if (bytes >= OUTPUT_PATH_BYTES) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
     memcpy(out, path, bytes + 1);
     for (int i = 0; i < LINKS_MOST; i++) {
         char target[OUTPUT_PATH_BYTES];
         ssize_t n = readlink(out, target, sizeof target);
         if (n < 0) return true; // no link
         size_t folder = target[0] == '/' ? 0 : folder_bytes(out);
-        if (folder + (size_t)n >= OUTPUT_PATH_BYTES) return errno = ENAMETOOLONG, false;
+        if (folder + (size_t)n >= OUTPUT_PATH_BYTES) {
+            errno = ENAMETOOLONG;
+            return false;
+        }
         memcpy(out + folder, target, (size_t)n);
         out[folder + (size_t)n] = 0;
     }
-    return errno = ELOOP, false;
+    errno = ELOOP;
+    return false;
 }
 
 // Creates the temporary file beside `path`: never one that is there already, whosesoever it is.

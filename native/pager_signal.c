@@ -91,8 +91,8 @@ hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *, uint64_t), 
             v = &views[i];
     }
     if (!v) return NULL;
-    const char *gigabytes = getenv(
-        "HYP_RESERVE_GB"); // for hosts that pay for reserved addresses, as emulators do
+    // For hosts on which reserved addresses cost memory, as under emulators.
+    const char *gigabytes = getenv("HYP_RESERVE_GB");
     uint64_t reserved = gigabytes ? strtoull(gigabytes, NULL, 10) << 30 : RESERVED_BYTES;
     if (bytes > reserved) reserved = bytes;
     do {
@@ -130,8 +130,8 @@ bool hyp_port_view_commit(hyp_view *v, uint64_t offset, size_t bytes, bool now) 
 #endif
 #ifdef MADV_POPULATE_WRITE
     if (now)
-        madvise(at(v, offset), bytes,
-                MADV_POPULATE_WRITE); // only a wish: the first touch does it otherwise
+        // May fail: then the first touch does it.
+        madvise(at(v, offset), bytes, MADV_POPULATE_WRITE);
 #endif
     (void)now;
     return true;

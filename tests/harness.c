@@ -35,6 +35,8 @@ int finish(void) {
     return 0;
 }
 
+void seed_random(uint64_t seed) { state = seed; }
+
 uint32_t random_u32(void) {
     uint64_t z = (state += 0x9E3779B97F4A7C15u);
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;

@@ -15,12 +15,17 @@
 __attribute__((noreturn, format(printf, 4, 5))) void
 check_failed(const char *file, int line, const char *condition, const char *format, ...);
 
-#define RUN(test) (run_case(#test), test())
+#define RUN(test)                                                                                  \
+    do {                                                                                           \
+        run_case(#test);                                                                           \
+        test();                                                                                    \
+    } while (0)
 void run_case(const char *name); // announces a case
 int finish(void);                // prints the count; main's return value
 
 uint32_t random_u32(void); // seeded by HYP_SEED, printed by the first case
-float random_float(void);  // uniform in [-1, 1)
+void seed_random(uint64_t seed);
+float random_float(void); // uniform in [-1, 1)
 void random_bytes(void *out, size_t bytes);
 
 // The whole of a file below the project's root; the caller frees it. Ends the program when it is

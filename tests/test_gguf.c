@@ -13,22 +13,40 @@ typedef struct image {
     size_t bytes;
 } image;
 
-static void put_u32(image *f, uint32_t v) { hyp_store_u32(f->data + f->bytes, v), f->bytes += 4; }
-static void put_u64(image *f, uint64_t v) { hyp_store_u64(f->data + f->bytes, v), f->bytes += 8; }
+static void put_u32(image *f, uint32_t v) {
+    hyp_store_u32(f->data + f->bytes, v);
+    f->bytes += 4;
+}
+static void put_u64(image *f, uint64_t v) {
+    hyp_store_u64(f->data + f->bytes, v);
+    f->bytes += 8;
+}
 static void put_text(image *f, const char *s) {
-    put_u64(f, strlen(s)), memcpy(f->data + f->bytes, s, strlen(s)), f->bytes += strlen(s);
+    put_u64(f, strlen(s));
+    memcpy(f->data + f->bytes, s, strlen(s));
+    f->bytes += strlen(s);
 }
 static void key_u32(image *f, const char *k, uint32_t v) {
-    put_text(f, k), put_u32(f, HYP_GGUF_U32), put_u32(f, v);
+    put_text(f, k);
+    put_u32(f, HYP_GGUF_U32);
+    put_u32(f, v);
 }
 static void head(image *f, uint32_t version, uint64_t tensors, uint64_t kvs) {
-    f->bytes = 0, memcpy(f->data, "GGUF", 4), f->bytes = 4, put_u32(f, version),
-    put_u64(f, tensors), put_u64(f, kvs);
+    f->bytes = 0;
+    memcpy(f->data, "GGUF", 4);
+    f->bytes = 4;
+    put_u32(f, version);
+    put_u64(f, tensors);
+    put_u64(f, kvs);
 }
 static void tensor(image *f, const char *name, uint64_t cols, uint64_t rows, uint32_t type,
                    uint64_t offset) {
-    put_text(f, name), put_u32(f, 2), put_u64(f, cols), put_u64(f, rows), put_u32(f, type),
-        put_u64(f, offset);
+    put_text(f, name);
+    put_u32(f, 2);
+    put_u64(f, cols);
+    put_u64(f, rows);
+    put_u32(f, type);
+    put_u64(f, offset);
 }
 static void data(image *f, size_t bytes) {
     while (f->bytes % 32) f->data[f->bytes++] = 0;
@@ -55,15 +73,32 @@ static hyp_status attempt(const image *f) {
 
 static void sample(image *f) {
     head(f, 3, 2, 7);
-    put_text(f, "general.architecture"), put_u32(f, HYP_GGUF_STRING), put_text(f, "llama");
+    put_text(f, "general.architecture");
+    put_u32(f, HYP_GGUF_STRING);
+    put_text(f, "llama");
     key_u32(f, "n", 77);
-    put_text(f, "x"), put_u32(f, HYP_GGUF_F32), put_u32(f, hyp_f32_bits(1.5f));
-    put_text(f, "flag"), put_u32(f, HYP_GGUF_BOOL), f->data[f->bytes++] = 1;
-    put_text(f, "names"), put_u32(f, HYP_GGUF_ARRAY), put_u32(f, HYP_GGUF_STRING), put_u64(f, 3),
-        put_text(f, "a"), put_text(f, ""), put_text(f, "ccc");
-    put_text(f, "ids"), put_u32(f, HYP_GGUF_ARRAY), put_u32(f, HYP_GGUF_I32), put_u64(f, 2),
-        put_u32(f, 5), put_u32(f, (uint32_t)-6);
-    put_text(f, "big"), put_u32(f, HYP_GGUF_U64), put_u64(f, 1ull << 40);
+    put_text(f, "x");
+    put_u32(f, HYP_GGUF_F32);
+    put_u32(f, hyp_f32_bits(1.5f));
+    put_text(f, "flag");
+    put_u32(f, HYP_GGUF_BOOL);
+    f->data[f->bytes++] = 1;
+    put_text(f, "names");
+    put_u32(f, HYP_GGUF_ARRAY);
+    put_u32(f, HYP_GGUF_STRING);
+    put_u64(f, 3);
+    put_text(f, "a");
+    put_text(f, "");
+    put_text(f, "ccc");
+    put_text(f, "ids");
+    put_u32(f, HYP_GGUF_ARRAY);
+    put_u32(f, HYP_GGUF_I32);
+    put_u64(f, 2);
+    put_u32(f, 5);
+    put_u32(f, (uint32_t)-6);
+    put_text(f, "big");
+    put_u32(f, HYP_GGUF_U64);
+    put_u64(f, 1ull << 40);
     tensor(f, "a.weight", 32, 2, 8, 0);
     tensor(f, "b.weight", 4, 3, 0, 96);
     data(f, 96 + 48);
@@ -136,64 +171,130 @@ static void lies(void) {
     const uint64_t huge[] = {1ull << 17, 1ull << 32,     1ull << 60,
                              UINT64_MAX, UINT64_MAX - 7, INT64_MAX};
     for (size_t i = 0; i < sizeof huge / sizeof *huge; i++) {
-        head(&f, 3, huge[i], 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
-        head(&f, 3, 0, huge[i]), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
-        head(&f, 3, 0, 1), put_u64(&f, huge[i]), data(&f, 64),
-            CHECK(attempt(&f) == HYP_E_FORMAT); // key length
-        head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_STRING), put_u64(&f, huge[i]),
-            data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
+        head(&f, 3, huge[i], 0);
+        data(&f, 64);
+        CHECK(attempt(&f) == HYP_E_FORMAT);
+        head(&f, 3, 0, huge[i]);
+        data(&f, 64);
+        CHECK(attempt(&f) == HYP_E_FORMAT);
+        head(&f, 3, 0, 1);
+        put_u64(&f, huge[i]);
+        data(&f, 64);
+        CHECK(attempt(&f) == HYP_E_FORMAT); // key length
+        head(&f, 3, 0, 1);
+        put_text(&f, "s");
+        put_u32(&f, HYP_GGUF_STRING);
+        put_u64(&f, huge[i]);
+        data(&f, 64);
+        CHECK(attempt(&f) == HYP_E_FORMAT);
         for (uint32_t type = 0; type < HYP_GGUF_TYPES; type++) {
-            head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_ARRAY), put_u32(&f, type),
-                put_u64(&f, huge[i]), data(&f, 64);
+            head(&f, 3, 0, 1);
+            put_text(&f, "s");
+            put_u32(&f, HYP_GGUF_ARRAY);
+            put_u32(&f, type);
+            put_u64(&f, huge[i]);
+            data(&f, 64);
             CHECK(attempt(&f) == HYP_E_FORMAT);
         }
-        head(&f, 3, 1, 0), tensor(&f, "t", huge[i], 1, 0, 0), data(&f, 64),
-            CHECK(attempt(&f) == HYP_E_FORMAT);
-        head(&f, 3, 1, 0), tensor(&f, "t", 32, huge[i], 0, 0), data(&f, 64),
-            CHECK(attempt(&f) == HYP_E_FORMAT);
-        head(&f, 3, 1, 0), tensor(&f, "t", 1, 1, 0, huge[i] & ~31ull), data(&f, 64),
-            CHECK(attempt(&f) == HYP_E_FORMAT);
+        head(&f, 3, 1, 0);
+        tensor(&f, "t", huge[i], 1, 0, 0);
+        data(&f, 64);
+        CHECK(attempt(&f) == HYP_E_FORMAT);
+        head(&f, 3, 1, 0);
+        tensor(&f, "t", 32, huge[i], 0, 0);
+        data(&f, 64);
+        CHECK(attempt(&f) == HYP_E_FORMAT);
+        head(&f, 3, 1, 0);
+        tensor(&f, "t", 1, 1, 0, huge[i] & ~31ull);
+        data(&f, 64);
+        CHECK(attempt(&f) == HYP_E_FORMAT);
     }
-    head(&f, 3, 1, 0), tensor(&f, "t", 1 << 20, 1 << 20, 0, 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 1, 0), tensor(&f, "t", 0, 1, 0, 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 1, 0), tensor(&f, "t", 33, 1, 8, 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "Q8_0"));
-    head(&f, 3, 1, 0), tensor(&f, "t", 4, 1, 0, 1), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "aligned"));
-    head(&f, 3, 1, 0), tensor(&f, "t", 4, 1, 4, 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT); // a type number never given out
-    head(&f, 3, 1, 0), tensor(&f, "t", 256, 1, 16, 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_OK); // IQ2_XXS: known by name, refused by the model
-    head(&f, 3, 2, 0), tensor(&f, "t", 4, 1, 0, 0), tensor(&f, "t", 4, 1, 0, 32), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
-    head(&f, 3, 0, 2), key_u32(&f, "k", 1), key_u32(&f, "k", 2), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
-    head(&f, 3, 0, 1), key_u32(&f, "general.alignment", 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 0, 1), key_u32(&f, "general.alignment", 48), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, 13), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_ARRAY), put_u32(&f, HYP_GGUF_ARRAY),
-        put_u64(&f, 1), data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 1, 0, 0), data(&f, 64), CHECK(attempt(&f) == HYP_E_UNSUPPORTED);
-    head(&f, 3u << 24, 0, 0), data(&f, 64),
-        CHECK(attempt(&f) == HYP_E_UNSUPPORTED && strstr(fault.text, "big-endian"));
-    head(&f, 3, 0, 0), f.data[0] = 'g', data(&f, 64), CHECK(attempt(&f) == HYP_E_FORMAT);
-    head(&f, 3, 1, 0), put_text(&f, "t"), put_u32(&f, 5), data(&f, 256),
-        CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "dimensions"));
-    head(&f, 3, 1, 1), key_u32(&f, "general.alignment", 64), tensor(&f, "t", 4, 1, 0, 32),
-        data(&f, 128), CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 1, 0);
+    tensor(&f, "t", 1 << 20, 1 << 20, 0, 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 1, 0);
+    tensor(&f, "t", 0, 1, 0, 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 1, 0);
+    tensor(&f, "t", 33, 1, 8, 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "Q8_0"));
+    head(&f, 3, 1, 0);
+    tensor(&f, "t", 4, 1, 0, 1);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "aligned"));
+    head(&f, 3, 1, 0);
+    tensor(&f, "t", 4, 1, 4, 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT); // a type number never given out
+    head(&f, 3, 1, 0);
+    tensor(&f, "t", 256, 1, 16, 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_OK); // IQ2_XXS: known by name, refused by the model
+    head(&f, 3, 2, 0);
+    tensor(&f, "t", 4, 1, 0, 0);
+    tensor(&f, "t", 4, 1, 0, 32);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
+    head(&f, 3, 0, 2);
+    key_u32(&f, "k", 1);
+    key_u32(&f, "k", 2);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "twice"));
+    head(&f, 3, 0, 1);
+    key_u32(&f, "general.alignment", 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 0, 1);
+    key_u32(&f, "general.alignment", 48);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 0, 1);
+    put_text(&f, "s");
+    put_u32(&f, 13);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 0, 1);
+    put_text(&f, "s");
+    put_u32(&f, HYP_GGUF_ARRAY);
+    put_u32(&f, HYP_GGUF_ARRAY);
+    put_u64(&f, 1);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 1, 0, 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_UNSUPPORTED);
+    head(&f, 3u << 24, 0, 0);
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_UNSUPPORTED && strstr(fault.text, "big-endian"));
+    head(&f, 3, 0, 0);
+    f.data[0] = 'g';
+    data(&f, 64);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
+    head(&f, 3, 1, 0);
+    put_text(&f, "t");
+    put_u32(&f, 5);
+    data(&f, 256);
+    CHECK(attempt(&f) == HYP_E_FORMAT && strstr(fault.text, "dimensions"));
+    head(&f, 3, 1, 1);
+    key_u32(&f, "general.alignment", 64);
+    tensor(&f, "t", 4, 1, 0, 32);
+    data(&f, 128);
+    CHECK(attempt(&f) == HYP_E_FORMAT);
 }
 
 // A header that declares a gigabyte may not make the reader take one.
 static void no_allocation_by_the_files_word(void) {
     static image f;
     static hyp_source source;
-    head(&f, 3, 0, 1), put_text(&f, "s"), put_u32(&f, HYP_GGUF_ARRAY), put_u32(&f, HYP_GGUF_U8),
-        put_u64(&f, 1u << 30), data(&f, 1024);
+    head(&f, 3, 0, 1);
+    put_text(&f, "s");
+    put_u32(&f, HYP_GGUF_ARRAY);
+    put_u32(&f, HYP_GGUF_U8);
+    put_u64(&f, 1u << 30);
+    data(&f, 1024);
     source = hyp_source_of_memory(f.data, f.bytes);
     hyp_budget small = {0};
     CHECK(hyp_gguf_open(&gguf, &small, &source, 1, &fault) == HYP_E_FORMAT);
@@ -226,10 +327,14 @@ static void shards(void) {
     static image part[2];
     for (uint32_t i = 0; i < 2; i++) {
         head(&part[i], 3, 1, 3);
-        put_text(&part[i], "split.no"), put_u32(&part[i], HYP_GGUF_U16),
-            hyp_store_u16(part[i].data + part[i].bytes, (uint16_t)i), part[i].bytes += 2;
-        key_u32(&part[i], "split.count", 2), key_u32(&part[i], "split.tensors.count", 2);
-        tensor(&part[i], i ? "second" : "first", 4, 1, 0, 0), data(&part[i], 32);
+        put_text(&part[i], "split.no");
+        put_u32(&part[i], HYP_GGUF_U16);
+        hyp_store_u16(part[i].data + part[i].bytes, (uint16_t)i);
+        part[i].bytes += 2;
+        key_u32(&part[i], "split.count", 2);
+        key_u32(&part[i], "split.tensors.count", 2);
+        tensor(&part[i], i ? "second" : "first", 4, 1, 0, 0);
+        data(&part[i], 32);
         part[i].data[part[i].bytes - 32] = (uint8_t)(i + 40);
     }
     hyp_source sources[2] = {hyp_source_of_memory(part[0].data, part[0].bytes),
@@ -266,13 +371,22 @@ static void rewriting(void) {
     static const hyp_recipe q8 = {.format = HYP_Q8_0};
     static image f;
     head(&f, 2, 2, 2);
-    put_text(&f, "general.architecture"), put_u32(&f, HYP_GGUF_STRING), put_text(&f, "llama");
-    put_text(&f, "names"), put_u32(&f, HYP_GGUF_ARRAY), put_u32(&f, HYP_GGUF_STRING),
-        put_u64(&f, 2), put_text(&f, "a"), put_text(&f, "bb");
-    tensor(&f, "m", 64, 3, 0, 0), tensor(&f, "v", 5, 1, 0, 768);
+    put_text(&f, "general.architecture");
+    put_u32(&f, HYP_GGUF_STRING);
+    put_text(&f, "llama");
+    put_text(&f, "names");
+    put_u32(&f, HYP_GGUF_ARRAY);
+    put_u32(&f, HYP_GGUF_STRING);
+    put_u64(&f, 2);
+    put_text(&f, "a");
+    put_text(&f, "bb");
+    tensor(&f, "m", 64, 3, 0, 0);
+    tensor(&f, "v", 5, 1, 0, 768);
     data(&f, 0);
-    for (int i = 0; i < 64 * 3 + 5; i++)
-        hyp_store_u32(f.data + f.bytes, hyp_f32_bits(random_float())), f.bytes += 4;
+    for (int i = 0; i < 64 * 3 + 5; i++) {
+        hyp_store_u32(f.data + f.bytes, hyp_f32_bits(random_float()));
+        f.bytes += 4;
+    }
     CHECK(open_bytes(f.data, f.bytes) == HYP_OK);
     written.bytes = 0;
     CHECK(hyp_gguf_rewrite(&gguf, &q8, &sink) == HYP_OK);
@@ -303,21 +417,27 @@ static void pruning(void) {
     enum { COLS = 64, ROWS = 20 };
     static image f, columns, pruned;
     head(&f, 3, 3, 1);
-    put_text(&f, "general.architecture"), put_u32(&f, HYP_GGUF_STRING), put_text(&f, "llama");
-    tensor(&f, "blk.0.m.weight", COLS, ROWS, 0, 0),
-        tensor(&f, "blk.0.v.weight", COLS, 1, 0, COLS * ROWS * 4),
-        tensor(&f, "m.weight", COLS, 2, 0, COLS * (ROWS + 1) * 4);
+    put_text(&f, "general.architecture");
+    put_u32(&f, HYP_GGUF_STRING);
+    put_text(&f, "llama");
+    tensor(&f, "blk.0.m.weight", COLS, ROWS, 0, 0);
+    tensor(&f, "blk.0.v.weight", COLS, 1, 0, COLS * ROWS * 4);
+    tensor(&f, "m.weight", COLS, 2, 0, COLS * (ROWS + 1) * 4);
     data(&f, 0);
-    for (int i = 0; i < COLS * (ROWS + 3); i++)
-        hyp_store_u32(f.data + f.bytes, hyp_f32_bits(random_float() + 2)), f.bytes += 4;
+    for (int i = 0; i < COLS * (ROWS + 3); i++) {
+        hyp_store_u32(f.data + f.bytes, hyp_f32_bits(random_float() + 2));
+        f.bytes += 4;
+    }
     head(&columns, 3, 2, 0);
-    tensor(&columns, "blk.0.m.weight.in_sum2", COLS, 1, 0, 0),
-        tensor(&columns, "blk.0.m.weight.counts", 1, 1, 0, COLS * 4);
+    tensor(&columns, "blk.0.m.weight.in_sum2", COLS, 1, 0, 0);
+    tensor(&columns, "blk.0.m.weight.counts", 1, 1, 0, COLS * 4);
     data(&columns, 0);
-    for (int c = 0; c < COLS; c++)
-        hyp_store_u32(columns.data + columns.bytes, hyp_f32_bits(c % 4 == 1 ? 4e3f : 1)),
-            columns.bytes += 4;
-    hyp_store_u32(columns.data + columns.bytes, hyp_f32_bits(2)), columns.bytes += 32;
+    for (int c = 0; c < COLS; c++) {
+        hyp_store_u32(columns.data + columns.bytes, hyp_f32_bits(c % 4 == 1 ? 4e3f : 1));
+        columns.bytes += 4;
+    }
+    hyp_store_u32(columns.data + columns.bytes, hyp_f32_bits(2));
+    columns.bytes += 32;
     hyp_source source = hyp_source_of_memory(columns.data, columns.bytes);
     static hyp_gguf importance;
     CHECK(hyp_gguf_open(&importance, &budget, &source, 1, &fault) == HYP_OK);
@@ -355,7 +475,8 @@ static void pruning(void) {
                       then = hyp_bits_f32(hyp_load_u32(was + 4 * (size_t)(r * COLS + c)));
                 if (now == 0) most = then > most ? then : most;
                 else {
-                    kept++, least = then < least ? then : least;
+                    kept++;
+                    least = then < least ? then : least;
                     CHECK_MSG(now - then < 0.25f && then - now < 0.25f, "%g became %g",
                               (double)then, (double)now);
                     CHECK(!with || c % 4 == 1);
@@ -403,7 +524,8 @@ static void pruning(void) {
     CHECK(hyp_gguf_rewrite(&gguf, &(hyp_recipe){.format = HYP_Q8_0, .importance = &importance},
                            &sink) == HYP_E_FORMAT &&
           strstr(fault.text, "another model"));
-    hyp_gguf_deinit(&gguf), hyp_gguf_deinit(&importance);
+    hyp_gguf_deinit(&gguf);
+    hyp_gguf_deinit(&importance);
     CHECK(budget.used_bytes == 0);
 }
 

@@ -1,10 +1,12 @@
 // Every slot of every tier against the scalar reference, bit for bit (checkasm's way): random sizes
 // and tails, misaligned inputs, canaries behind outputs, extremes. One deliberately wrong kernel
 // must be caught.
+// usage: test_kernels [--bench [PATTERN]]   the benchmark instead of the tests (kernels_bench.c)
 #include "../src/base/bytes.h"
 #include "../src/kernels/kernels.h"
 #include "../src/port.h"
 #include "harness.h"
+#include "kernels_bench.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -27,8 +29,7 @@ static bool intact(const void *p, size_t bytes) {
     return true;
 }
 
-// Equal bits, but for the payload of NaN and the sign of zero.
-static bool same_floats(const float *a, const float *b, size_t n) {
+bool same_floats(const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (!(a[i] == b[i] || (a[i] != a[i] && b[i] != b[i]))) return false;
     return true;
@@ -43,8 +44,7 @@ static uint16_t random_half(void) {
     return hyp_f32_to_f16(random_float() * (random_u32() % 8 ? 0.1f : 1e-7f));
 }
 
-// Stored weights with every code, integer scale and minimum.
-static void random_weights(uint8_t *out, hyp_format f, size_t elems) {
+void random_weights(uint8_t *out, hyp_format f, size_t elems) {
     const hyp_format_info *info = &hyp_formats[f];
     random_bytes(out, elems / info->block_elems * info->block_bytes);
     for (size_t b = 0; b < elems / info->block_elems; b++, out += info->block_bytes) {
@@ -94,7 +94,9 @@ static float *product(const hyp_kernels *k, hyp_format f, const uint8_t *weights
         hyp_dequantize(f, want, weights + r * row_bytes, cols);
         CHECK(same_floats(row, want, cols) && intact(row, cols * sizeof *row));
     }
-    free(row), free(want), free(packed);
+    free(row);
+    free(want);
+    free(packed);
     return y;
 }
 
@@ -107,7 +109,11 @@ static bool products_agree(hyp_format f) {
                  groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
         uint32_t cols = elems == 1 ? 1 + random_u32() % 300
                                    : elems * (1 + random_u32() % (elems == 32 ? 12 : 3));
-        if (round == 0) rows = HYP_GROUP, cols = elems, tokens = 1;
+        if (round == 0) {
+            rows = HYP_GROUP;
+            cols = elems;
+            tokens = 1;
+        }
         size_t bytes = rows * hyp_format_row_bytes(f, cols),
                y_stride = groups * HYP_GROUP + (uint32_t)round % 3 * 8;
         uint8_t *weights = malloc(bytes + 1);
@@ -120,7 +126,10 @@ static bool products_agree(hyp_format f) {
               *b = product(&tier, f, weights + 1, rows, cols, x, tokens, y_stride);
         for (uint32_t t = 0; t < tokens; t++)
             agree = agree && same_floats(a + t * y_stride, b + t * y_stride, rows);
-        free(weights), free(x), free(a), free(b);
+        free(weights);
+        free(x);
+        free(a);
+        free(b);
     }
     return agree;
 }
@@ -153,13 +162,13 @@ static void extreme_products(void) {
                   *b = product(&tier, (hyp_format)f, weights, HYP_GROUP, COLS, x, TOKENS,
                                HYP_GROUP);
             CHECK_MSG(same_floats(a, b, TOKENS * HYP_GROUP), "%s at its extremes", info->name);
-            free(a), free(b);
+            free(a);
+            free(b);
         }
     }
 }
 
-// Rows of Q4_0 of which about `density` of the codes are not zero.
-static void sparse_weights(uint8_t *out, size_t elems, float density) {
+void sparse_weights(uint8_t *out, size_t elems, float density) {
     for (size_t b = 0; b < elems / 32; b++, out += 18) {
         hyp_block block = {.d_bits = random_half()};
         for (uint32_t i = 0; i < 32; i++) {
@@ -229,8 +238,14 @@ static void sparse_products(void) {
                           kind == HYP_CSR ? "CSR" : "bitmap");
             CHECK(hyp_group_at(packed, 0, groups) == packed + at);
         }
-        free(weights), free(back), free(packed), free(acts), free(damaged), free(x), free(y),
-            free(want);
+        free(weights);
+        free(back);
+        free(packed);
+        free(acts);
+        free(damaged);
+        free(x);
+        free(y);
+        free(want);
     }
 }
 
@@ -239,11 +254,18 @@ static void quantized_activations(void) {
         uint32_t cols = 32 * (1 + random_u32() % 8), blocks = cols / 32;
         float x[256];
         fill(x, cols, round % 3 ? 1 : 1e-30f);
-        if (round % 10 == 0) x[3] = -1e-44f, memset(x + 4, 0, 28 * sizeof *x);
-        if (round % 10 == 5) x[random_u32() % cols] = NAN, x[random_u32() % cols] = INFINITY;
+        if (round % 10 == 0) {
+            x[3] = -1e-44f;
+            memset(x + 4, 0, 28 * sizeof *x);
+        }
+        if (round % 10 == 5) {
+            x[random_u32() % cols] = NAN;
+            x[random_u32() % cols] = INFINITY;
+        }
         uint8_t *a = guarded(hyp_act_bytes(&scalar, cols)),
                 *b = guarded(hyp_act_bytes(&tier, cols));
-        scalar.quantize(a, x, cols), tier.quantize(b, x, cols);
+        scalar.quantize(a, x, cols);
+        tier.quantize(b, x, cols);
         CHECK(memcmp(a, b, blocks * 12) == 0);
         for (uint32_t i = 0; i < cols; i++) {
             int p = ((int8_t *)a + blocks * 12)[i],
@@ -251,7 +273,8 @@ static void quantized_activations(void) {
                                              : (int16_t)hyp_load_u16(b + blocks * 12 + 2 * i);
             CHECK_MSG(p == q, "element %u: %d, %d", i, p, q);
         }
-        free(a), free(b);
+        free(a);
+        free(b);
     }
 }
 
@@ -259,38 +282,52 @@ static void elementwise(void) {
     for (int round = 0; round < 400; round++) {
         uint32_t n = round < 40 ? (uint32_t)round + 1 : 1 + random_u32() % MAX_COLS;
         float *x = malloc(n * 4), *w = malloc(n * 4), *a = guarded(n * 4), *b = guarded(n * 4);
-        fill(x, n, 10), fill(w, n, 2);
+        fill(x, n, 10);
+        fill(w, n, 2);
         if (round % 6 == 0) x[random_u32() % n] = random_u32() % 2 ? 100 : -200;
 #define BOTH(call_a, call_b, what)                                                                 \
-    (call_a, call_b, CHECK_MSG(same_floats(a, b, n) && intact(b, n * 4), "%s of %u", what, n))
+    do {                                                                                           \
+        call_a;                                                                                    \
+        call_b;                                                                                    \
+        CHECK_MSG(same_floats(a, b, n) && intact(b, n * 4), "%s of %u", what, n);                  \
+    } while (0)
         BOTH(scalar.rms_norm(a, x, w, n, 1e-5f), tier.rms_norm(b, x, w, n, 1e-5f), "rms_norm");
         BOTH(scalar.silu_mul(a, x, w, n), tier.silu_mul(b, x, w, n), "silu_mul");
         BOTH(scalar.gelu_mul(a, x, w, n), tier.gelu_mul(b, x, w, n), "gelu_mul");
-        memcpy(a, x, n * 4), memcpy(b, x, n * 4);
+        memcpy(a, x, n * 4);
+        memcpy(b, x, n * 4);
         BOTH(scalar.add(a, w, n), tier.add(b, w, n), "add");
         CHECK(scalar.peak(x, n) == tier.peak(x, n));
-        memcpy(a, x, n * 4), memcpy(b, x, n * 4);
+        memcpy(a, x, n * 4);
+        memcpy(b, x, n * 4);
         float sum_a, sum_b;
         BOTH(sum_a = scalar.exps(a, n, 30), sum_b = tier.exps(b, n, 30), "exps");
         CHECK(sum_a == sum_b);
         double sum = 0;
         for (uint32_t i = 0; i < n; i++) sum += exp((double)x[i] - 30);
         CHECK(fabs((double)sum_a - sum) <= 1e-5 * sum + 1e-30);
-        memcpy(a, x, n * 4), memcpy(b, x, n * 4);
+        memcpy(a, x, n * 4);
+        memcpy(b, x, n * 4);
         BOTH(scalar.softcap(a, n, 5), tier.softcap(b, n, 5), "softcap");
         if (n >= 2 && n / 2 * 2 <= n) {
-            memcpy(a, x, n * 4), memcpy(b, x, n * 4);
+            memcpy(a, x, n * 4);
+            memcpy(b, x, n * 4);
             BOTH(scalar.rope(a, w, n / 2, round & 1), tier.rope(b, w, n / 2, round & 1), "rope");
         }
 #undef BOTH
-        free(x), free(w), free(a), free(b);
+        free(x);
+        free(w);
+        free(a);
+        free(b);
     }
     // where the exponential's range ends, to the bit
     float ends[] = {-87.3f, 88.7f, -87.299995f, -87.30001f, 88.69999f, 88.70001f,
                     0,      -0.0f, NAN,         INFINITY,   -INFINITY, 1e-40f},
           a[12], b[12];
-    memcpy(a, ends, sizeof a), memcpy(b, ends, sizeof b);
-    scalar.exps(a, 12, 0), tier.exps(b, 12, 0);
+    memcpy(a, ends, sizeof a);
+    memcpy(b, ends, sizeof b);
+    scalar.exps(a, 12, 0);
+    tier.exps(b, 12, 0);
     for (int i = 0; i < 12; i++)
         CHECK_MSG(same_floats(a + i, b + i, 1), "e^%g: %g, not %g", (double)ends[i], (double)b[i],
                   (double)a[i]);
@@ -309,12 +346,17 @@ static void caches(void) {
                   *b = guarded(scores), *c = guarded(mixed), *d = guarded(mixed);
             uint8_t *ka = guarded(bytes), *kb = guarded(bytes), *va = guarded(bytes),
                     *vb = guarded(bytes);
-            memset(ka, 0, bytes), memset(kb, 0, bytes), memset(va, 0, bytes), memset(vb, 0, bytes);
+            memset(ka, 0, bytes);
+            memset(kb, 0, bytes);
+            memset(va, 0, bytes);
+            memset(vb, 0, bytes);
             fill(q, tokens * qs, 2);
             for (uint32_t i = 0; i < keys; i++) {
                 fill(row, n, 3);
-                scalar.kv[f].store_key(ka, i, row, n), tier.kv[f].store_key(kb, i, row, n);
-                scalar.kv[f].store_value(va, i, row, n), tier.kv[f].store_value(vb, i, row, n);
+                scalar.kv[f].store_key(ka, i, row, n);
+                tier.kv[f].store_key(kb, i, row, n);
+                scalar.kv[f].store_value(va, i, row, n);
+                tier.kv[f].store_value(vb, i, row, n);
             }
             CHECK(memcmp(ka, kb, bytes + CANARY) == 0 && memcmp(va, vb, bytes + CANARY) == 0 &&
                   intact(ka, bytes) && intact(va, bytes));
@@ -331,13 +373,21 @@ static void caches(void) {
             for (uint32_t t = 0; t < tokens; t++)
                 for (uint32_t j = 0; j < HYP_KV_BLOCK; j++)
                     a[t * HYP_KV_BLOCK + j] = j < keys ? random_float() : NAN;
-            scalar.kv[f].mix(c, width, a, HYP_KV_BLOCK, tokens, va, keys, n),
-                tier.kv[f].mix(d, width, a, HYP_KV_BLOCK, tokens, va, keys, n);
+            scalar.kv[f].mix(c, width, a, HYP_KV_BLOCK, tokens, va, keys, n);
+            tier.kv[f].mix(d, width, a, HYP_KV_BLOCK, tokens, va, keys, n);
             for (uint32_t t = 0; t < tokens; t++)
                 CHECK_MSG(same_floats(c + t * width, d + t * width, n),
                           "mixture of %u values of %u for %u", keys, n, tokens);
             CHECK(intact(d, mixed));
-            free(q), free(a), free(b), free(c), free(d), free(ka), free(kb), free(va), free(vb);
+            free(q);
+            free(a);
+            free(b);
+            free(c);
+            free(d);
+            free(ka);
+            free(kb);
+            free(va);
+            free(vb);
         }
 }
 
@@ -355,23 +405,26 @@ static void halves_of_the_cache(void) {
         uint32_t at = random_u32() % HYP_KV_BLOCK;
         for (uint32_t i = 0; i < N; i++)
             x[i] = hyp_bits_f32(round == 0 ? bits[i % 16] | i / 16 << 31 : random_u32());
-        scalar.kv[HYP_KV_F16].store_key(a, at, x, N), tier.kv[HYP_KV_F16].store_key(b, at, x, N);
+        scalar.kv[HYP_KV_F16].store_key(a, at, x, N);
+        tier.kv[HYP_KV_F16].store_key(b, at, x, N);
         CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_F16, N)) == 0);
-        scalar.kv[HYP_KV_F16].store_value(a, at, x, N),
-            tier.kv[HYP_KV_F16].store_value(b, at, x, N);
+        scalar.kv[HYP_KV_F16].store_value(a, at, x, N);
+        tier.kv[HYP_KV_F16].store_value(b, at, x, N);
         CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_F16, N)) == 0);
         CHECK(hyp_format_finite(HYP_F16, a, HYP_KV_BLOCK * N));
         // and the 8-bit cache's scales, by what its products make of them
         float score[HYP_KV_BLOCK], q[N];
         for (uint32_t i = 0; i < N; i++) q[i] = 1;
-        scalar.kv[HYP_KV_Q8_0].store_key(a, at, x, N), tier.kv[HYP_KV_Q8_0].store_key(b, at, x, N);
+        scalar.kv[HYP_KV_Q8_0].store_key(a, at, x, N);
+        tier.kv[HYP_KV_Q8_0].store_key(b, at, x, N);
         CHECK(memcmp(a, b, hyp_kv_block_bytes(HYP_KV_Q8_0, N)) == 0);
         tier.kv[HYP_KV_Q8_0].scores(score, HYP_KV_BLOCK, q, N, 1, a, HYP_KV_BLOCK, N, 1);
         CHECK(score[at] - score[at] == 0);
-        memset(a, 0, hyp_kv_block_bytes(HYP_KV_F16, N)),
-            memset(b, 0, hyp_kv_block_bytes(HYP_KV_F16, N));
+        memset(a, 0, hyp_kv_block_bytes(HYP_KV_F16, N));
+        memset(b, 0, hyp_kv_block_bytes(HYP_KV_F16, N));
     }
-    free(a), free(b);
+    free(a);
+    free(b);
 }
 
 static hyp_matmul_fn *right;
@@ -380,7 +433,7 @@ static void wrong(float *y, size_t ys, const void *w, uint32_t groups, uint32_t 
     right(y, ys, w, groups, cols, x, xs, tokens);
     if (cols % 96 == 64)
         y[(tokens - 1) * ys + groups * HYP_GROUP - 8] *=
-            1.0000001f; // one lane, one bit, some widths
+            1.0000001f; // one element, one bit, some widths
 }
 
 static void a_wrong_kernel_is_caught(void) {
@@ -412,13 +465,14 @@ static void quantizers(void) {
     }
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         double plain = 0, counted = 0, counted_plain = 0;
-        hyp_quantize(cases[c].format, stored, x, N, NULL),
-            hyp_dequantize(cases[c].format, back, stored, N);
-        for (int i = 0; i < N; i++)
-            plain += pow((double)back[i] - (double)x[i], 2),
-                counted_plain += (double)w[i] * pow((double)back[i] - (double)x[i], 2);
-        hyp_quantize(cases[c].format, stored, x, N, w),
-            hyp_dequantize(cases[c].format, back, stored, N);
+        hyp_quantize(cases[c].format, stored, x, N, NULL);
+        hyp_dequantize(cases[c].format, back, stored, N);
+        for (int i = 0; i < N; i++) {
+            plain += pow((double)back[i] - (double)x[i], 2);
+            counted_plain += (double)w[i] * pow((double)back[i] - (double)x[i], 2);
+        }
+        hyp_quantize(cases[c].format, stored, x, N, w);
+        hyp_dequantize(cases[c].format, back, stored, N);
         for (int i = 0; i < N; i++)
             counted += (double)w[i] * pow((double)back[i] - (double)x[i], 2);
         const char *name = hyp_formats[cases[c].format].name;
@@ -433,19 +487,24 @@ static void quantizers(void) {
             hyp_block block;
             random_bytes(stored, 512);
             memset(&block, 0xEE, sizeof block);
-            hyp_split((hyp_format)f, &block, stored), hyp_join((hyp_format)f, stored + 512, &block);
+            hyp_split((hyp_format)f, &block, stored);
+            hyp_join((hyp_format)f, stored + 512, &block);
             CHECK_MSG(memcmp(stored, stored + 512, hyp_formats[f].block_bytes) == 0, "%s",
                       hyp_formats[f].name);
         }
     for (int f = 0; f < HYP_FORMATS; f++) { // nothing but zeros; and what no number is
         memset(x, 0, 256 * 4);
-        hyp_quantize((hyp_format)f, stored, x, 256, NULL),
-            hyp_dequantize((hyp_format)f, back, stored, 256);
+        hyp_quantize((hyp_format)f, stored, x, 256, NULL);
+        hyp_dequantize((hyp_format)f, back, stored, 256);
         for (int i = 0; i < 256; i++) CHECK(back[i] == 0);
         if (hyp_format_is_float((hyp_format)f)) continue;
-        x[3] = NAN, x[40] = INFINITY, x[41] = -INFINITY, x[200] = 3e38f, x[201] = 1e-40f;
-        hyp_quantize((hyp_format)f, stored, x, 256, NULL),
-            hyp_dequantize((hyp_format)f, back, stored, 256);
+        x[3] = NAN;
+        x[40] = INFINITY;
+        x[41] = -INFINITY;
+        x[200] = 3e38f;
+        x[201] = 1e-40f;
+        hyp_quantize((hyp_format)f, stored, x, 256, NULL);
+        hyp_dequantize((hyp_format)f, back, stored, 256);
         for (int i = 0; i < 256; i++)
             CHECK_MSG(isfinite(back[i]), "%s gives %g for %g", hyp_formats[f].name, (double)back[i],
                       (double)x[i]);
@@ -501,7 +560,9 @@ static void names(void) {
           !hyp_format_name(1000));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+        return bench_kernels(argc > 2 ? argv[2] : NULL);
     hyp_kernels_scalar(&scalar);
     RUN(quantizers);
     RUN(finite_weights);

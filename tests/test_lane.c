@@ -138,7 +138,10 @@ static void full_lanes(void) {
     CHECK(hyp_lane_produce(lane, 1, HYP_LANE_DROP, &p) == HYP_OK &&
           hyp_lane_consume(lane, 2, &c) == HYP_OK);
     uint32_t sent = 0;
-    while (hyp_capsule_begin(&p, 96, &room) == HYP_OK) hyp_capsule_send(&p, 0, 96), sent++;
+    while (hyp_capsule_begin(&p, 96, &room) == HYP_OK) {
+        hyp_capsule_send(&p, 0, 96);
+        sent++;
+    }
     CHECK(sent >= 5 && p.throttled);
     for (int i = 0; i < 9; i++) CHECK(hyp_capsule_begin(&p, 96, &room) == HYP_E_NOMEM);
     CHECK(hyp_lane_get_stats(lane).dropped == 10);
@@ -171,8 +174,10 @@ static void full_lanes(void) {
     CHECK(hyp_capsule_feedback(&p, &sequence, &verdict) && sequence == 4);
     hyp_lane_close(lane);
     CHECK(hyp_capsule_begin(&p, 8, &room) == HYP_E_CANCELLED);
-    for (int i = 0; i < 4; i++)
-        CHECK(hyp_capsule_receive(&c, &k) == HYP_OK), hyp_capsule_release(&c, &k, HYP_ACCEPTED);
+    for (int i = 0; i < 4; i++) {
+        CHECK(hyp_capsule_receive(&c, &k) == HYP_OK);
+        hyp_capsule_release(&c, &k, HYP_ACCEPTED);
+    }
     CHECK(hyp_capsule_receive(&c, &k) == HYP_E_CANCELLED); // closed, and drained
     free(lane);
 }
@@ -192,8 +197,10 @@ static void damage(void) {
         hyp_status status = hyp_capsule_receive(&c, &k);
         bool harmless = (at >= 4 && at < 8) || (at >= 16 && at < 24) ||
                         (at >= 28 && at < 32); // type, time, reserved: not under the checksum
-        if (harmless) CHECK(status == HYP_OK), hyp_capsule_release(&c, &k, HYP_ACCEPTED);
-        else {
+        if (harmless) {
+            CHECK(status == HYP_OK);
+            hyp_capsule_release(&c, &k, HYP_ACCEPTED);
+        } else {
             CHECK_MSG(status == HYP_E_FORMAT, "byte %u", at);
             uint32_t sequence;
             hyp_verdict verdict;
@@ -346,7 +353,10 @@ static void *produce(void *argument) {
     for (uint32_t i = 0; i < s->count; i++) {
         if (s->bytes) {
             uint64_t *room;
-            while (!(room = hyp_lane_reserve(&p, 8))) hyp_lane_flush(&p), hyp_port_pause();
+            while (!(room = hyp_lane_reserve(&p, 8))) {
+                hyp_lane_flush(&p);
+                hyp_port_pause();
+            }
             *room = i * 0x9E3779B97F4A7C15u;
             hyp_lane_commit(&p, 8);
         } else {
@@ -355,8 +365,10 @@ static void *produce(void *argument) {
             CHECK(hyp_capsule_begin(&p, bytes, &room) == HYP_OK);
             memset(room, (int)(i & 255), bytes);
             hyp_capsule_send(&p, i, bytes);
-            while (hyp_capsule_feedback(&p, &sequence, &verdict))
-                verdicts++, CHECK(verdict == HYP_ACCEPTED);
+            while (hyp_capsule_feedback(&p, &sequence, &verdict)) {
+                verdicts++;
+                CHECK(verdict == HYP_ACCEPTED);
+            }
             if (i % 5000 == 4999)
                 hyp_port_nap(300000); // long enough for the consumer to fall asleep
         }

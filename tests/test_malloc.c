@@ -20,13 +20,21 @@ void *__libc_calloc(size_t, size_t);
 void *__libc_realloc(void *, size_t);
 void *__libc_memalign(size_t, size_t);
 void __libc_free(void *);
-void *malloc(size_t bytes) { return counted += counting, __libc_malloc(bytes); }
-void *calloc(size_t n, size_t bytes) { return counted += counting, __libc_calloc(n, bytes); }
+void *malloc(size_t bytes) {
+    counted += counting;
+    return __libc_malloc(bytes);
+}
+void *calloc(size_t n, size_t bytes) {
+    counted += counting;
+    return __libc_calloc(n, bytes);
+}
 void *realloc(void *block, size_t bytes) {
-    return counted += counting, __libc_realloc(block, bytes);
+    counted += counting;
+    return __libc_realloc(block, bytes);
 }
 void *aligned_alloc(size_t align, size_t bytes) {
-    return counted += counting, __libc_memalign(align, bytes);
+    counted += counting;
+    return __libc_memalign(align, bytes);
 }
 void free(void *block) { __libc_free(block); }
 #else

@@ -29,7 +29,10 @@ static void compare(void *context, uint32_t position, const float *log_probabili
     float first = hyp_bits_f32(hyp_load_u32(row + 4)), mine = -INFINITY;
     uint32_t best = 0;
     for (uint32_t t = 0; t < 512; t++)
-        if (log_probabilities[t] > mine) mine = log_probabilities[t], best = t;
+        if (log_probabilities[t] > mine) {
+            mine = log_probabilities[t];
+            best = t;
+        }
     for (uint32_t i = 0; i < g->top; i++)
         if (hyp_load_u32(row + 8 * i) == best &&
             hyp_bits_f32(hyp_load_u32(row + 8 * i + 4)) >= first - g->bound) {
@@ -76,7 +79,9 @@ static void one(const char *name, uint32_t context) {
     hyp_session_destroy(session);
     hyp_model_close(model);
     hyp_engine_destroy(engine);
-    free(tokens), free(file), free(answers);
+    free(tokens);
+    free(file);
+    free(answers);
 }
 
 // Numbers that RoPE, norms and soft caps can not compute with are refused by the name of their key

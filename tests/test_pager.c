@@ -40,7 +40,10 @@ static hyp_status fill(void *context, uint32_t index, void *frame) {
         ((uint8_t *)frame)[i] = byte_of(index, i);
         if (o->slow && i == o->bytes[index] / 2 && hyp_task_current()) {
             hyp_status status = hyp_task_yield();
-            if (status) return o->inside--, status;
+            if (status) {
+                o->inside--;
+                return status;
+            }
         }
     }
     o->inside--;
@@ -417,7 +420,7 @@ static void faults_fill_pages(void) {
     CHECK(sum_by_touch(&b) == sum_wanted(&b));
     CHECK(hyp_pager_get_stats(a.pager).faults == PAGES &&
           hyp_pager_get_stats(b.pager).faults == PAGES);
-    CHECK(hyp_pager_get_stats(b.pager).evictions > 0 && hyp_pager_trouble(a.pager) == HYP_OK);
+    CHECK(hyp_pager_get_stats(b.pager).evictions > 0 && hyp_pager_fault_status(a.pager) == HYP_OK);
     hyp_fiber *f = hyp_fiber_create(HYP_STACK_BYTES, toucher, &a); // on a small stack
     CHECK(hyp_fiber_resume(f) == HYP_FIBER_DONE && touched == sum_wanted(&a));
     hyp_fiber_destroy(f);
@@ -426,8 +429,8 @@ static void faults_fill_pages(void) {
     const volatile uint8_t *view = NULL;
     for (uint32_t i = 0; i < PAGES && !view; i++)
         if (!hyp_pager_page(b.pager, i).present) view = hyp_pager_address(b.pager, i);
-    CHECK(view && view[0] == 0 && hyp_pager_trouble(b.pager) == HYP_E_IO &&
-          hyp_pager_trouble(b.pager) == HYP_OK);
+    CHECK(view && view[0] == 0 && hyp_pager_fault_status(b.pager) == HYP_E_IO &&
+          hyp_pager_fault_status(b.pager) == HYP_OK);
     end(&a);
     end(&b);
 }
@@ -453,10 +456,10 @@ static void foreign_faults_are_passed_on(void) {
     foreign = 0;
     const uint8_t *view = hyp_pager_address(w.pager, 0);
     CHECK(*(const volatile uint8_t *)view == byte_of(0, 0));
-    if (!sigsetjmp(back, 1))
-        *(volatile uint8_t *)(uintptr_t)hyp_pager_address(
-            w.pager, PAGES - 1) = 1,
-                             foreign = 0; // a kept or shown page is read
+    if (!sigsetjmp(back, 1)) { // a kept or shown page is read
+        *(volatile uint8_t *)(uintptr_t)hyp_pager_address(w.pager, PAGES - 1) = 1;
+        foreign = 0;
+    }
     end(&w);
     sigaction(SIGSEGV, &before, NULL);
 }

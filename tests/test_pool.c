@@ -126,14 +126,16 @@ static void late_helpers(void) {
     hyp_pool *pool = create(&budget, 2);
     CHECK(pool);
     await_all(pool);
-    delay_ns = 3000000, late_every = 2;
+    delay_ns = 3000000;
+    late_every = 2;
     for (uint32_t i = 1; i < 200000 && hyp_pool_get_stats(pool).repeated < 3; i++)
         one_stage(pool, i);
     CHECK(hyp_pool_get_stats(pool).repeated >= 3);
     hyp_pool_wait_idle(pool); // waits for what they still do
     CHECK(__atomic_load_n(&helpers_at_work, __ATOMIC_ACQUIRE) == 0);
     hyp_pool_destroy(pool);
-    delay_ns = 0, late_every = UINT32_MAX;
+    delay_ns = 0;
+    late_every = UINT32_MAX;
     CHECK(budget.used_bytes == 0);
 }
 
@@ -158,7 +160,8 @@ static void sleeping_helpers_are_woken(void) {
 static void none_and_no_memory(void) {
     hyp_budget budget = {0};
     CHECK(create(&budget, 0) == NULL && hyp_pool_threads(NULL) == 1);
-    hyp_pool_wait_idle(NULL), hyp_pool_destroy(NULL);
+    hyp_pool_wait_idle(NULL);
+    hyp_pool_destroy(NULL);
     CHECK(hyp_pool_get_stats(NULL).workers == 0);
     budget.limit_bytes = 4096;
     CHECK(create(&budget, 2) == NULL && budget.used_bytes == 0);

@@ -1176,7 +1176,7 @@ static void files_that_change(void) {
         FILE *out = fopen(path, "wb");
         CHECK(out && fwrite(story, 1, story_bytes, out) == story_bytes && fclose(out) == 0);
         fixture f = {.engine = hyp_engine_create(
-                         &(hyp_engine_config){.threads = 1, .memory_bytes = 5000000})};
+                         &(hyp_engine_config){.threads = 1, .memory_bytes = 4600000})};
         hyp_source source, other;
         hyp_piece piece;
         int32_t token = 1;

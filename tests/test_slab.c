@@ -93,8 +93,10 @@ static void every_operation_walked(void) {
     held all[40] = {0};
     for (int step = 0; step < 3000; step++) {
         held *h = &all[random_u32() % 40];
-        if (h->block) hyp_slab_free(slab, h->block, h->bytes), h->block = NULL;
-        else CHECK((h->block = hyp_slab_alloc(slab, h->bytes = random_size(), NULL)));
+        if (h->block) {
+            hyp_slab_free(slab, h->block, h->bytes);
+            h->block = NULL;
+        } else CHECK((h->block = hyp_slab_alloc(slab, h->bytes = random_size(), NULL)));
         CHECK(hyp_slab_check(slab));
     }
     for (int i = 0; i < 40; i++) hyp_slab_free(slab, all[i].block, all[i].bytes);
@@ -218,7 +220,8 @@ static void *hammer(void *argument) {
             *b = hyp_magazine_alloc(s->magazine, bytes, "thread");
             CHECK(*b);
             (*b)[0] = (*b)[bytes - 1] = s->mark;
-            (*b)[1] = (uint8_t)(bytes >> 8), (*b)[2] = (uint8_t)bytes;
+            (*b)[1] = (uint8_t)(bytes >> 8);
+            (*b)[2] = (uint8_t)bytes;
         }
     }
     for (int i = 0; i < 400; i++)

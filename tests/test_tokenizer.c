@@ -165,7 +165,8 @@ static void wordpiece(void) {
     CHECK(out.bytes == 16 && ids[0] == 2 && ids[3] == 3);
     CHECK(hyp_tokenizer_decode(&v->tokenizer, ids, 4, false, &text) == HYP_OK && text.bytes == 11 &&
           memcmp(text.data, "hello world", 11) == 0);
-    hyp_buffer_deinit(&out), hyp_buffer_deinit(&text);
+    hyp_buffer_deinit(&out);
+    hyp_buffer_deinit(&text);
     unload(v);
 }
 
@@ -197,7 +198,8 @@ static void round_trips(void) {
             CHECK_MSG(back.bytes == n && (n == 0 || memcmp(back.data, text, n) == 0),
                       "%s: '%.*s' came back as '%.*s'", files[f], (int)n, text, (int)back.bytes,
                       (const char *)back.data);
-            hyp_buffer_deinit(&out), hyp_buffer_deinit(&back);
+            hyp_buffer_deinit(&out);
+            hyp_buffer_deinit(&back);
         }
         unload(v);
     }

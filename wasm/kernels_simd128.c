@@ -1,6 +1,6 @@
 // SIMD128, and relaxed SIMD where the artefact is compiled for it.
 //
-// Plain: codes stand in 16-bit lanes, so that a shift and a mask make them operands of
+// Plain: codes stand in 16 bits each, so that a shift and a mask make them operands of
 // i32x4.dot_i16x8_s. Relaxed: codes in bytes are the second operand of
 // i32x4.relaxed_dot_i8x16_i7x16_add_s, which every engine computes alike for 0..127. The levels of
 // Q8_0 and of the IQ tables need the whole byte: with 128 added they go in as two nibbles, summed
@@ -11,13 +11,13 @@
 
 #include <wasm_simd128.h>
 
-#define VECTOR 16
+#define SIMD_BYTES 16
 #define ROLLED
 #ifdef __wasm_relaxed_simd__
-#define LANE 8
+#define CODE_BITS 8
 #define SPLIT_WIDE
 #else
-#define LANE 16
+#define CODE_BITS 16
 #endif
 #include "../src/kernels/simd.h"
 
@@ -27,7 +27,7 @@ ALWAYS_INLINE vb lookup(vb table, vb code) {
 }
 
 #ifdef __wasm_relaxed_simd__
-enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_PARTS = 4 };
+enum { WIDE_OFFSET = 128, TILE_TOKENS = 8, TILE_VECTORS = 4 };
 static const float CSR_MOST = 0.12f;
 
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {
@@ -38,7 +38,7 @@ ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) {
     return dot(dot(dot(sum, half, x), half, x), w & 1, x);
 }
 #else
-enum { WIDE_OFFSET = 0, TILE_TOKENS = 8, TILE_PARTS = 4 };
+enum { WIDE_OFFSET = 0, TILE_TOKENS = 8, TILE_VECTORS = 4 };
 static const float CSR_MOST = 0.16f;
 
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {

@@ -77,7 +77,10 @@ void hyp_port_unmap(void *memory, size_t bytes) {
     bytes = hyp_round_up(bytes, PAGE);
     if (!bytes) return; // a run of nothing would stand where another begins
     run **link = &free_runs, *before = NULL, *fresh = memory;
-    while (*link && *link < fresh) before = *link, link = &(*link)->next;
+    while (*link && *link < fresh) {
+        before = *link;
+        link = &(*link)->next;
+    }
     *fresh = (run){*link, bytes};
     *link = fresh;
     if (fresh->next && (char *)fresh + fresh->bytes == (char *)fresh->next)
@@ -145,35 +148,57 @@ void hyp_port_wake(const uint32_t *word) {
 void hyp_port_pause(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 #else
 bool hyp_port_thread(void (*run)(void *context), void *context) {
-    return (void)run, (void)context, false;
+    (void)run;
+    (void)context;
+    return false;
 }
 bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
-    return (void)word, (void)expected, (void)timeout_ns, false;
+    (void)word;
+    (void)expected;
+    (void)timeout_ns;
+    return false;
 }
 void hyp_port_wake(const uint32_t *word) { (void)word; }
 void hyp_port_pause(void) {}
 #endif
 bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) {
-    return (void)crc, (void)data, (void)bytes, false;
+    (void)crc;
+    (void)data;
+    (void)bytes;
+    return false;
 }
 void hyp_port_panic(const char *message) { host_panic(message); }
 uint64_t hyp_port_now_ns(void) { return (uint64_t)(host_now() * 1e6); }
 
 // No traps: can_trap is false and nobody asks.
 hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *, uint64_t), void *context) {
-    (void)bytes, (void)fault, (void)context;
+    (void)bytes;
+    (void)fault;
+    (void)context;
     return NULL;
 }
 void hyp_port_view_destroy(hyp_view *view) { (void)view; }
 void *hyp_port_view_at(const hyp_view *view, uint64_t offset) {
-    return (void)view, (void)offset, NULL;
+    (void)view;
+    (void)offset;
+    return NULL;
 }
 bool hyp_port_view_commit(hyp_view *view, uint64_t offset, size_t bytes, bool now) {
-    return (void)view, (void)offset, (void)bytes, (void)now, false;
+    (void)view;
+    (void)offset;
+    (void)bytes;
+    (void)now;
+    return false;
 }
 bool hyp_port_view_move(hyp_view *view, uint64_t from, uint64_t to, size_t bytes) {
-    return (void)view, (void)from, (void)to, (void)bytes, false;
+    (void)view;
+    (void)from;
+    (void)to;
+    (void)bytes;
+    return false;
 }
 void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes) {
-    (void)view, (void)offset, (void)bytes;
+    (void)view;
+    (void)offset;
+    (void)bytes;
 }

@@ -1,5 +1,5 @@
-// What cannot be, in the builds that look (HYP_CHECKED): a broken invariant ends the program with
-// its name, instead of a wrong word.
+// Assertions of the checked builds (HYP_CHECKED): a broken invariant ends the program with its
+// name, instead of a wrong answer later.
 #ifndef HYP_BASE_CHECK_H
 #define HYP_BASE_CHECK_H
 

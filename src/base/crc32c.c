@@ -5,8 +5,9 @@
 
 static uint32_t tables[8][256];
 
-static void make_tables(void) { // by any thread, any number of times: always the same values; entry
-                                // [7][255] is the last
+// Any thread may do so, any number of times: the values are always the same, and entry [7][255] is
+// written last.
+static void make_tables(void) {
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t c = i;
         for (int k = 0; k < 8; k++) c = c & 1 ? c >> 1 ^ 0x82F63B78u : c >> 1;

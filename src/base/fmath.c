@@ -42,9 +42,15 @@ double hyp_log(double x) {
     bits = (bits & 0xFFFFFFFFFFFFFu) | 0x3FF0000000000000u;
     double m;
     memcpy(&m, &bits, 8);
-    if (m > 1.4142135623730951) m = m * 0.5, k++;
+    if (m > 1.4142135623730951) {
+        m = m * 0.5;
+        k++;
+    }
     double s = (m - 1.0) / (m + 1.0), q = s * s, term = s, sum = 0.0;
-    for (int i = 1; i < 24; i += 2) sum += term / i, term *= q;
+    for (int i = 1; i < 24; i += 2) {
+        sum += term / i;
+        term *= q;
+    }
     return 2.0 * sum + (double)k * 0.6931471805599453;
 }
 
@@ -55,7 +61,10 @@ static double exp_double(double x) {
     double n = (x * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
     double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, term = 1.0,
            sum = 1.0;
-    for (int i = 1; i < 16; i++) term *= r / i, sum += term;
+    for (int i = 1; i < 16; i++) {
+        term *= r / i;
+        sum += term;
+    }
     uint64_t bits = (uint64_t)((int64_t)n + 1023) << 52;
     double scale;
     memcpy(&scale, &bits, 8);

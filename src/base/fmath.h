@@ -18,19 +18,21 @@ double hyp_log(double x);
 // e^709.
 double hyp_pow(double base, double exponent);
 
-#define HYP_ANGLE_MOST 0x1p30 // beyond it a double has no digits left for a fraction worth the name
+// Beyond it a double has too few digits left for a fraction of a turn.
+#define HYP_ANGLE_MOST 0x1p30
 // Absolute error below 1e-11; NaN beyond HYP_ANGLE_MOST.
 void hyp_sincos(double angle, double *sine, double *cosine);
 
-static inline float hyp_sqrtf(float x) {
-    return __builtin_sqrtf(x);
-} // correctly rounded by IEEE 754
+// Correctly rounded by IEEE 754.
+static inline float hyp_sqrtf(float x) { return __builtin_sqrtf(x); }
 
 // The nearest integer within low..high, ties to even; NaN gives `otherwise`. |low| and |high| below
 // 2^22.
 static inline int hyp_round_within(float x, int low, int high, int otherwise) {
     if (!(x == x)) return otherwise;
-    return x<(float)low ? low : x>(float) high ? high : (int)((x + 12582912.0f) - 12582912.0f);
+    if (x < (float)low) return low;
+    if (x > (float)high) return high;
+    return (int)((x + 12582912.0f) - 12582912.0f);
 }
 
 // Rounds to the nearest integer, ties to even; |x| below 2^22.

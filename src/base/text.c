@@ -42,8 +42,10 @@ size_t hyp_vformat(char *out, size_t size, const char *format, va_list args) {
             }
             for (; *p >= '0' && *p <= '9'; p++) precision = precision * 10 + (size_t)(*p - '0');
         }
-        for (; *p == 'l' || *p == 'z'; p++)
-            wide = wide || *p == 'l', size_type = size_type || *p == 'z';
+        for (; *p == 'l' || *p == 'z'; p++) {
+            wide = wide || *p == 'l';
+            size_type = size_type || *p == 'z';
+        }
         char text[21];
         size_t n = 0;
         if (*p == 's') {
@@ -62,7 +64,10 @@ size_t hyp_vformat(char *out, size_t size, const char *format, va_list args) {
                                    : va_arg(args, unsigned);
             n = digits(text, v, *p == 'x' ? 16 : 10);
         } else text[n++] = *p == 'c' ? (char)va_arg(args, int) : *p;
-        while (width > n) put(&s, zero ? "0" : " ", 1), width--;
+        while (width > n) {
+            put(&s, zero ? "0" : " ", 1);
+            width--;
+        }
         put(&s, text, n);
     }
     if (size) out[s.used < size ? s.used : size - 1] = 0;
@@ -79,13 +84,25 @@ size_t hyp_format_text(char *out, size_t size, const char *format, ...) {
 
 size_t hyp_format_real(char out[25], double value) {
     enum { DIGITS = 9 };
-    if (value == 0) return memcpy(out, "0", 2), 1;
+    if (value == 0) {
+        memcpy(out, "0", 2);
+        return 1;
+    }
     double v = value < 0 ? -value : value;
     int exponent = 0;
-    while (v >= 10) v /= 10, exponent++;
-    while (v < 1) v *= 10, exponent--;
+    while (v >= 10) {
+        v /= 10;
+        exponent++;
+    }
+    while (v < 1) {
+        v *= 10;
+        exponent--;
+    }
     uint64_t scaled = (uint64_t)(v * 1e8 + 0.5); // DIGITS digits
-    if (scaled >= 1000000000u) scaled /= 10, exponent++;
+    if (scaled >= 1000000000u) {
+        scaled /= 10;
+        exponent++;
+    }
     char mantissa[20];
     size_t kept = digits(mantissa, scaled, 10), n = 0;
     while (kept > 1 && mantissa[kept - 1] == '0') kept--;

@@ -1,5 +1,4 @@
-// Texts, and formatting without stdio: what error messages and JSON need, with no state and no
-// locale.
+// Formatting without stdio, as error messages and JSON need it: no state, no locale.
 #ifndef HYP_BASE_TEXT_H
 #define HYP_BASE_TEXT_H
 

@@ -224,12 +224,12 @@ typedef struct wish {
 
 static uint32_t used_bytes(const hyp_lane_producer *p) {
     uint32_t write = p->index.write, read = p->index.read;
-    return write >= read ? write - read
-                         : p->index.capacity - read +
-                               write; // without the gap at the end: close enough for a water mark
+    // The gap at the end is not counted: close enough for a water mark.
+    return write >= read ? write - read : p->index.capacity - read + write;
 }
 
-// Room in the ring and a free state. A verdict that nobody has asked for makes way.
+// Whether there is room in the ring and a free state. A verdict that nobody has asked for is
+// dropped.
 static bool has_room(void *context) {
     const wish *w = context;
     hyp_lane_producer *p = w->producer;
@@ -244,9 +244,10 @@ static bool has_room(void *context) {
     return hyp_lane_reserve(p, w->bytes);
 }
 
+// `word` has one writer, the caller.
 static void count(hyp_atomic *word) {
     hyp_atomic_store(word, hyp_atomic_load(word, HYP_RELAXED) + 1, HYP_RELAXED);
-} // of its only writer
+}
 
 hyp_status hyp_capsule_begin(hyp_lane_producer *p, uint32_t bytes, void **payload) {
     wish w = {p, (uint32_t)hyp_round_up(sizeof(header) + (size_t)bytes, HYP_CAPSULE_ALIGN)};
@@ -307,15 +308,14 @@ bool hyp_capsule_feedback(hyp_lane_producer *p, uint32_t *sequence, hyp_verdict 
 hyp_status hyp_capsule_receive(hyp_lane_consumer *c, hyp_capsule *capsule) {
     hyp_lane *lane = c->lane;
     uint32_t bytes;
-    bool closed = hyp_atomic_load(
-        &lane->closed,
-        HYP_ACQUIRE); // before the look at the ring: what was sent before the closing is seen
+    // Loaded before the ring is read, so that what was sent before the closing is seen.
+    bool closed = hyp_atomic_load(&lane->closed, HYP_ACQUIRE);
     const header *at = hyp_lane_read(c, &bytes);
     if (!at) return closed ? HYP_E_CANCELLED : HYP_E_TIMEOUT;
     hyp_atomic *state = &c->states[c->sequence & (lane->slots - 1)];
     hyp_atomic_store(state, CONSUMING, HYP_RELAXED);
-    // The other side's memory may hold anything: the header is read once, and nothing is believed
-    // before it is checked.
+    // The other side may have written anything: the header is read once, and checked before it is
+    // used.
     header h = {0};
     bool aligned = (uintptr_t)at % HYP_CAPSULE_ALIGN == 0;
     if (aligned && bytes >= sizeof h) h = *at;
@@ -324,7 +324,7 @@ hyp_status hyp_capsule_receive(hyp_lane_consumer *c, hyp_capsule *capsule) {
                 h.bytes <= h.grant - sizeof h && h.sequence == c->sequence;
     if (fits && (!lane->checksum || hyp_crc32c(0, at + 1, h.bytes) == h.checksum)) return HYP_OK;
     count(&lane->corrupted);
-    if (!fits) { // where the next one begins is not known: all that is there goes
+    if (!fits) { // nobody knows where the next one begins: all that is there is dropped
         hyp_atomic_store(state, FEEDBACK | HYP_CORRUPTED << VERDICT_SHIFT, HYP_RELEASE);
         c->sequence = hyp_atomic_load(&lane->sent, HYP_ACQUIRE);
         hyp_atomic_store(&lane->received, c->sequence, HYP_RELAXED);

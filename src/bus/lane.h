@@ -2,13 +2,14 @@
 // docs/LANES.md has the layout, which glue/lane.js speaks too; threads, Web Workers and Node's
 // worker threads may hold either end.
 //
-// Bytes: reserve, write, commit; read, release. A commit is shown to the consumer when a batch is
-// full, or by hyp_lane_flush. Capsules on top: begin, fill, send; receive, verdict. Each has a
-// sequence number, a time, a type, a checksum, and a state in region C (FREE, READY, CONSUMING,
-// FEEDBACK), through which the consumer's verdict comes back. A lane carries the one kind or the
-// other.
+// A lane carries bytes or capsules:
+//   bytes      reserve, write, commit; read, release. The consumer sees what is committed when a
+//              batch is full, or after hyp_lane_flush.
+//   capsules   begin, fill, send; receive, release with a verdict. A capsule has a sequence number,
+//              a time, a type, a checksum, and a state in region C (FREE, READY, CONSUMING,
+//              FEEDBACK), through which the consumer's verdict comes back.
 //
-// Many producers: a lane each, drained in turn by a bus.
+// Many producers have a lane each, and a bus drains them in turn.
 #ifndef HYP_BUS_LANE_H
 #define HYP_BUS_LANE_H
 
@@ -24,8 +25,8 @@ enum {
     HYP_CAPSULE_ALIGN = 8
 };
 
-typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a side writes only its
-                          // own lines
+// Stands at the start of the shared block, aligned to 64. A side writes only its own cache lines.
+typedef struct hyp_lane {
     uint32_t magic, version;
     uint32_t capacity;  // bytes of the ring
     uint32_t slots;     // states in region C, a power of two
@@ -56,11 +57,8 @@ typedef struct hyp_lane { // at the start of the shared block, aligned to 64; a 
     // region C: `slots` words, then the ring, each at a multiple of 64, and a line of padding
 } hyp_lane;
 
-typedef enum hyp_lane_full {
-    HYP_LANE_FAIL,
-    HYP_LANE_BLOCK,
-    HYP_LANE_DROP
-} hyp_lane_full; // what a producer wants when there is no room
+// What a producer does when there is no room.
+typedef enum hyp_lane_full { HYP_LANE_FAIL, HYP_LANE_BLOCK, HYP_LANE_DROP } hyp_lane_full;
 
 typedef struct hyp_lane_config {
     uint32_t capacity;  // bytes, rounded up to 64; 0: 64 KiB
@@ -126,16 +124,15 @@ static inline void *hyp_lane_reserve(hyp_lane_producer *p, uint32_t bytes) {
 static inline void hyp_lane_flush(hyp_lane_producer *p) {
     if (p->index.published == p->index.write) return;
     hyp_ring_publish(&p->index, &p->lane->write);
-    hyp_atomic_fence(); // the index before the look at the sleeper; the sleeper's other half is in
-                        // hyp_lane_sleep
+    // The index is stored before the sleeper is looked at. The other half is in hyp_lane_sleep.
+    hyp_atomic_fence();
     if (hyp_atomic_load(&p->lane->data_sleeper, HYP_RELAXED)) hyp_lane_wake_consumer(p->lane);
 }
 
 static inline void hyp_lane_commit(hyp_lane_producer *p, uint32_t bytes) {
     hyp_ring_commit(&p->index, p->grant, bytes, &p->lane->last);
-    uint32_t waiting =
-        p->index.write -
-        p->index.published; // wraps to a large number when the ring does: then it is shown at once
+    // When the ring wraps, this wraps to a large number, and the batch is shown at once.
+    uint32_t waiting = p->index.write - p->index.published;
     if (waiting < p->batch) return;
     hyp_lane_flush(p);
     if (++p->adapted_publishes >= 64) hyp_lane_adapt(p);
@@ -151,8 +148,8 @@ static inline const void *hyp_lane_read(hyp_lane_consumer *c, uint32_t *bytes) {
 static inline void hyp_lane_release(hyp_lane_consumer *c, uint32_t bytes) {
     hyp_ring_release(&c->index, bytes, &c->lane->read);
     if (hyp_atomic_load(&c->lane->room_sleeper, HYP_RELAXED))
-        hyp_lane_wake_producer(
-            c->lane); // without a fence: an overlooked sleeper wakes by itself after 2 ms
+        // Without a fence: a sleeper that is overlooked wakes by itself after 2 ms.
+        hyp_lane_wake_producer(c->lane);
 }
 
 // Sleeps until there is something to read: spins a little, then waits. HYP_E_TIMEOUT;
@@ -176,10 +173,10 @@ typedef struct hyp_capsule {
     const void *payload;
 } hyp_capsule;
 
-// Room for a payload of at most `bytes`, aligned to 8. When there is none: FAIL gives HYP_E_NOMEM;
-// DROP counts and gives HYP_E_NOMEM; BLOCK sleeps for it (HYP_E_UNSUPPORTED where this thread must
-// not). HYP_E_ARGUMENT: more than the lane ever holds; HYP_E_CANCELLED: closed; HYP_E_FORMAT: the
-// lane has carried bytes, or is damaged.
+// Room for a payload of at most `bytes`, aligned to 8. When there is none, FAIL gives HYP_E_NOMEM,
+// DROP counts it and gives HYP_E_NOMEM, and BLOCK sleeps until there is (HYP_E_UNSUPPORTED where
+// this thread must not sleep). HYP_E_ARGUMENT: more than the lane ever holds. HYP_E_CANCELLED: the
+// lane is closed. HYP_E_FORMAT: it has carried bytes, or is damaged.
 HYP_MUST_USE hyp_status hyp_capsule_begin(hyp_lane_producer *producer, uint32_t bytes,
                                           void **payload);
 // Sends the first `bytes` of what was begun, and shows it.

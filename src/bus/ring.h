@@ -1,15 +1,16 @@
-// Bip-buffer ring: one producer, one consumer, grants of contiguous room. Indices only: where the
-// bytes lie is the caller's affair.
+// Bip-buffer ring: one producer, one consumer, grants of contiguous room. It handles indices only;
+// the caller knows where the bytes are.
 //
-// The written part is one region (A) until the room at the end is too small for a grant; then the
-// producer goes on at 0 (region B), having noted where A ends (`last`). The consumer reads A up to
-// `last`, and goes on at 0. Written by one side each:
-//   write   end of what is published. Less than `read`: the producer has wrapped
-//   last    end of region A, valid while write < read
-//   read    start of what has not been released
-// Each side keeps its own index and its last view of the other's in memory of its own, so that most
-// operations touch nothing shared. A grant is at most half the capacity; then an empty ring never
-// refuses one.
+// The written part is one region (A) until the room at the end is too small for a grant. Then the
+// producer goes on at 0 (region B), after noting where A ends (`last`). The consumer reads A up to
+// `last`, then goes on at 0. Each index is written by one side:
+//   write   producer: end of what is published; less than `read` when the producer has wrapped
+//   last    producer: end of region A, valid while write < read
+//   read    consumer: start of what has not been released
+//
+// Each side has its own index and its last view of the other's in memory of its own, so that most
+// operations touch nothing shared. A grant is at most half the capacity, so that an empty ring
+// never refuses one.
 #ifndef HYP_BUS_RING_H
 #define HYP_BUS_RING_H
 
@@ -17,20 +18,19 @@
 
 #include <stdbool.h>
 
-// The four orderings that the algorithm rests on. tests/bus/weaken.mjs takes them away one by one,
+// The four orderings that the algorithm rests on. tests/bus/model.test.mjs weakens them one by one,
 // and the model checker must object.
-#ifndef HYP_RING_LOAD_READ
-#define HYP_RING_LOAD_READ                                                                         \
-    HYP_ACQUIRE // the consumer is done with the bytes before they are written anew
+#ifndef HYP_RING_LOAD_READ // the consumer is done with the bytes before they are written anew
+#define HYP_RING_LOAD_READ HYP_ACQUIRE
 #endif
-#ifndef HYP_RING_STORE_WRITE
-#define HYP_RING_STORE_WRITE HYP_RELEASE // bytes and `last` before the index that shows them
+#ifndef HYP_RING_STORE_WRITE // bytes and `last` are written before the index that shows them
+#define HYP_RING_STORE_WRITE HYP_RELEASE
 #endif
-#ifndef HYP_RING_LOAD_WRITE
-#define HYP_RING_LOAD_WRITE HYP_ACQUIRE // the index before the bytes
+#ifndef HYP_RING_LOAD_WRITE // the index is read before the bytes
+#define HYP_RING_LOAD_WRITE HYP_ACQUIRE
 #endif
-#ifndef HYP_RING_STORE_READ
-#define HYP_RING_STORE_READ HYP_RELEASE // the bytes are read before they are given back
+#ifndef HYP_RING_STORE_READ // the bytes are read before they are given back
+#define HYP_RING_STORE_READ HYP_RELEASE
 #endif
 
 typedef struct hyp_ring_producer {
@@ -52,14 +52,17 @@ enum { HYP_RING_FULL = 0xFFFFFFFF };
 // commit gives the same or another place.
 static inline uint32_t hyp_ring_reserve(hyp_ring_producer *p, uint32_t count,
                                         const hyp_atomic *read) {
-    for (bool fresh = false;; fresh = true) {
+    for (bool reloaded = false;; reloaded = true) {
         if (p->write >= p->read) {
             if (p->capacity - p->write >= count) return p->write;
             if (p->read > count) return 0; // not equal: a full ring would look empty
         } else if (p->read - p->write > count) return p->write;
-        if (fresh) return HYP_RING_FULL;
+        if (reloaded) return HYP_RING_FULL;
         p->read = hyp_atomic_load(read, HYP_RING_LOAD_READ);
-        if (p->read > p->capacity) return p->read = p->write, HYP_RING_FULL;
+        if (p->read > p->capacity) { // the other side's memory is damaged
+            p->read = p->write;
+            return HYP_RING_FULL;
+        }
     }
 }
 
@@ -80,16 +83,21 @@ static inline void hyp_ring_publish(hyp_ring_producer *p, hyp_atomic *write) {
 // side's memory is damaged) give none.
 static inline uint32_t hyp_ring_read(hyp_ring_consumer *c, uint32_t *at, const hyp_atomic *write,
                                      const hyp_atomic *last) {
-    for (bool fresh = false;; fresh = true) {
+    for (bool reloaded = false;; reloaded = true) {
         if (c->write < c->read) {
-            if (c->read < c->last) return *at = c->read, c->last - c->read;
+            *at = c->read;
+            if (c->read < c->last) return c->last - c->read;
             c->read = 0; // region A is used up
         }
-        if (c->write != c->read) return *at = c->read, c->write - c->read;
-        if (fresh) return 0;
+        *at = c->read;
+        if (c->write != c->read) return c->write - c->read;
+        if (reloaded) return 0;
         c->write = hyp_atomic_load(write, HYP_RING_LOAD_WRITE);
         c->last = hyp_atomic_load(last, HYP_RELAXED);
-        if (c->write > c->capacity || c->last > c->capacity) return c->write = c->read, 0;
+        if (c->write > c->capacity || c->last > c->capacity) {
+            c->write = c->read;
+            return 0;
+        }
     }
 }
 

@@ -28,17 +28,23 @@ static void put_u64(writer *w, uint64_t v) {
     put(w, b, 8);
 }
 static void put_text(writer *w, const char *text, size_t bytes) {
-    put_u64(w, bytes), put(w, text, bytes);
+    put_u64(w, bytes);
+    put(w, text, bytes);
 }
 static void put_name(writer *w, hyp_text name, const char *after) {
-    put_u64(w, name.bytes + strlen(after)), put(w, name.data, name.bytes),
-        put(w, after, strlen(after));
+    put_u64(w, name.bytes + strlen(after));
+    put(w, name.data, name.bytes);
+    put(w, after, strlen(after));
 }
 static void put_key(writer *w, const char *key, hyp_gguf_type type) {
-    put_text(w, key, strlen(key)), put_u32(w, type);
+    put_text(w, key, strlen(key));
+    put_u32(w, type);
 }
 static void put_head(writer *w, uint64_t tensors, uint64_t kvs) {
-    put(w, "GGUF", 4), put_u32(w, 3), put_u64(w, tensors), put_u64(w, kvs);
+    put(w, "GGUF", 4);
+    put_u32(w, 3);
+    put_u64(w, tensors);
+    put_u64(w, kvs);
 }
 static void pad(writer *w) {
     static const uint8_t zeros[ALIGNMENT];
@@ -290,8 +296,10 @@ static hyp_status choose_form(rewriter *r, const hyp_gguf_tensor *t, plan *p) {
     const uint32_t *sizes = (const uint32_t *)(const void *)counted.data;
     uint64_t sums[2] = {0, 0};
     uint32_t groups = (uint32_t)groups_of(t);
-    for (uint32_t g = 0; g < groups && !status; g++)
-        sums[0] += sizes[2 * g], sums[1] += sizes[2 * g + 1];
+    for (uint32_t g = 0; g < groups && !status; g++) {
+        sums[0] += sizes[2 * g];
+        sums[1] += sizes[2 * g + 1];
+    }
     uint32_t kind = sums[1] * 3 < sums[0] * 2;
     p->bytes = t->dim[1] * (uint64_t)hyp_format_row_bytes(HYP_Q4_0, (uint32_t)t->dim[0]);
     if (!status && sums[kind] < p->bytes) {
@@ -320,9 +328,12 @@ static void put_groups(rewriter *r, uint32_t i) {
     const plan *p = plan_at(r, i);
     hyp_text name = hyp_gguf_tensor_name(r->gguf, t);
     uint32_t groups = (uint32_t)groups_of(t);
-    put_u64(&r->w, sizeof HYP_GGUF_GROUPS - 1 + name.bytes),
-        put(&r->w, HYP_GGUF_GROUPS, sizeof HYP_GGUF_GROUPS - 1), put(&r->w, name.data, name.bytes);
-    put_u32(&r->w, HYP_GGUF_ARRAY), put_u32(&r->w, HYP_GGUF_U32), put_u64(&r->w, groups);
+    put_u64(&r->w, sizeof HYP_GGUF_GROUPS - 1 + name.bytes);
+    put(&r->w, HYP_GGUF_GROUPS, sizeof HYP_GGUF_GROUPS - 1);
+    put(&r->w, name.data, name.bytes);
+    put_u32(&r->w, HYP_GGUF_ARRAY);
+    put_u32(&r->w, HYP_GGUF_U32);
+    put_u64(&r->w, groups);
     for (uint32_t g = 0; g < groups; g++)
         put_u32(&r->w, p->converted
                            ? ((const uint32_t *)(const void *)r->sizes.data)[p->sizes_at + g]
@@ -343,7 +354,10 @@ static void put_directory(rewriter *r) {
         hyp_text key = hyp_gguf_key(gguf, kv);
         put_text(&r->w, key.data, key.bytes);
         put_u32(&r->w, kv->type);
-        if (kv->type == HYP_GGUF_ARRAY) put_u32(&r->w, kv->element), put_u64(&r->w, kv->count);
+        if (kv->type == HYP_GGUF_ARRAY) {
+            put_u32(&r->w, kv->element);
+            put_u64(&r->w, kv->count);
+        }
         if (kv->type == HYP_GGUF_STRING) put_u64(&r->w, kv->bytes);
         put(&r->w, hyp_gguf_value(gguf, kv), (size_t)kv->bytes);
     }
@@ -352,16 +366,20 @@ static void put_directory(rewriter *r) {
                          : format == HYP_Q8_0 ? 7
                          : format == HYP_F16  ? 1
                                               : 0; // llama.cpp's numbers
-    put_key(&r->w, "general.file_type", HYP_GGUF_U32), put_u32(&r->w, file_type);
-    put_key(&r->w, "general.quantization_version", HYP_GGUF_U32), put_u32(&r->w, 2);
+    put_key(&r->w, "general.file_type", HYP_GGUF_U32);
+    put_u32(&r->w, file_type);
+    put_key(&r->w, "general.quantization_version", HYP_GGUF_U32);
+    put_u32(&r->w, 2);
     for (uint32_t i = 0; i < tensors; i++)
         if (plan_at(r, i)->sparse) put_groups(r, i);
     for (uint32_t i = 0; i < tensors; i++) {
         const hyp_gguf_tensor *t = hyp_gguf_tensor_at(gguf, i);
         const plan *p = plan_at(r, i);
-        put_name(&r->w, hyp_gguf_tensor_name(gguf, t), ""), put_u32(&r->w, t->dims);
+        put_name(&r->w, hyp_gguf_tensor_name(gguf, t), "");
+        put_u32(&r->w, t->dims);
         for (uint32_t d = 0; d < t->dims; d++) put_u64(&r->w, t->dim[d]);
-        put_u32(&r->w, type_of(t, p)), put_u64(&r->w, offset);
+        put_u32(&r->w, type_of(t, p));
+        put_u64(&r->w, offset);
         offset += (p->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
     pad(&r->w);
@@ -452,21 +470,33 @@ hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_graph *graph,
     if (!seen)
         return hyp_fail(gguf->fault, HYP_E_ARGUMENT, "no text has been scored to calibrate with");
     put_head(&w, 2 * seen, 4);
-    put_key(&w, "general.type", HYP_GGUF_STRING), put_text(&w, "imatrix", 7);
-    put_key(&w, "imatrix.datasets", HYP_GGUF_ARRAY), put_u32(&w, HYP_GGUF_STRING), put_u64(&w, 1),
-        put_text(&w, "text", 4);
-    put_key(&w, "imatrix.chunk_count", HYP_GGUF_U32), put_u32(&w, 1); // one text of so many tokens
-    put_key(&w, "imatrix.chunk_size", HYP_GGUF_U32),
-        put_u32(&w, rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX);
+    put_key(&w, "general.type", HYP_GGUF_STRING);
+    put_text(&w, "imatrix", 7);
+    put_key(&w, "imatrix.datasets", HYP_GGUF_ARRAY);
+    put_u32(&w, HYP_GGUF_STRING);
+    put_u64(&w, 1);
+    put_text(&w, "text", 4);
+    put_key(&w, "imatrix.chunk_count", HYP_GGUF_U32);
+    put_u32(&w, 1); // one text of so many tokens
+    put_key(&w, "imatrix.chunk_size", HYP_GGUF_U32);
+    put_u32(&w, rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX);
     for (uint32_t i = 0; i < graph->matrix_count; i++) {
         const hyp_matrix *m = &graph->matrices[i];
         hyp_text name = hyp_gguf_tensor_name(gguf, m->tensor);
         if (!squares[i].rows) continue;
-        put_name(&w, name, ".in_sum2"), put_u32(&w, 2), put_u64(&w, m->cols), put_u64(&w, 1),
-            put_u32(&w, 0), put_u64(&w, offset);
+        put_name(&w, name, ".in_sum2");
+        put_u32(&w, 2);
+        put_u64(&w, m->cols);
+        put_u64(&w, 1);
+        put_u32(&w, 0);
+        put_u64(&w, offset);
         offset += hyp_round_up(m->cols * 4, ALIGNMENT);
-        put_name(&w, name, ".counts"), put_u32(&w, 2), put_u64(&w, 1), put_u64(&w, 1),
-            put_u32(&w, 0), put_u64(&w, offset);
+        put_name(&w, name, ".counts");
+        put_u32(&w, 2);
+        put_u64(&w, 1);
+        put_u64(&w, 1);
+        put_u32(&w, 0);
+        put_u64(&w, offset);
         offset += ALIGNMENT;
     }
     pad(&w);
@@ -475,7 +505,8 @@ hyp_status hyp_write_imatrix(const hyp_gguf *gguf, const hyp_graph *graph,
         for (uint32_t c = 0; c < graph->matrices[i].cols; c++)
             put_u32(&w, hyp_f32_bits((float)squares[i].sums[c]));
         pad(&w);
-        put_u32(&w, hyp_f32_bits((float)squares[i].rows)), pad(&w);
+        put_u32(&w, hyp_f32_bits((float)squares[i].rows));
+        pad(&w);
     }
     return w.failed ? hyp_fail(gguf->fault, HYP_E_IO, "the output could not be written") : HYP_OK;
 }

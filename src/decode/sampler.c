@@ -108,8 +108,14 @@ static void penalize(const hyp_sampler *s, float *logits) {
 static void swap(hyp_candidates *c, uint32_t i, uint32_t j) {
     int32_t token = c->token[i];
     float logit = c->logit[i], p = c->p[i], key = c->key[i];
-    c->token[i] = c->token[j], c->logit[i] = c->logit[j], c->p[i] = c->p[j], c->key[i] = c->key[j];
-    c->token[j] = token, c->logit[j] = logit, c->p[j] = p, c->key[j] = key;
+    c->token[i] = c->token[j];
+    c->logit[i] = c->logit[j];
+    c->p[i] = c->p[j];
+    c->key[i] = c->key[j];
+    c->token[j] = token;
+    c->logit[j] = logit;
+    c->p[j] = p;
+    c->key[j] = key;
 }
 
 static bool better(const hyp_candidates *c, uint32_t i, uint32_t j) {
@@ -164,7 +170,11 @@ static void keep_mass(hyp_candidates *c, float mass) {
     uint32_t low = 0, high = c->count; // below `low`: kept; from `high` on: not
     while (low < high) {
         uint32_t a = low, b = low + (high - low) / 2, d = high - 1; // the median of three
-        if (before(c, b, c->key[a], c->token[a])) a ^= b, b ^= a, a ^= b;
+        if (before(c, b, c->key[a], c->token[a])) {
+            a ^= b;
+            b ^= a;
+            a ^= b;
+        }
         if (before(c, d, c->key[b], c->token[b])) b = before(c, d, c->key[a], c->token[a]) ? a : d;
         float key = c->key[b], sum = 0;
         int32_t token = c->token[b];
@@ -178,7 +188,10 @@ static void keep_mass(hyp_candidates *c, float mass) {
         swap(c, middle, high - 1); // the pivot, between those before it and those after
         if (sum >= mass) high = middle;
         else if ((sum += c->p[middle]) >= mass) low = high = middle + 1;
-        else mass -= sum, low = middle + 1;
+        else {
+            mass -= sum;
+            low = middle + 1;
+        }
     }
     c->count = low > 0 ? low : 1;
 }
@@ -240,7 +253,10 @@ static int32_t likeliest(const hyp_sampler *s, const float *logits) {
     uint32_t strip = 0;
     for (uint32_t i = STRIP; i < s->vocab; i += STRIP) {
         float peak = s->kernels->peak(logits + i, hyp_min_u32(STRIP, s->vocab - i));
-        if (peak > top) top = peak, strip = i;
+        if (peak > top) {
+            top = peak;
+            strip = i;
+        }
     }
     if (!finite(top)) return -1;
     while (logits[strip] != top) strip++;

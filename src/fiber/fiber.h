@@ -1,10 +1,12 @@
-// Fiber: a flow of control on a stack of its own. Part of the seam: native/fiber_native.c switches
-// stacks in assembly, wasm/fiber_asyncify.c unwinds and rewinds by Asyncify; this header is all
-// that the scheduler sees.
+// Fiber: a flow of control on a stack of its own. Part of the platform's seam:
+// native/fiber_native.c switches stacks in assembly, wasm/fiber_asyncify.c unwinds and rewinds by
+// Asyncify. The scheduler sees nothing but this header.
 //
 // Resuming nests: a fiber may resume another, which yields back to it. A fiber is resumed by the
-// thread that created it. Invariant: hyp_fiber_current() is the innermost fiber that has been
-// resumed and has not yielded; NULL on the thread's own stack.
+// thread that created it.
+//
+// Invariant: hyp_fiber_current() is the innermost fiber that has been resumed and has not yielded;
+// NULL on the thread's own stack.
 #ifndef HYP_FIBER_FIBER_H
 #define HYP_FIBER_FIBER_H
 
@@ -17,8 +19,8 @@ typedef void hyp_fiber_fn(void *argument);
 typedef enum hyp_fiber_state {
     HYP_FIBER_SUSPENDED, // may be resumed
     HYP_FIBER_DONE,      // its function has returned: reset or destroy it
-    HYP_FIBER_OVERFLOWED // its stack was too small. Detected by canaries where no guard page stops
-                         // it at once (wasm): only destroy is left
+    HYP_FIBER_OVERFLOWED // its stack was too small, as canaries show where there is no guard page
+                         // (wasm): it can only be destroyed
 } hyp_fiber_state;
 
 // A suspended fiber that will run fn(argument). `stack_bytes` is rounded up to whole pages;

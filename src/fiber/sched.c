@@ -3,7 +3,7 @@
 #include "../base/bytes.h"
 #include "../port.h"
 
-enum { STACKS_KEPT = sizeof((hyp_sched *)0)->stacks / sizeof(hyp_fiber *), POLL_NS = 20000 };
+enum { SPARE_STACKS_MOST = sizeof((hyp_sched *)0)->stacks / sizeof(hyp_fiber *), POLL_NS = 20000 };
 
 static _Thread_local hyp_task *current;
 
@@ -75,7 +75,7 @@ static hyp_fiber *take_stack(hyp_sched *s, size_t bytes, hyp_task *t) {
 static void give_stack(hyp_sched *s, hyp_fiber *f, bool sound) {
     uint32_t most = s->budget->limit_bytes
                         ? 1
-                        : STACKS_KEPT; // under a limit others have more use for the memory
+                        : SPARE_STACKS_MOST; // under a limit, others need the memory more
     if (sound && s->stack_count < most) {
         s->stacks[s->stack_count++] = f;
         return;
@@ -201,7 +201,7 @@ static void make_ready(hyp_task *t, hyp_status woken) {
     t->sched->policy->add(t->sched, t);
 }
 
-// Suspends the current task, which the caller has put where it will be found.
+// Suspends the current task. The caller has put it in a list from which something will wake it.
 static hyp_status suspend(hyp_task *t, hyp_task_state state) {
     t->state = state;
     hyp_fiber_yield();
@@ -313,7 +313,7 @@ void hyp_task_set_intent(hyp_task *t, hyp_intent intent, uint64_t deadline_ns) {
     if (queued) t->sched->policy->add(t->sched, t);
 }
 
-// ---- What there is
+// ---- Statistics
 
 hyp_sched_stats hyp_sched_get_stats(const hyp_sched *s) {
     return (hyp_sched_stats){

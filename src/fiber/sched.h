@@ -1,11 +1,13 @@
 // Scheduler: tasks (fibers with a place in queues), events they wait for, time, and the policy that
 // chooses who runs. One thread.
 //
-// A task runs until it yields, waits, or has used up its slice, which is counted in work units (the
-// caller's; the engine's unit is a thousand multiply-adds), never in time: the order of a run does
-// not depend on the machine's speed. Everything that waits returns HYP_E_CANCELLED once the task is
-// cancelled; the task then returns by itself and releases what it holds. Functions marked "may
-// suspend" are for tasks; outside of one they return HYP_E_STATE.
+// A task runs until it yields, waits, or has used up its slice. A slice is counted in work units
+// (the caller's; the engine's unit is a thousand multiply-adds), never in time: the order of a run
+// does not depend on the machine's speed.
+//
+// Everything that waits returns HYP_E_CANCELLED once the task is cancelled; the task then returns
+// by itself and releases what it holds. Functions marked "may suspend" are for tasks; outside of
+// one they return HYP_E_STATE.
 #ifndef HYP_FIBER_SCHED_H
 #define HYP_FIBER_SCHED_H
 
@@ -50,12 +52,12 @@ typedef struct hyp_policy {
     uint32_t slice[HYP_INTENTS];          // work units
     void (*add)(hyp_sched *, hyp_task *); // has become ready
     hyp_task *(*take)(hyp_sched *);       // removes the one to run; NULL: none is ready
-    void (*remove)(hyp_sched *,
-                   hyp_task *); // is cancelled out of its turn, or another policy takes over
+    // Takes out a task that was cancelled out of its turn, or that another policy takes over.
+    void (*remove)(hyp_sched *, hyp_task *);
 } hyp_policy;
 extern const hyp_policy hyp_policy_round_robin; // one queue; ignores intents
-extern const hyp_policy hyp_policy_intent;      // shares by weight, earliest deadline first; see
-                                                // policy_intent.c for why nobody starves
+// Shares by weight, earliest deadline first; policy_intent.c says why nobody starves.
+extern const hyp_policy hyp_policy_intent;
 
 // NULL: no memory. Borrows `slab`; stacks are counted in its budget.
 hyp_sched *hyp_sched_create(hyp_slab *slab, hyp_budget *budget);
@@ -75,17 +77,17 @@ typedef enum hyp_run {
 // Runs tasks until none is ready or, with `until_ns` other than 0, hyp_port_now_ns() has passed it.
 // Not from within a task.
 hyp_run hyp_sched_run(hyp_sched *sched, uint64_t until_ns);
-uint64_t hyp_sched_next_ns(
-    const hyp_sched *sched); // when the earliest sleeper is due; UINT64_MAX: none sleeps
-// Runs tasks until ready(context); sleeps when none can run. From within a task: others run
-// meanwhile; may suspend. HYP_E_STATE: every task waits for something that only the caller can
-// bring. HYP_E_CANCELLED.
+// When the earliest sleeper is due; UINT64_MAX: none sleeps.
+uint64_t hyp_sched_next_ns(const hyp_sched *sched);
+// Runs tasks until ready(context); sleeps when none can run. From within a task it may suspend, and
+// others run meanwhile. HYP_E_STATE: every task waits for something that only the caller can bring.
+// HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_sched_run_until(hyp_sched *sched, bool (*ready)(void *context),
                                             void *context);
 
 typedef struct hyp_sched_stats {
     const char *policy;
-    uint32_t tasks, ready, waiting, stacks_kept;
+    uint32_t tasks, ready, waiting, spare_stacks;
     uint64_t spawned, switches, work; // since the beginning
     size_t stack_bytes;
 } hyp_sched_stats;
@@ -104,15 +106,15 @@ HYP_MUST_USE hyp_status hyp_task_join(hyp_task *task);
 void hyp_task_detach(hyp_task *task); // it is forgotten by itself when it ends
 void hyp_task_cancel(hyp_task *task); // wakes it out of any wait, with HYP_E_CANCELLED
 bool hyp_task_cancelled(void);        // has the current task been cancelled?
-void hyp_task_uncancel(
-    void); // the current task goes on: what was cancelled was only a part of its work
+// The current task goes on: only a part of its work was cancelled.
+void hyp_task_uncancel(void);
 void hyp_task_set_intent(hyp_task *task, hyp_intent intent, uint64_t deadline_ns);
 
 // Waits until the event is signalled; re-read your condition after it. `timeout_ns` 0: as long as
 // it takes. May suspend. HYP_E_TIMEOUT, HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_event_wait(hyp_event *event, uint64_t timeout_ns);
-// Waits also when cancelled, which may wake it once: re-read your condition. For a task whose
-// memory another one writes to. May suspend.
+// The same, but cancelling does not end it (it may wake it once: re-read your condition). For a
+// task whose memory another one writes to. May suspend.
 void hyp_event_wait_firm(hyp_event *event);
 void hyp_event_signal(hyp_event *event); // wakes every waiter
 

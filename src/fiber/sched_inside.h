@@ -49,8 +49,8 @@ struct hyp_sched {
     size_t stack_bytes;
 };
 
-static inline void hyp_list_add(hyp_task_list *list, hyp_task *task,
-                                hyp_task *after) { // after NULL: at the front
+// Behind `after`; NULL: at the front.
+static inline void hyp_list_add(hyp_task_list *list, hyp_task *task, hyp_task *after) {
     task->list = list;
     task->previous = after;
     task->next = after ? after->next : list->first;

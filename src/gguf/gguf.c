@@ -147,7 +147,9 @@ hyp_status hyp_gguf_read(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, ui
                             // back for it
         size_t part = head->bytes - at < count ? (size_t)(head->bytes - at) : count;
         memcpy(dst, head->data + at, part);
-        dst = (char *)dst + part, at += part, count -= part;
+        dst = (char *)dst + part;
+        at += part;
+        count -= part;
     }
     hyp_status status = hyp_source_read(&gguf->sources[tensor->shard], at, dst, count);
     if (status == HYP_E_IO)

@@ -1,6 +1,6 @@
-// Block layouts: ggml's public format description (FACTS: GGUF). Unless a format says otherwise, a
-// byte of nibbles holds element i of a block of 32 in its low half and element i + 16 in its high
-// one.
+// Block layouts, as ggml's public format description (docs/gguf.md there) has them. Unless a format
+// says otherwise, a byte of nibbles holds element i of a block of 32 in its low half and element i
+// + 16 in its high one.
 #include "format.h"
 
 #include "sparse.h"
@@ -19,7 +19,10 @@ static void simple(hyp_block *b, const uint8_t *in, bool minimum) {
     b->minimum[0] = b->minimum[1] = 1;
 }
 static void nibbles(uint8_t *code, const uint8_t *in) {
-    for (int i = 0; i < 16; i++) code[i] = in[i] & 15, code[i + 16] = in[i] >> 4;
+    for (int i = 0; i < 16; i++) {
+        code[i] = in[i] & 15;
+        code[i + 16] = in[i] >> 4;
+    }
 }
 static void fifth_bits(uint8_t *code, uint32_t bits) {
     for (int i = 0; i < 32; i++) code[i] |= (uint8_t)((bits >> i & 1) << 4);
@@ -70,7 +73,10 @@ static void supers(hyp_block *b, const uint8_t *d, const uint8_t *m) {
 // + i + 0, 32, 64, 96.
 static void split_q2_k(hyp_block *b, const uint8_t *in) {
     supers(b, in + 80, in + 82);
-    for (int i = 0; i < 16; i++) b->scale[i] = in[i] & 15, b->minimum[i] = in[i] >> 4;
+    for (int i = 0; i < 16; i++) {
+        b->scale[i] = in[i] & 15;
+        b->minimum[i] = in[i] >> 4;
+    }
     for (int i = 0; i < 256; i++)
         b->code[i] = in[16 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
 }
@@ -79,11 +85,12 @@ static void split_q2_k(hyp_block *b, const uint8_t *in) {
 static void split_q3_k(hyp_block *b, const uint8_t *in) {
     const uint8_t *high = in, *low = in + 32, *scales = in + 96;
     supers(b, in + 108, NULL);
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < 16; i++) {
         b->scale[i] = (int8_t)(((scales[i % 8] >> i / 8 * 4 & 15) |
                                 (scales[8 + i % 4] >> i / 4 * 2 & 3) << 4) -
-                               32),
+                               32);
         b->minimum[i] = 0;
+    }
     for (int i = 0; i < 256; i++)
         b->code[i] = (uint8_t)((low[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3) |
                                (high[i % 32] >> i / 32 & 1) << 2);
@@ -114,7 +121,10 @@ static void split_q5_k(hyp_block *b, const uint8_t *in) {
 }
 static void split_q6_k(hyp_block *b, const uint8_t *in) {
     supers(b, in + 208, NULL);
-    for (int i = 0; i < 16; i++) b->scale[i] = (int8_t)in[192 + i], b->minimum[i] = 0;
+    for (int i = 0; i < 16; i++) {
+        b->scale[i] = (int8_t)in[192 + i];
+        b->minimum[i] = 0;
+    }
     for (int i = 0; i < 256; i++) {
         int half = i / 128, part = i % 128;
         b->code[i] = (uint8_t)((in[half * 64 + part % 64] >> part / 64 * 4 & 15) |
@@ -195,8 +205,10 @@ static void join_k_scales(uint8_t *out, const hyp_block *b) {
     memset(out, 0, 12);
     for (int i = 0; i < 8; i++) {
         int scale = b->scale[2 * i], minimum = b->minimum[2 * i];
-        if (i < 4) out[i] |= (uint8_t)scale, out[i + 4] |= (uint8_t)minimum;
-        else {
+        if (i < 4) {
+            out[i] |= (uint8_t)scale;
+            out[i + 4] |= (uint8_t)minimum;
+        } else {
             out[i + 4] = (uint8_t)((scale & 15) | (minimum & 15) << 4);
             out[i - 4] |= (uint8_t)(scale >> 4 << 6);
             out[i] |= (uint8_t)(minimum >> 4 << 6);
@@ -388,7 +400,10 @@ static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
 hyp_format hyp_format_named(const char *name) {
     for (int f = 0; f < HYP_FORMATS; f++) {
         const char *a = name, *b = hyp_formats[f].name;
-        while (*a && *b && lower(*a) == lower(*b)) a++, b++;
+        while (*a && *b && lower(*a) == lower(*b)) {
+            a++;
+            b++;
+        }
         if (!*a && !*b) return (hyp_format)f;
     }
     return HYP_FORMATS;

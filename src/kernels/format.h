@@ -33,15 +33,15 @@ typedef enum hyp_format {
 } hyp_format;
 
 enum {
-    HYP_BLOCK = 32,
-    HYP_SUPER = 256
-}; // elements per block, and per super-block of the K and XS formats
+    HYP_BLOCK = 32, // elements of a block
+    HYP_SUPER = 256 // and of a super-block, in the K and XS formats
+};
 
 // A stored block taken apart.
 typedef struct hyp_block {
     float d, m;
-    uint16_t d_bits, m_bits; // d and -m as stored halves (MXFP4: d_bits is the exponent byte; Q4_1,
-                             // Q5_1: m_bits is m)
+    // d and -m as stored halves. MXFP4: d_bits is the exponent byte. Q4_1, Q5_1: m_bits is m.
+    uint16_t d_bits, m_bits;
     int8_t scale[HYP_SUPER / 16];
     uint8_t minimum[HYP_SUPER / 16];
     uint8_t code[HYP_SUPER];
@@ -73,10 +73,10 @@ void hyp_dequantize(hyp_format format, float *dst, const void *src, uint32_t cou
 // format, the others' d and m? What is not would make NaN of a product, of which processors differ
 // in what they make.
 bool hyp_format_finite(hyp_format format, const void *src, uint64_t count);
-// The reverse (quantize.c). `importance` is what each element's squared error counts for; NULL: all
+// The reverse (quantize.c). `imatrix`: the weight of each element's squared error; NULL: all
 // alike. NaN becomes 0 in blocks.
 void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count,
-                  const float *importance);
+                  const float *imatrix);
 
 // The format of a GGUF type number, or HYP_FORMATS when the core can not compute with it.
 hyp_format hyp_format_of(uint32_t gguf_type);

@@ -4,12 +4,12 @@
 #include "../base/fmath.h"
 
 static void store_key_f16(void *block, uint32_t at, const float *x, uint32_t n) {
-    uint8_t *out = (uint8_t *)block + hyp_key_place(HYP_KV_F16, at, 0, n);
+    uint8_t *out = (uint8_t *)block + hyp_kv_key_at(HYP_KV_F16, at, 0, n);
     for (uint32_t i = 0; i < n; i++) hyp_store_u16(out + 32 * i, hyp_f32_to_finite_f16(x[i]));
 }
 static void store_value_f16(void *block, uint32_t at, const float *x, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
-        hyp_store_u16((uint8_t *)block + hyp_value_place(HYP_KV_F16, at, i),
+        hyp_store_u16((uint8_t *)block + hyp_kv_value_at(HYP_KV_F16, at, i),
                       hyp_f32_to_finite_f16(x[i]));
 }
 
@@ -29,22 +29,22 @@ static void store_key_q8(void *block, uint32_t at, const float *x, uint32_t n) {
     uint8_t *out = block;
     int8_t q[32];
     for (uint32_t i = 0; i < n; i += 32) {
-        hyp_store_u16(out + hyp_key_scale(at, i, n), bytes_of(q, x + i));
+        hyp_store_u16(out + hyp_kv_key_scale_at(at, i, n), bytes_of(q, x + i));
         for (uint32_t k = 0; k < 32; k++)
-            out[hyp_key_place(HYP_KV_Q8_0, at, i + k, n)] = (uint8_t)q[k];
+            out[hyp_kv_key_at(HYP_KV_Q8_0, at, i + k, n)] = (uint8_t)q[k];
     }
 }
 static void store_value_q8(void *block, uint32_t at, const float *x, uint32_t n) {
     uint8_t *out = block;
     int8_t q[32];
     for (uint32_t i = 0; i < n; i += 32) {
-        hyp_store_u16(out + hyp_value_scale(at, i), bytes_of(q, x + i));
-        memcpy(out + hyp_value_place(HYP_KV_Q8_0, at, i), q, 16);
-        memcpy(out + hyp_value_place(HYP_KV_Q8_0, at, i + 16), q + 16, 16);
+        hyp_store_u16(out + hyp_kv_value_scale_at(at, i), bytes_of(q, x + i));
+        memcpy(out + hyp_kv_value_at(HYP_KV_Q8_0, at, i), q, 16);
+        memcpy(out + hyp_kv_value_at(HYP_KV_Q8_0, at, i + 16), q + 16, 16);
     }
 }
 
-void hyp_cache_stores(hyp_kernels *table) {
+void hyp_kv_fill_stores(hyp_kernels *table) {
     table->kv[HYP_KV_F16].store_key = store_key_f16;
     table->kv[HYP_KV_F16].store_value = store_value_f16;
     table->kv[HYP_KV_Q8_0].store_key = store_key_q8;

@@ -1,11 +1,11 @@
-// How a block of HYP_KV_BLOCK positions of one key-value head is laid out, the same in every tier:
-// ready for products.
-//   keys, F16:    for each 16 keys: (n elements, 16 keys)                     values, F16:   for
-//   each 16 elements: (positions, 16 elements) keys, Q8_0:   for each 16 keys, each 32 elements: 16
-//   d, (32, 16 keys)     values, Q8_0:  for each 32 elements: d of each position, then
-//                                                                             for each 16 of them
-//                                                                             (positions, 16
-//                                                                             elements)
+// How a block of HYP_KV_BLOCK positions of one key-value head is laid out, the same in every tier.
+//
+//   keys, F16      for each 16 keys: (n elements, 16 keys)
+//   keys, Q8_0     for each 16 keys, for each 32 elements: d of the 16 keys; (32 elements, 16 keys)
+//   values, F16    for each 16 elements: (positions, 16 elements)
+//   values, Q8_0   for each 32 elements: d of each position; then for each 16 of the 32:
+//                  (positions, 16 elements)
+//
 // A cache holds finite numbers only: what is beyond a half's range is stored as the largest half,
 // NaN as 0. (Where halves become floats by shifts, an infinite one would become 65536.)
 #ifndef HYP_KERNELS_KV_LAYOUT_H
@@ -14,27 +14,27 @@
 #include "kernels.h"
 
 // Bytes of 16 keys.
-static inline size_t hyp_kv_key_group(hyp_kv_format f, uint32_t n) {
+static inline size_t hyp_kv_key_group_bytes(hyp_kv_format f, uint32_t n) {
     return f == HYP_KV_F16 ? (size_t)n * 32 : (size_t)n / 32 * 34 * 16;
 }
-// Where element `i` of position `at` stands, and its scale.
-static inline size_t hyp_key_place(hyp_kv_format f, uint32_t at, uint32_t i, uint32_t n) {
-    size_t group = at / 16 * hyp_kv_key_group(f, n);
+// Where element `i` of position `at` stands in the block, and its scale (Q8_0), in bytes.
+static inline size_t hyp_kv_key_at(hyp_kv_format f, uint32_t at, uint32_t i, uint32_t n) {
+    size_t group = at / 16 * hyp_kv_key_group_bytes(f, n);
     return f == HYP_KV_F16 ? group + (i * 16 + at % 16) * 2
                            : group + i / 32 * 34 * 16 + 32 + i % 32 * 16 + at % 16;
 }
-static inline size_t hyp_key_scale(uint32_t at, uint32_t i, uint32_t n) {
-    return at / 16 * hyp_kv_key_group(HYP_KV_Q8_0, n) + i / 32 * 34 * 16 + at % 16 * 2;
+static inline size_t hyp_kv_key_scale_at(uint32_t at, uint32_t i, uint32_t n) {
+    return at / 16 * hyp_kv_key_group_bytes(HYP_KV_Q8_0, n) + i / 32 * 34 * 16 + at % 16 * 2;
 }
-static inline size_t hyp_value_place(hyp_kv_format f, uint32_t at, uint32_t i) {
+static inline size_t hyp_kv_value_at(hyp_kv_format f, uint32_t at, uint32_t i) {
     return f == HYP_KV_F16 ? (i / 16 * HYP_KV_BLOCK * 16 + at * 16 + i % 16) * 2
                            : i / 32 * 34 * HYP_KV_BLOCK + 2 * HYP_KV_BLOCK +
                                  i % 32 / 16 * HYP_KV_BLOCK * 16 + at * 16 + i % 16;
 }
-static inline size_t hyp_value_scale(uint32_t at, uint32_t i) {
+static inline size_t hyp_kv_value_scale_at(uint32_t at, uint32_t i) {
     return i / 32 * 34 * HYP_KV_BLOCK + at * 2;
 }
 
-void hyp_cache_stores(hyp_kernels *table); // fills the store slots
+void hyp_kv_fill_stores(hyp_kernels *table); // with the scalar store_key and store_value
 
 #endif

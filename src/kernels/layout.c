@@ -9,37 +9,39 @@ size_t hyp_group_bytes(hyp_format format, uint32_t cols) {
            (size_t)(hyp_layout_head(l) + l->blocks * hyp_layout_block(l));
 }
 
-// The codes of step `s` in the lanes of a 32-bit word: four columns, or two.
-static inline uint32_t gather(const uint8_t *code, uint32_t s, const uint32_t lane) {
-    return lane == 8 ? hyp_load_u32(code + 4 * s) : code[2 * s] | (uint32_t)code[2 * s + 1] << 16;
+// The codes of step `s` in the places of a 32-bit word: four columns, or two.
+static inline uint32_t gather(const uint8_t *code, uint32_t s, const uint32_t code_bits) {
+    return code_bits == 8 ? hyp_load_u32(code + 4 * s)
+                          : code[2 * s] | (uint32_t)code[2 * s + 1] << 16;
 }
-static inline uint32_t lanes_of(uint32_t value, const uint32_t lane) {
-    return value * (lane == 8 ? 0x01010101u : 0x00010001u);
+static inline uint32_t splat_code(uint32_t value, const uint32_t code_bits) {
+    return value * (code_bits == 8 ? 0x01010101u : 0x00010001u);
 }
 
 // A plane of a row's block: `bits` of every code from bit `from` on.
 static inline void pack_plane(uint8_t *words, const uint8_t *code, uint32_t from, uint32_t bits,
-                              const uint32_t lane) {
-    uint32_t per = lane / bits, steps = lane == 8 ? 8 : 16, mask = lanes_of((1u << bits) - 1, lane);
+                              const uint32_t code_bits) {
+    uint32_t per = code_bits / bits, steps = code_bits == 8 ? 8 : 16,
+             mask = splat_code((1u << bits) - 1, code_bits);
     for (uint32_t s = 0; s < steps; s += per) {
         uint32_t word = 0;
         for (uint32_t i = 0; i < per && s + i < steps; i++)
-            word |= (gather(code, s + i, lane) >> from & mask) << i * bits;
+            word |= (gather(code, s + i, code_bits) >> from & mask) << i * bits;
         hyp_store_u32(words + s / per * HYP_WORD, word);
     }
 }
 static inline void unpack_plane(uint8_t *code, const uint8_t *words, uint32_t from, uint32_t bits,
-                                const uint32_t lane) {
-    uint32_t per = lane / bits, steps = lane == 8 ? 8 : 16, mask = (1u << bits) - 1;
+                                const uint32_t code_bits) {
+    uint32_t per = code_bits / bits, steps = code_bits == 8 ? 8 : 16, mask = (1u << bits) - 1;
     for (uint32_t s = 0; s < steps; s++) {
         uint32_t word = hyp_load_u32(words + s / per * HYP_WORD) >> s % per * bits;
-        for (uint32_t i = 0; i < 32 / lane; i++)
-            code[s * 32 / lane + i] |= (uint8_t)((word >> i * lane & mask) << from);
+        for (uint32_t i = 0; i < 32 / code_bits; i++)
+            code[s * 32 / code_bits + i] |= (uint8_t)((word >> i * code_bits & mask) << from);
     }
 }
 
 static inline void pack(void *dst, const uint8_t *in, uint32_t rows, uint32_t cols,
-                        const hyp_format format, const uint32_t lane) {
+                        const hyp_format format, const uint32_t code_bits) {
     const hyp_layout l = hyp_layouts[format];
     const hyp_format_info *f = &hyp_formats[format];
     uint32_t supers = cols / f->block_elems, head = hyp_layout_head(&l),
@@ -64,15 +66,15 @@ static inline void pack(void *dst, const uint8_t *in, uint32_t rows, uint32_t co
                 }
                 if (l.low == 8)
                     for (uint32_t i = 0; i < HYP_BLOCK; i++) code[i] ^= 0x80;
-                if (l.high) pack_plane(out + scales + 4 * r, code, l.low, l.high, lane);
-                pack_plane(out + scales + l.high * HYP_WORD + 4 * r, code, 0, l.low, lane);
+                if (l.high) pack_plane(out + scales + 4 * r, code, l.low, l.high, code_bits);
+                pack_plane(out + scales + l.high * HYP_WORD + 4 * r, code, 0, l.low, code_bits);
             }
         }
     }
 }
 
 static void unpack(float *dst, const uint8_t *in, uint32_t row, uint32_t cols,
-                   const hyp_format format, const uint32_t lane) {
+                   const hyp_format format, const uint32_t code_bits) {
     const hyp_layout l = hyp_layouts[format];
     const hyp_format_info *f = &hyp_formats[format];
     uint32_t head = hyp_layout_head(&l), scales = hyp_layout_scales(&l),
@@ -83,25 +85,28 @@ static void unpack(float *dst, const uint8_t *in, uint32_t row, uint32_t cols,
         in += head;
         for (uint32_t k = 0; k < l.blocks; k++, in += block) {
             uint8_t code[HYP_BLOCK] = {0};
-            if (l.high) unpack_plane(code, in + scales + 4 * row, l.low, l.high, lane);
-            unpack_plane(code, in + scales + l.high * HYP_WORD + 4 * row, 0, l.low, lane);
+            if (l.high) unpack_plane(code, in + scales + 4 * row, l.low, l.high, code_bits);
+            unpack_plane(code, in + scales + l.high * HYP_WORD + 4 * row, 0, l.low, code_bits);
             for (uint32_t i = 0; i < HYP_BLOCK; i++, dst++) {
                 uint32_t part = l.scales == 2 ? i / 16 : 0;
                 int scale = l.scales ? (int8_t)in[part * HYP_GROUP + row] : 1, minimum = 1;
-                if (l.nibble_scales) minimum = (uint8_t)scale >> 4, scale &= 15;
-                else if (l.minima) minimum = in[(l.scales + part) * HYP_GROUP + row];
+                if (l.nibble_scales) {
+                    minimum = (uint8_t)scale >> 4;
+                    scale &= 15;
+                } else if (l.minima) minimum = in[(l.scales + part) * HYP_GROUP + row];
                 int level = l.low == 8 ? (int8_t)code[i] : hyp_level(f, code[i]);
-                *dst = d * (float)(scale * level) +
-                       (l.scales ? -m : m) * (float)minimum; // the K formats' m is stored negated
+                // The K formats store m negated.
+                *dst = d * (float)(scale * level) + (l.scales ? -m : m) * (float)minimum;
             }
         }
     }
 }
 
-#define FORMATS(X)                                                                                 \
-    X(Q8_0)                                                                                        \
-    X(Q4_0)                                                                                        \
-    X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+// clang-format off
+#define FORMATS(X) \
+    X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) \
+    X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+// clang-format on
 #define SLOTS(F)                                                                                   \
     static void pack_bytes_##F(void *dst, const void *src, uint32_t rows, uint32_t cols) {         \
         pack(dst, src, rows, cols, HYP_##F, 8);                                                    \
@@ -148,22 +153,27 @@ static void unpack_bf16(float *dst, const void *g, uint32_t row, uint32_t cols) 
 }
 
 static void floats(hyp_kernels *t) {
-    t->weights[HYP_F32].pack = pack_f32, t->weights[HYP_F32].unpack = unpack_f32;
-    t->weights[HYP_F16].pack = pack_16, t->weights[HYP_F16].unpack = unpack_f16;
-    t->weights[HYP_BF16].pack = pack_16, t->weights[HYP_BF16].unpack = unpack_bf16;
+    t->weights[HYP_F32].pack = pack_f32;
+    t->weights[HYP_F32].unpack = unpack_f32;
+    t->weights[HYP_F16].pack = pack_16;
+    t->weights[HYP_F16].unpack = unpack_f16;
+    t->weights[HYP_BF16].pack = pack_16;
+    t->weights[HYP_BF16].unpack = unpack_bf16;
 }
 
 void hyp_layout_bytes(hyp_kernels *t) {
     floats(t);
 #define FILL(F)                                                                                    \
-    t->weights[HYP_##F].pack = pack_bytes_##F, t->weights[HYP_##F].unpack = unpack_bytes_##F;
+    t->weights[HYP_##F].pack = pack_bytes_##F;                                                     \
+    t->weights[HYP_##F].unpack = unpack_bytes_##F;
     FORMATS(FILL)
 #undef FILL
 }
 void hyp_layout_pairs(hyp_kernels *t) {
     floats(t);
 #define FILL(F)                                                                                    \
-    t->weights[HYP_##F].pack = pack_pairs_##F, t->weights[HYP_##F].unpack = unpack_pairs_##F;
+    t->weights[HYP_##F].pack = pack_pairs_##F;                                                     \
+    t->weights[HYP_##F].unpack = unpack_pairs_##F;
     FORMATS(FILL)
 #undef FILL
 }

@@ -1,13 +1,17 @@
-// How a group of HYP_GROUP rows is packed, the same scheme in every tier but the reference.
+// How a group of HYP_GROUP rows is packed: one scheme for every tier but the scalar reference.
 //
-// A group is a row of super-blocks (of 1 or 8 blocks of 32 columns): d of each row, m of each row,
-// as stored; then per block the rows' integer scales and minima, a byte each; then the codes in
-// planes of bits, the higher one first: reading goes forward only, or the processor's prefetching
-// gives up. A plane of b bits takes b words of 64 bytes. A word has a lane for every row and column
-// of a step (8-bit lanes: 4 columns, 16-bit lanes: 2), and a lane holds that place's b bits of LANE
-// / b steps.
-//   word s / (LANE / b), bits s % (LANE / b) * b: the codes of step s, columns 4 s .. 4 s + 3 (or 2
-//   s, 2 s + 1)
+// A group is a sequence of super-blocks, each of 1 or 8 blocks of 32 columns:
+//   d of each row, then m of each row, as stored
+//   for each block: scales and minima of the rows, a byte each; then the codes in planes of bits,
+//   the plane of the higher bits first
+// A matmul reads strictly forward, or the processor's prefetching gives up.
+//
+// A plane of b bits takes b words of 64 bytes. In a step, a matmul takes 4 columns of every row
+// (CODE_BITS 8) or 2 (CODE_BITS 16). A word has a place of CODE_BITS bits for every row and column
+// of a step, and a place holds the b bits of CODE_BITS / b steps. The codes of step s are
+//   in word   s / (CODE_BITS / b)
+//   at bits   s % (CODE_BITS / b) * b
+//   columns   4 s .. 4 s + 3, or 2 s and 2 s + 1
 #ifndef HYP_KERNELS_LAYOUT_H
 #define HYP_KERNELS_LAYOUT_H
 
@@ -22,8 +26,7 @@ typedef struct hyp_layout {
     bool minimum;        // m follows, 2 bytes
     uint8_t scales;      // scale bytes per row and block: 0, 1 (each 32 columns), 2 (each 16)
     bool minima;         // as many bytes of minima follow ...
-    bool nibble_scales;  // ... unless a byte holds the scale in its low half and the minimum in its
-                         // high one
+    bool nibble_scales;  // ... or a byte holds the scale (low half) and the minimum (high half)
     bool table;          // a code is looked up
     bool wide;           // levels take the whole signed byte (plane of 8: stored as such)
     uint8_t top, offset; // otherwise an operand is level + offset, 0..top
@@ -70,7 +73,7 @@ static inline uint32_t hyp_layout_block(const hyp_layout *l) {
     return hyp_layout_scales(l) + HYP_WORD * (uint32_t)(l->low + l->high);
 }
 
-// Fills the pack and unpack slots of every format for 8-bit or for 16-bit lanes.
+// Fills the pack and unpack slots of every format, for CODE_BITS of 8 or of 16.
 void hyp_layout_bytes(hyp_kernels *table);
 void hyp_layout_pairs(hyp_kernels *table);
 

@@ -1,6 +1,6 @@
-// Products of weights and of the cache, in the vectors of lanes.h, for a tier's source file to
-// include. Sums keep the order that kernels.h states, so their bits are those of the scalar
-// reference.
+// Matmul of weights, and scores and mix of the KV cache, in the vectors of simd.h: a tier's source
+// file includes it, and it is compiled for that tier's instruction set. Sums keep the order that
+// kernels.h states, so their bits are those of the scalar reference.
 #ifndef HYP_KERNELS_MATMUL_TMPL_H
 #define HYP_KERNELS_MATMUL_TMPL_H
 
@@ -8,24 +8,24 @@
 #include "simd.h"
 #include "vector_tmpl.h"
 
-#if LANE == 8
+#if CODE_BITS == 8
 typedef int8_t act_elem;
 #else
 typedef int16_t act_elem;
 #endif
 
-// A loop over registers: it must not be left as one.
+// A loop over registers, which must be unrolled.
 #define EACH(i, n) _Pragma("clang loop unroll(full)") for (uint32_t i = 0; i < (n); i++)
 
-// Where 16 registers must do, a block stays a loop: V8, given all of its steps at once, spills the
-// sums.
+// With 16 registers the loop over a block stays a loop: V8, given all of its steps at once, spills
+// the sums.
 #ifdef ROLLED
 #define UNROLL_RUNS _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL_RUNS _Pragma("clang loop unroll(full)")
 #endif
 
-enum { STEPS = LANE == 8 ? 8 : 16, MOST_TOKENS = 8 };
+enum { STEPS = CODE_BITS == 8 ? 8 : 16, MOST_TOKENS = 8 };
 
 typedef struct act_row {
     const float *scale;
@@ -41,8 +41,8 @@ ALWAYS_INLINE act_row act_at(const void *x, size_t stride, uint32_t t, uint32_t 
 
 // A plane's word with the bits of step `s` and the following ones at its lower end.
 ALWAYS_INLINE vh plane_from(const uint8_t *words, uint32_t part, const uint32_t bits, uint32_t s) {
-    const uint32_t per = LANE / bits;
-    return vh_load(words + s / per * HYP_WORD + part * VECTOR) >> (uint16_t)(s % per * bits);
+    const uint32_t per = CODE_BITS / bits;
+    return vh_load(words + s / per * HYP_WORD + part * SIMD_BYTES) >> (uint16_t)(s % per * bits);
 }
 // Of such a word, the bits of its step `i`, moved up by `up`.
 ALWAYS_INLINE vb step_bits(vh word, const uint32_t i, const uint32_t bits, const uint32_t up,
@@ -57,17 +57,17 @@ ALWAYS_INLINE vb step_bits(vh word, const uint32_t i, const uint32_t bits, const
 // word's first step on.
 ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l,
                          const constants *c) {
-#if LANE == 8
+#if CODE_BITS == 8
     if (l.low == 8) return (vb)((vi)low ^ (WIDE_OFFSET ? (int32_t)0x80808080 : 0));
 #else
-    typedef int16_t vsh __attribute__((vector_size(VECTOR)));
+    typedef int16_t vsh __attribute__((vector_size(SIMD_BYTES)));
     if (l.low == 8) return i ? (vb)((vsh)low >> 8) : (vb)((vsh)(low << 8) >> 8);
 #endif
     vb u = step_bits(low, i, l.low, 0, c->low);
     if (l.high) u |= step_bits(high, i, l.high, l.low, c->high);
     if (!l.table) return u;
     u = lookup(c->table, u);
-#if LANE == 16
+#if CODE_BITS == 16
     return l.wide ? (vb)((vsh)((vh)u << 8) >> 8) : (vb)((vh)u & 0xFF);
 #else
     return u;
@@ -77,17 +77,18 @@ ALWAYS_INLINE vb operand(vh low, vh high, const uint32_t i, const hyp_layout l,
 ALWAYS_INLINE constants constants_of(const hyp_format format) {
     const hyp_layout l = hyp_layouts[format];
     constants c = float_constants();
-    const uint32_t every = LANE == 8 ? 0x0101 : 1;
+    const uint32_t every = CODE_BITS == 8 ? 0x0101 : 1;
     c.low = (vh){0} + (uint16_t)(plain_masks[l.low] * every);
+    // Wide levels are split into nibbles.
     c.high = (vh){0} +
              (uint16_t)((l.low == 8 || l.wide ? plain_masks[4] : plain_masks[l.high] << l.low) *
-                        every); // wide: nibbles
+                        every);
     if (l.table) {
         const int8_t *levels = hyp_formats[format].table;
         int add = l.wide ? WIDE_OFFSET : l.offset;
-        uint8_t bytes[VECTOR];
-        for (uint32_t i = 0; i < VECTOR; i++) bytes[i] = (uint8_t)(levels[i % 16] + add);
-        memcpy(&c.table, bytes, VECTOR);
+        uint8_t bytes[SIMD_BYTES];
+        for (uint32_t i = 0; i < SIMD_BYTES; i++) bytes[i] = (uint8_t)(levels[i % 16] + add);
+        memcpy(&c.table, bytes, SIMD_BYTES);
     }
     return c;
 }
@@ -95,74 +96,74 @@ ALWAYS_INLINE constants constants_of(const hyp_format format) {
 ALWAYS_INLINE vf scales_at(const uint8_t *p, const hyp_layout l, const constants *c) {
     if (l.head == 2) return halves(p, c);
     quarter_vb e;
-    memcpy(&e, p, VECTOR / 4);
+    memcpy(&e, p, SIMD_BYTES / 4);
     vu wide = __builtin_convertvector(e, vu), small = (vu)(wide < 2);
     return (vf)((small & (0x00200000u << (wide & 1))) | (~small & ((wide - 1) << 23)));
 }
 ALWAYS_INLINE vi signed_bytes(const uint8_t *p) {
     quarter_vs v;
-    memcpy(&v, p, VECTOR / 4);
+    memcpy(&v, p, SIMD_BYTES / 4);
     return __builtin_convertvector(v, vi);
 }
 ALWAYS_INLINE vi unsigned_bytes(const uint8_t *p) {
     quarter_vb v;
-    memcpy(&v, p, VECTOR / 4);
+    memcpy(&v, p, SIMD_BYTES / 4);
     return __builtin_convertvector(v, vi);
 }
 
-// Lane `i` of four in all of them: one load serves four steps.
-ALWAYS_INLINE vi lane_everywhere(vi v, const uint32_t i) {
-#if VECTOR == 16
+// Element `i` of four in all of them: one load serves four steps.
+ALWAYS_INLINE vi splat_element(vi v, const uint32_t i) {
+#if SIMD_BYTES == 16
     return i == 0   ? __builtin_shufflevector(v, v, 0, 0, 0, 0)
            : i == 1 ? __builtin_shufflevector(v, v, 1, 1, 1, 1)
            : i == 2 ? __builtin_shufflevector(v, v, 2, 2, 2, 2)
                     : __builtin_shufflevector(v, v, 3, 3, 3, 3);
 #else
-    return (void)i, v;
+    (void)i;
+    return v;
 #endif
 }
 
 // Adds to `acc` the exact sums of operand * q over `steps` steps from `from` on, for `parts`
 // vectors of rows from `part` on and `tokens` tokens: all constants after inlining but `from`.
-ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const uint32_t part,
-                        const uint32_t parts, const act_row *a, uint32_t block,
+ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][GROUP_VECTORS], const uint8_t *planes,
+                        const uint32_t part, const uint32_t parts, const act_row *a, uint32_t block,
                         const uint32_t tokens, uint32_t from, const uint32_t steps,
                         const hyp_layout l, const constants *c) {
 #ifdef NARROW
     // As many steps as their sums of pairs stay within 16 bits.
     const uint32_t most = 32767 / (2 * 127 * (l.top ? l.top : 1u));
-    vi narrow[MOST_TOKENS][PARTS];
+    vi narrow[MOST_TOKENS][GROUP_VECTORS];
     uint32_t run = 0;
 #endif
-    const uint32_t per = LANE / l.low,
-                   at_once = per < 4 ? 4
-                                     : per; // steps of a word of the lower plane, steps unrolled
+    const uint32_t per = CODE_BITS / l.low;     // steps of a word of the lower plane
+    const uint32_t at_once = per < 4 ? 4 : per; // steps unrolled
     UNROLL_RUNS
     for (uint32_t first = from; first < from + steps; first += at_once) {
         vi quad[MOST_TOKENS];
 #ifdef SPLIT_WIDE
         // One token leaves registers for the upper halves' sums.
-        vi upper[PARTS];
-        EACH(p, parts) upper[p] = (vi){0};
+        vi upper[GROUP_VECTORS];
+        EACH (p, parts) upper[p] = (vi){0};
 #endif
-        EACH(word, at_once / per) {
-            vh low[PARTS], high[PARTS];
-            EACH(p, parts) {
+        EACH (word, at_once / per) {
+            vh low[GROUP_VECTORS], high[GROUP_VECTORS];
+            EACH (p, parts) {
                 low[p] = vh_load(planes + (l.high + first / per + word) * HYP_WORD +
-                                 (part + p) * VECTOR);
+                                 (part + p) * SIMD_BYTES);
                 high[p] = l.high ? plane_from(planes, part + p, l.high, first + word * per)
                                  : low[p];
             }
-            EACH(k, per) {
+            EACH (k, per) {
                 const uint32_t i = word * per + k; // step within the run
-                vb u[PARTS];
-                EACH(p, parts) u[p] = operand(low[p], high[p], k, l, c);
-                EACH(t, tokens) {
+                vb u[GROUP_VECTORS];
+                EACH (p, parts) u[p] = operand(low[p], high[p], k, l, c);
+                EACH (t, tokens) {
                     const act_elem *q = a[t].q + (size_t)block * HYP_BLOCK +
-                                        (first + i) * (32 / LANE);
-                    if (VECTOR == 16 && i % 4 == 0) quad[t] = vi_load(q);
-                    vi x = VECTOR == 16 ? lane_everywhere(quad[t], i % 4) : vi_all_at(q);
-                    EACH(p, parts) {
+                                        (first + i) * (32 / CODE_BITS);
+                    if (SIMD_BYTES == 16 && i % 4 == 0) quad[t] = vi_load(q);
+                    vi x = SIMD_BYTES == 16 ? splat_element(quad[t], i % 4) : vi_all_at(q);
+                    EACH (p, parts) {
 #ifdef SPLIT_WIDE
                         if (l.wide && tokens == 1) {
                             acc[t][p] = dot(acc[t][p], u[p] & (vb)c->high, x);
@@ -180,14 +181,16 @@ ALWAYS_INLINE void sums(vi acc[MOST_TOKENS][PARTS], const uint8_t *planes, const
                 }
 #ifdef NARROW
                 if (!l.wide && (++run == most || first + i + 1 == from + steps)) {
-                    EACH(t, tokens) EACH(p, parts) acc[t][p] += widen(narrow[t][p]);
+                    EACH (t, tokens)
+                        EACH (p, parts) acc[t][p] += widen(narrow[t][p]);
                     run = 0;
                 }
 #endif
             }
         }
 #ifdef SPLIT_WIDE
-        if (l.wide && tokens == 1) EACH(p, parts) acc[0][p] += upper[p] << 4;
+        if (l.wide && tokens == 1)
+            EACH (p, parts) acc[0][p] += upper[p] << 4;
 #endif
     }
 }
@@ -198,63 +201,66 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
                         const uint32_t parts, uint32_t cols, const void *x, size_t xs, uint32_t t0,
                         const uint32_t tokens, const hyp_format format) {
     const hyp_layout l = hyp_layouts[format];
-    const uint32_t blocks = cols / HYP_BLOCK, row = part * LANES, head = hyp_layout_head(&l),
+    const uint32_t blocks = cols / HYP_BLOCK, row = part * SIMD_WIDTH, head = hyp_layout_head(&l),
                    scales = hyp_layout_scales(&l), block_bytes = hyp_layout_block(&l);
     const int32_t offset = l.wide ? WIDE_OFFSET : l.offset;
     const constants c = constants_of(format);
     act_row a[MOST_TOKENS];
-    vf sum[MOST_TOKENS][PARTS];
-    EACH(t, tokens) {
+    vf sum[MOST_TOKENS][GROUP_VECTORS];
+    EACH (t, tokens) {
         a[t] = act_at(x, xs, t0 + t, blocks);
-        EACH(p, parts) sum[t][p] = (vf){0};
+        EACH (p, parts) sum[t][p] = (vf){0};
     }
     for (uint32_t b = 0; b < blocks;) {
-        vf d[PARTS], m[PARTS];
-        if (t0 == 0 && part == 0)
-            ahead(w, head + l.blocks * block_bytes); // later tokens and rows find it in the cache
-        EACH(p, parts) {
-            d[p] = scales_at(w + l.head * (row + p * LANES), l, &c);
-            m[p] = l.minimum ? halves(w + 2 * HYP_GROUP + 2 * (row + p * LANES), &c) : d[p];
+        vf d[GROUP_VECTORS], m[GROUP_VECTORS];
+        // Later tokens and rows find it in the cache.
+        if (t0 == 0 && part == 0) prefetch(w, head + l.blocks * block_bytes);
+        EACH (p, parts) {
+            d[p] = scales_at(w + l.head * (row + p * SIMD_WIDTH), l, &c);
+            m[p] = l.minimum ? halves(w + 2 * HYP_GROUP + 2 * (row + p * SIMD_WIDTH), &c) : d[p];
             if (l.minimum && l.scales) m[p] = -m[p];
         }
         w += head;
         for (uint32_t k = 0; k < l.blocks; k++, b++, w += block_bytes) {
             const uint8_t *planes = w + scales;
-            vi acc[MOST_TOKENS][PARTS];
-            vf ds[PARTS];
-            EACH(p, parts) ds[p] = d[p];
+            vi acc[MOST_TOKENS][GROUP_VECTORS];
+            vf ds[GROUP_VECTORS];
+            EACH (p, parts) ds[p] = d[p];
             if (l.scales == 2) {
-                EACH(t, tokens) EACH(p, parts) acc[t][p] = (vi){0};
+                EACH (t, tokens)
+                    EACH (p, parts) acc[t][p] = (vi){0};
                 UNROLL_RUNS
                 for (uint32_t h = 0; h < 2; h++) {
-                    vi half[MOST_TOKENS][PARTS];
-                    EACH(t, tokens) {
+                    vi half[MOST_TOKENS][GROUP_VECTORS];
+                    EACH (t, tokens) {
                         vi less = vi_all(-offset * a[t].total[2 * b + h]);
-                        EACH(p, parts) half[t][p] = less;
+                        EACH (p, parts) half[t][p] = less;
                     }
                     sums(half, planes, part, parts, a, b, tokens, h * (STEPS / 2), STEPS / 2, l,
                          &c);
-                    EACH(p, parts) {
-                        vi s = signed_bytes(w + h * HYP_GROUP + row + p * LANES);
+                    EACH (p, parts) {
+                        vi s = signed_bytes(w + h * HYP_GROUP + row + p * SIMD_WIDTH);
                         if (l.nibble_scales) s &= 15;
-                        EACH(t, tokens) acc[t][p] += half[t][p] * s;
+                        EACH (t, tokens) acc[t][p] += half[t][p] * s;
                     }
                 }
             } else {
-                EACH(t, tokens) {
+                EACH (t, tokens) {
                     vi less = vi_all(-offset * (a[t].total[2 * b] + a[t].total[2 * b + 1]));
-                    EACH(p, parts) acc[t][p] = less;
+                    EACH (p, parts) acc[t][p] = less;
                 }
                 sums(acc, planes, part, parts, a, b, tokens, 0, STEPS, l, &c);
-                if (l.scales) EACH(p, parts)
-                ds[p] = d[p] * __builtin_convertvector(signed_bytes(w + row + p * LANES), vf);
+                if (l.scales)
+                    EACH (p, parts)
+                        ds[p] = d[p] *
+                                __builtin_convertvector(signed_bytes(w + row + p * SIMD_WIDTH), vf);
             }
-            EACH(t, tokens) {
+            EACH (t, tokens) {
                 float scale = a[t].scale[b];
                 const int32_t *total = a[t].total + 2 * b;
-                EACH(p, parts) {
+                EACH (p, parts) {
                     vf term = ds[p] * scale * __builtin_convertvector(acc[t][p], vf);
-                    const uint8_t *s = w + row + p * LANES;
+                    const uint8_t *s = w + row + p * SIMD_WIDTH;
                     if (l.nibble_scales) {
                         term += m[p] * __builtin_convertvector(unsigned_bytes(s) >> 4, vf) *
                                 (scale * (float)total[0]);
@@ -270,15 +276,15 @@ ALWAYS_INLINE void tile(float *y, size_t ys, const uint8_t *w, const uint32_t pa
             }
         }
     }
-    EACH(t, tokens)
-    EACH(p, parts) vf_store(y + (t0 + t) * ys + row + p * LANES, sum[t][p]);
+    EACH (t, tokens)
+        EACH (p, parts) vf_store(y + (t0 + t) * ys + row + p * SIMD_WIDTH, sum[t][p]);
 }
 
-ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t groups,
-                                  uint32_t cols, const void *x, size_t xs, uint32_t tokens,
-                                  const hyp_format format) {
-    // Tiles are code, too: in wasm only what is used most has all of them.
-    const bool hot = VECTOR > 16 || format == HYP_Q4_0 || format == HYP_Q5_0 ||
+ALWAYS_INLINE void matmul_blocks(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,
+                                 const void *x, size_t xs, uint32_t tokens,
+                                 const hyp_format format) {
+    // Each tile is a copy of the code: in wasm only the most used formats get all of them.
+    const bool hot = SIMD_BYTES > 16 || format == HYP_Q4_0 || format == HYP_Q5_0 ||
                      format == HYP_Q8_0 || format == HYP_Q4_K || format == HYP_Q6_K;
     const uint32_t most = hot || TILE_TOKENS < 4 ? TILE_TOKENS : 4;
     size_t group_bytes = hyp_group_bytes(format, cols);
@@ -286,27 +292,33 @@ ALWAYS_INLINE void blocks_product(float *y, size_t ys, const void *w, uint32_t g
     for (uint32_t g = 0; g < groups; g++, in += group_bytes, y += HYP_GROUP) {
         uint32_t t = 0;
         for (; t + most <= tokens; t += most)
-            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS)
-                tile(y, ys, in, p, TILE_PARTS, cols, x, xs, t, most, format);
-        if (most > 4 && t + 4 <= tokens)
-            tile(y, ys, in, 0, PARTS, cols, x, xs, t, 4, format), t += 4;
-        if (hot && t + 2 <= tokens) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 2, format), t += 2;
-        for (; t < tokens; t++) tile(y, ys, in, 0, PARTS, cols, x, xs, t, 1, format);
+            for (uint32_t p = 0; p < GROUP_VECTORS; p += TILE_VECTORS)
+                tile(y, ys, in, p, TILE_VECTORS, cols, x, xs, t, most, format);
+        if (most > 4 && t + 4 <= tokens) {
+            tile(y, ys, in, 0, GROUP_VECTORS, cols, x, xs, t, 4, format);
+            t += 4;
+        }
+        if (hot && t + 2 <= tokens) {
+            tile(y, ys, in, 0, GROUP_VECTORS, cols, x, xs, t, 2, format);
+            t += 2;
+        }
+        for (; t < tokens; t++) tile(y, ys, in, 0, GROUP_VECTORS, cols, x, xs, t, 1, format);
     }
 }
 
-#define BLOCKS(X)                                                                                  \
-    X(Q8_0)                                                                                        \
-    X(Q4_0)                                                                                        \
-    X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
-#define BLOCKS_PRODUCT(F)                                                                          \
+// clang-format off
+#define BLOCKS(X) \
+    X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) \
+    X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+// clang-format on
+#define BLOCK_MATMUL(F)                                                                            \
     static void matmul_##F(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,     \
                            const void *x, size_t xs, uint32_t tokens) {                            \
-        blocks_product(y, ys, w, groups, cols, x, xs, tokens, HYP_##F);                            \
+        matmul_blocks(y, ys, w, groups, cols, x, xs, tokens, HYP_##F);                             \
     }
-BLOCKS(BLOCKS_PRODUCT)
+BLOCKS(BLOCK_MATMUL)
 
-// Compressed sparse rows: a weight after the other, its activation looked up.
+// Compressed sparse rows: one weight after the other, with the activation of its column.
 static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,
                        const void *x, size_t xs, uint32_t tokens) {
     const uint32_t blocks = cols / HYP_BLOCK;
@@ -327,10 +339,10 @@ static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint
                     const uint32_t weight = hyp_load_u16(weights + 2 * i);
                     acc[weight >> 9] += ((int32_t)(weight & 15) - 8) * q[weight >> 4 & 31];
                 }
-                EACH(p, PARTS) {
-                    float *to = y + t * ys + p * LANES;
-                    vf term = halves(d + 2 * p * LANES, &k) * a.scale[b] *
-                              __builtin_convertvector(vi_load(acc + p * LANES), vf);
+                EACH (p, GROUP_VECTORS) {
+                    float *to = y + t * ys + p * SIMD_WIDTH;
+                    vf term = halves(d + 2 * p * SIMD_WIDTH, &k) * a.scale[b] *
+                              __builtin_convertvector(vi_load(acc + p * SIMD_WIDTH), vf);
                     vf_store(to, vf_load(to) + term);
                 }
             }
@@ -347,7 +359,7 @@ ALWAYS_INLINE vf elements(const uint8_t *p, const element e, const constants *c)
     if (e == HALF) return halves(p, c);
     if (e == BYTE) return __builtin_convertvector(signed_bytes(p), vf);
     half_vu h;
-    memcpy(&h, p, VECTOR / 2);
+    memcpy(&h, p, SIMD_BYTES / 2);
     return (vf)(__builtin_convertvector(h, vu) << 16);
 }
 ALWAYS_INLINE uint32_t element_bytes(const element e) { return e == FLOAT ? 4 : e == BYTE ? 1 : 2; }
@@ -358,119 +370,135 @@ ALWAYS_INLINE void float_tile(float *y, size_t ys, const uint8_t *w, size_t w_st
                               uint32_t cols, const float *x, size_t xs, const uint32_t tokens,
                               const element e) {
     const constants k = float_constants();
-    vf sum[MOST_TOKENS][4][PARTS];
-    EACH(t, tokens) EACH(g, groups) EACH(p, parts) sum[t][g][p] = (vf){0};
+    vf sum[MOST_TOKENS][4][GROUP_VECTORS];
+    EACH (t, tokens)
+        EACH (g, groups)
+            EACH (p, parts) sum[t][g][p] = (vf){0};
     size_t c = 0;
     for (; c + 4 <= cols; c += 4) {
         vi quad[MOST_TOKENS];
-        if (VECTOR == 16) EACH(t, tokens) quad[t] = vi_load(x + t * xs + c);
-        EACH(i, 4)
-        EACH(g, groups) EACH(p, parts) {
-            vf v = elements(w + g * w_stride +
-                                ((c + i) * HYP_GROUP + (part + p) * LANES) * element_bytes(e),
-                            e, &k);
-            EACH(t, tokens)
-            sum[t][g][p] += v * (VECTOR == 16 ? (vf)lane_everywhere(quad[t], i)
-                                              : vf_all(x[t * xs + c + i]));
-        }
+        if (SIMD_BYTES == 16)
+            EACH (t, tokens) quad[t] = vi_load(x + t * xs + c);
+        EACH (i, 4)
+            EACH (g, groups)
+                EACH (p, parts) {
+                    vf v = elements(w + g * w_stride +
+                                        ((c + i) * HYP_GROUP + (part + p) * SIMD_WIDTH) *
+                                            element_bytes(e),
+                                    e, &k);
+                    EACH (t, tokens)
+                        sum[t][g][p] += v * (SIMD_BYTES == 16 ? (vf)splat_element(quad[t], i)
+                                                              : vf_all(x[t * xs + c + i]));
+                }
     }
-    for (; c < cols; c++) EACH(g, groups) EACH(p, parts) {
-            vf v = elements(
-                w + g * w_stride + (c * HYP_GROUP + (part + p) * LANES) * element_bytes(e), e, &k);
-            EACH(t, tokens) sum[t][g][p] += v * x[t * xs + c];
-        }
-    EACH(t, tokens)
-    EACH(g, groups)
-    EACH(p, parts) vf_store(y + t * ys + g * HYP_GROUP + (part + p) * LANES, sum[t][g][p]);
+    for (; c < cols; c++)
+        EACH (g, groups)
+            EACH (p, parts) {
+                vf v = elements(w + g * w_stride +
+                                    (c * HYP_GROUP + (part + p) * SIMD_WIDTH) * element_bytes(e),
+                                e, &k);
+                EACH (t, tokens) sum[t][g][p] += v * x[t * xs + c];
+            }
+    EACH (t, tokens)
+        EACH (g, groups)
+            EACH (p, parts)
+                vf_store(y + t * ys + g * HYP_GROUP + (part + p) * SIMD_WIDTH, sum[t][g][p]);
 }
 
 // Few tokens: as many groups at once as hide the adder's latency.
 ALWAYS_INLINE void float_groups(float *y, size_t ys, const uint8_t *w, size_t w_stride,
                                 uint32_t groups, uint32_t cols, const float *x, size_t xs,
                                 const uint32_t tokens, const element e) {
-    const uint32_t sums_each = PARTS * tokens, at_once = sums_each >= 4 ? 1 : 4 / sums_each;
+    const uint32_t sums_each = GROUP_VECTORS * tokens, at_once = sums_each >= 4 ? 1 : 4 / sums_each;
     uint32_t g = 0;
     for (; g + at_once <= groups; g += at_once)
-        float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, at_once, cols, x,
-                   xs, tokens, e);
+        float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, GROUP_VECTORS, at_once,
+                   cols, x, xs, tokens, e);
     if (at_once > 1)
         for (; g < groups; g++)
-            float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, PARTS, 1, cols, x, xs,
-                       tokens, e);
+            float_tile(y + g * HYP_GROUP, ys, w + g * w_stride, w_stride, 0, GROUP_VECTORS, 1, cols,
+                       x, xs, tokens, e);
 }
 
-// xs in floats
-ALWAYS_INLINE void floats_product(float *y, size_t ys, const uint8_t *w, size_t w_stride,
-                                  uint32_t groups, uint32_t cols, const float *x, size_t xs,
-                                  uint32_t tokens, const element e) {
-    const uint32_t most = e == HALF || VECTOR > 16 || TILE_TOKENS < 4 ? TILE_TOKENS : 4;
+// `xs` in floats.
+ALWAYS_INLINE void matmul_floats(float *y, size_t ys, const uint8_t *w, size_t w_stride,
+                                 uint32_t groups, uint32_t cols, const float *x, size_t xs,
+                                 uint32_t tokens, const element e) {
+    const uint32_t most = e == HALF || SIMD_BYTES > 16 || TILE_TOKENS < 4 ? TILE_TOKENS : 4;
     uint32_t t = 0;
     for (; t + most <= tokens; t += most)
         for (uint32_t g = 0; g < groups; g++)
-            for (uint32_t p = 0; p < PARTS; p += TILE_PARTS)
+            for (uint32_t p = 0; p < GROUP_VECTORS; p += TILE_VECTORS)
                 float_tile(y + t * ys + g * HYP_GROUP, ys, w + g * w_stride, w_stride, p,
-                           TILE_PARTS, 1, cols, x + t * xs, xs, most, e);
-    if (most > 4 && t + 4 <= tokens)
-        float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 4, e), t += 4;
-    if (t + 2 <= tokens)
-        float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 2, e), t += 2;
+                           TILE_VECTORS, 1, cols, x + t * xs, xs, most, e);
+    if (most > 4 && t + 4 <= tokens) {
+        float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 4, e);
+        t += 4;
+    }
+    if (t + 2 <= tokens) {
+        float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 2, e);
+        t += 2;
+    }
     if (t < tokens) float_groups(y + t * ys, ys, w, w_stride, groups, cols, x + t * xs, xs, 1, e);
 }
 
-// Halves: of the cache and of weights, one function. Where a conversion takes some instructions and
-// registers are few, the halves of a group that many tokens use become floats first, and the tile
-// is of a size that registers hold.
-enum { WIDENED_COLS = 128, WIDENED_TOKENS = 4, WIDENED_PARTS = PARTS < 2 ? PARTS : 2 };
-__attribute__((noinline)) static void halves_product(float *y, size_t ys, const uint8_t *w,
-                                                     size_t w_stride, uint32_t groups,
-                                                     uint32_t cols, const float *x, size_t xs,
-                                                     uint32_t tokens) {
-    const uint32_t tiled = VECTOR > 16 || cols > WIDENED_COLS || tokens < 2 * WIDENED_TOKENS
+// Halves, of the KV cache and of weights alike. Where converting a half takes several instructions
+// and registers are few, a group that many tokens use is converted to floats first, and the tile is
+// small enough for the registers.
+enum {
+    WIDENED_COLS = 128,
+    WIDENED_TOKENS = 4,
+    WIDENED_VECTORS = GROUP_VECTORS < 2 ? GROUP_VECTORS : 2
+};
+__attribute__((noinline)) static void matmul_halves(float *y, size_t ys, const uint8_t *w,
+                                                    size_t w_stride, uint32_t groups, uint32_t cols,
+                                                    const float *x, size_t xs, uint32_t tokens) {
+    const uint32_t tiled = SIMD_BYTES > 16 || cols > WIDENED_COLS || tokens < 2 * WIDENED_TOKENS
                                ? 0
                                : tokens / WIDENED_TOKENS * WIDENED_TOKENS;
     const constants k = float_constants();
     for (uint32_t g = 0; g < groups && tiled; g++) {
         float wide[WIDENED_COLS * HYP_GROUP];
-        for (uint32_t i = 0; i < cols * HYP_GROUP; i += LANES)
+        for (uint32_t i = 0; i < cols * HYP_GROUP; i += SIMD_WIDTH)
             vf_store(wide + i, halves(w + g * w_stride + 2 * i, &k));
         for (uint32_t t = 0; t < tiled; t += WIDENED_TOKENS)
-            for (uint32_t p = 0; p < PARTS; p += WIDENED_PARTS)
+            for (uint32_t p = 0; p < GROUP_VECTORS; p += WIDENED_VECTORS)
                 float_tile(y + t * ys + g * HYP_GROUP, ys, (const uint8_t *)wide, 0, p,
-                           WIDENED_PARTS, 1, cols, x + t * xs, xs, WIDENED_TOKENS, FLOAT);
+                           WIDENED_VECTORS, 1, cols, x + t * xs, xs, WIDENED_TOKENS, FLOAT);
     }
     if (tiled < tokens)
-        floats_product(y + tiled * ys, ys, w, w_stride, groups, cols, x + tiled * xs, xs,
-                       tokens - tiled, HALF);
+        matmul_floats(y + tiled * ys, ys, w, w_stride, groups, cols, x + tiled * xs, xs,
+                      tokens - tiled, HALF);
 }
 
-#define FLOATS_PRODUCT(name, format, e)                                                            \
+#define FLOAT_MATMUL(name, format, e)                                                              \
     static void matmul_##name(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,  \
                               const void *x, size_t xs, uint32_t tokens) {                         \
-        floats_product(y, ys, w, hyp_group_bytes(format, cols), groups, cols, x,                   \
-                       xs / sizeof(float), tokens, e);                                             \
+        matmul_floats(y, ys, w, hyp_group_bytes(format, cols), groups, cols, x,                    \
+                      xs / sizeof(float), tokens, e);                                              \
     }
-FLOATS_PRODUCT(f32, HYP_F32, FLOAT)
-FLOATS_PRODUCT(bf16, HYP_BF16, BRAIN)
+FLOAT_MATMUL(f32, HYP_F32, FLOAT)
+FLOAT_MATMUL(bf16, HYP_BF16, BRAIN)
 static void matmul_f16(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols,
                        const void *x, size_t xs, uint32_t tokens) {
-    halves_product(y, ys, w, hyp_group_bytes(HYP_F16, cols), groups, cols, x, xs / sizeof(float),
-                   tokens);
+    matmul_halves(y, ys, w, hyp_group_bytes(HYP_F16, cols), groups, cols, x, xs / sizeof(float),
+                  tokens);
 }
 
-// ---- The cache (cache.h)
+// ---- The KV cache (kv_layout.h)
 
 static void scores_f16(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens,
                        const void *block, uint32_t keys, uint32_t n, float scale) {
     uint32_t groups = (keys + HYP_GROUP - 1) / HYP_GROUP;
-    halves_product(y, ys, block, (size_t)n * HYP_GROUP * 2, groups, n, q, qs, tokens);
+    matmul_halves(y, ys, block, (size_t)n * HYP_GROUP * 2, groups, n, q, qs, tokens);
     for (uint32_t t = 0; t < tokens; t++)
-        for (uint32_t i = 0; i < groups * HYP_GROUP; i += LANES)
+        for (uint32_t i = 0; i < groups * HYP_GROUP; i += SIMD_WIDTH)
             vf_store(y + t * ys + i, vf_load(y + t * ys + i) * scale);
 }
 static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens,
                     const void *block, uint32_t keys, uint32_t n) {
-    halves_product(y, ys, block, HYP_KV_BLOCK * HYP_GROUP * 2, (n + HYP_GROUP - 1) / HYP_GROUP,
-                   keys, p, ps, tokens);
+    matmul_halves(y, ys, block, HYP_KV_BLOCK * HYP_GROUP * 2, (n + HYP_GROUP - 1) / HYP_GROUP, keys,
+                  p, ps, tokens);
 }
 
 static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens,
@@ -478,18 +506,20 @@ static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t t
     const constants k = float_constants();
     const uint8_t *in = block;
     for (uint32_t g = 0; g < (keys + HYP_GROUP - 1) / HYP_GROUP;
-         g++, in += hyp_kv_key_group(HYP_KV_Q8_0, n))
+         g++, in += hyp_kv_key_group_bytes(HYP_KV_Q8_0, n))
         for (uint32_t t = 0; t < tokens; t++) {
-            vf sum[PARTS];
-            EACH(p, PARTS) sum[p] = (vf){0};
+            vf sum[GROUP_VECTORS];
+            EACH (p, GROUP_VECTORS) sum[p] = (vf){0};
             const uint8_t *w = in;
             for (uint32_t b = 0; b < n / 32; b++, w += 34 * HYP_GROUP) {
                 float part[HYP_GROUP];
-                float_tile(part, 0, w + 2 * HYP_GROUP, 0, 0, PARTS, 1, 32, q + t * qs + b * 32, 0,
-                           1, BYTE);
-                EACH(p, PARTS) sum[p] += halves(w + 2 * p * LANES, &k) * vf_load(part + p * LANES);
+                float_tile(part, 0, w + 2 * HYP_GROUP, 0, 0, GROUP_VECTORS, 1, 32,
+                           q + t * qs + b * 32, 0, 1, BYTE);
+                EACH (p, GROUP_VECTORS)
+                    sum[p] += halves(w + 2 * p * SIMD_WIDTH, &k) * vf_load(part + p * SIMD_WIDTH);
             }
-            EACH(p, PARTS) vf_store(y + t * ys + g * HYP_GROUP + p * LANES, sum[p] * scale);
+            EACH (p, GROUP_VECTORS)
+                vf_store(y + t * ys + g * HYP_GROUP + p * SIMD_WIDTH, sum[p] * scale);
         }
 }
 static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t tokens,
@@ -499,10 +529,10 @@ static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t toke
     for (uint32_t b = 0; b < n / 32; b++, in += 34 * HYP_KV_BLOCK)
         for (uint32_t t = 0; t < tokens; t++) {
             float weight[HYP_KV_BLOCK];
-            for (uint32_t j = 0; j < keys; j += LANES)
+            for (uint32_t j = 0; j < keys; j += SIMD_WIDTH)
                 vf_store(weight + j, vf_load(p + t * ps + j) * halves(in + 2 * j, &k));
-            floats_product(y + t * ys + b * 32, 0, in + 2 * HYP_KV_BLOCK, HYP_KV_BLOCK * HYP_GROUP,
-                           2, keys, weight, 0, 1, BYTE);
+            matmul_floats(y + t * ys + b * 32, 0, in + 2 * HYP_KV_BLOCK, HYP_KV_BLOCK * HYP_GROUP,
+                          2, keys, weight, 0, 1, BYTE);
         }
 }
 
@@ -510,10 +540,10 @@ static void quantize(void *dst, const float *x, uint32_t cols) {
     vec_quantize(dst, x, cols, sizeof(act_elem));
 }
 
-// Overwrites every slot that the tier serves, and the packing they need.
+// Overwrites every slot that the tier has, with the packing that they need.
 static void fill_table(hyp_kernels *table) {
     vec_fill(table);
-    if (LANE == 8) hyp_layout_bytes(table);
+    if (CODE_BITS == 8) hyp_layout_bytes(table);
     else hyp_layout_pairs(table);
     table->act_elem_bytes = sizeof(act_elem);
     table->quantize = quantize;
@@ -523,7 +553,7 @@ static void fill_table(hyp_kernels *table) {
     table->weights[HYP_F32].matmul = matmul_f32;
     table->weights[HYP_F16].matmul = matmul_f16;
     table->weights[HYP_BF16].matmul = matmul_bf16;
-    table->sparse[HYP_BITMAP].matmul = NULL; // but where a tier says otherwise
+    table->sparse[HYP_BITMAP].matmul = NULL; // a tier may overwrite it
     table->sparse[HYP_BITMAP].most = 0;
     table->sparse[HYP_CSR].matmul = matmul_csr;
     table->sparse[HYP_CSR].most = CSR_MOST;

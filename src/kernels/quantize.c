@@ -23,7 +23,10 @@ static uint8_t nearest(const hyp_format_info *f, float x) {
     for (int c = 0; c <= f->top; c++) {
         float miss = x - f->table[c];
         miss = miss < 0 ? -miss : miss;
-        if (miss < least) least = miss, best = (uint8_t)c;
+        if (miss < least) {
+            least = miss;
+            best = (uint8_t)c;
+        }
     }
     return best;
 }
@@ -34,7 +37,10 @@ static fit fit_scale(const hyp_format_info *f, const float *x, const float *w, u
     float far = 0, top = 0;
     for (uint32_t i = 0; i < n; i++) {
         float a = x[i] < 0 ? -x[i] : x[i];
-        if (a > top && a <= 3e38f) top = a, far = x[i];
+        if (a > top && a <= 3e38f) {
+            top = a;
+            far = x[i];
+        }
     }
     fit best = {0, 0};
     if (top < 1e-30f) return best;
@@ -48,7 +54,10 @@ static fit fit_scale(const hyp_format_info *f, const float *x, const float *w, u
             xl += wl * x[i];
             ll += wl * l;
         }
-        if (ll > 0 && xl * xl > most * ll) most = xl * xl / ll, best.d = xl / ll;
+        if (ll > 0 && xl * xl > most * ll) {
+            most = xl * xl / ll;
+            best.d = xl / ll;
+        }
     }
     return best;
 }
@@ -79,14 +88,20 @@ static fit fit_range(const hyp_format_info *f, const float *x, const float *w, u
         float det = sw * sll - sl * sl;
         if (!(det > 0)) continue;
         fit now = {(sw * sxl - sx * sl) / det, (sll * sx - sl * sxl) / det};
-        if (below && now.m > 0) now.m = 0, now.d = sxl / sll;
+        if (below && now.m > 0) {
+            now.m = 0;
+            now.d = sxl / sll;
+        }
         if (!(now.d > 0)) continue;
         float error = 0;
         for (uint32_t i = 0; i < n; i++) {
             float miss = now.d * (float)nearest(f, (x[i] - now.m) / now.d) + now.m - x[i];
             error += w[i] * miss * miss;
         }
-        if (error < least) least = error, best = now;
+        if (error < least) {
+            least = error;
+            best = now;
+        }
     }
     return best;
 }
@@ -107,7 +122,10 @@ static fit fit_power(const hyp_format_info *f, const float *x, const float *w, u
             float miss = d * (float)hyp_level(f, nearest(f, x[i] / d)) - x[i];
             error += w[i] * miss * miss;
         }
-        if (error < least) least = error, best.d = d;
+        if (error < least) {
+            least = error;
+            best.d = d;
+        }
     }
     return best;
 }
@@ -131,7 +149,10 @@ static void share_scales(const hyp_format_info *f, hyp_block *b, const fit *fits
     float far = 0, top = 0, deep = 0;
     for (uint32_t s = 0; s < subs; s++) {
         float a = fits[s].d < 0 ? -fits[s].d : fits[s].d;
-        if (a > top) top = a, far = fits[s].d;
+        if (a > top) {
+            top = a;
+            far = fits[s].d;
+        }
         deep = -fits[s].m > deep ? -fits[s].m : deep;
     }
     float end = f->scale_low < 0 ? (float)f->scale_low : (float)f->scale_high, m;
@@ -142,8 +163,10 @@ static void share_scales(const hyp_format_info *f, hyp_block *b, const fit *fits
         int scale = b->d != 0 ? hyp_round_within(fits[s].d / b->d, f->scale_low, f->scale_high, 0)
                               : 0;
         int minimum = m > 0 ? hyp_round_within(-fits[s].m / m, 0, f->scale_high, 0) : 0;
-        for (uint32_t i = s * f->sub / 16; i < (s + 1) * f->sub / 16; i++)
-            b->scale[i] = (int8_t)scale, b->minimum[i] = (uint8_t)minimum;
+        for (uint32_t i = s * f->sub / 16; i < (s + 1) * f->sub / 16; i++) {
+            b->scale[i] = (int8_t)scale;
+            b->minimum[i] = (uint8_t)minimum;
+        }
     }
 }
 
@@ -171,8 +194,10 @@ static void choose_scales(const hyp_format_info *f, hyp_block *b, uint32_t sub, 
             float error = error_of(f, b, x, w, s, m);
             if (!(error < least)) continue;
             least = error;
-            for (uint32_t i = first; i < first + f->sub / 16; i++)
-                b->scale[i] = (int8_t)s, b->minimum[i] = (uint8_t)m;
+            for (uint32_t i = first; i < first + f->sub / 16; i++) {
+                b->scale[i] = (int8_t)s;
+                b->minimum[i] = (uint8_t)m;
+            }
         }
 }
 
@@ -183,12 +208,17 @@ static void share_again(const hyp_format_info *f, hyp_block *b, const float *x, 
         float low = (float)b->minimum[i / 16], step = b->d * (float)b->scale[i / 16],
               in = x[i] - b->m * low;
         float a = (float)(b->scale[i / 16] * hyp_level(f, nearest(f, step != 0 ? in / step : 0)));
-        aa += w[i] * a * a, ab += w[i] * a * low, bb += w[i] * low * low, ax += w[i] * a * x[i],
-            bx += w[i] * low * x[i];
+        aa += w[i] * a * a;
+        ab += w[i] * a * low;
+        bb += w[i] * low * low;
+        ax += w[i] * a * x[i];
+        bx += w[i] * low * x[i];
     }
     float det = aa * bb - ab * ab, d = ax / aa, m = 0;
-    if (f->affine && det > 1e-6f * aa * bb)
-        d = (ax * bb - bx * ab) / det, m = (bx * aa - ax * ab) / det;
+    if (f->affine && det > 1e-6f * aa * bb) {
+        d = (ax * bb - bx * ab) / det;
+        m = (bx * aa - ax * ab) / det;
+    }
     if (!(aa > 0) || !(d == d) || !(m <= 0) || (f->affine && !(d > 0))) return;
     b->d_bits = half_bits(d, &b->d);
     if (!f->affine) return;
@@ -224,21 +254,20 @@ static void quantize_block(const hyp_format_info *f, hyp_block *b, const float *
     }
 }
 
-// What each element's squared error counts for: its importance, and, but where a minimum and many
-// levels fit every element alike (`even`), more for what is large. Found by divergence on whole
-// models (`bench quantizers`).
-static void weigh(float *weights, const float *x, const float *importance, uint32_t n, bool even) {
+// The weight of each element's squared error: its imatrix entry and, except where a minimum and
+// many levels fit every element alike (`even`), more for what is large. Found by divergence on
+// whole models (`bench quantizers`).
+static void weigh(float *weights, const float *x, const float *imatrix, uint32_t n, bool even) {
     float square = 0;
     for (uint32_t i = 0; i < n; i++) square += x[i] * x[i] <= 3e38f ? x[i] * x[i] : 0;
     for (uint32_t i = 0; i < n; i++) {
         float in = x[i] * x[i] <= 3e38f ? x[i] * x[i] : 0;
-        weights[i] = (importance ? importance[i] : 1) *
-                     (even ? 1 : hyp_sqrtf(square / (float)n + in));
+        weights[i] = (imatrix ? imatrix[i] : 1) * (even ? 1 : hyp_sqrtf(square / (float)n + in));
     }
 }
 
 void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count,
-                  const float *importance) {
+                  const float *imatrix) {
     const hyp_format_info *f = &hyp_formats[format];
     uint8_t *out = dst;
     if (hyp_format_is_float(format)) {
@@ -252,7 +281,7 @@ void hyp_quantize(hyp_format format, void *dst, const float *src, uint32_t count
     hyp_block b;
     float weights[HYP_SUPER];
     for (uint32_t at = 0; at < count; at += f->block_elems, out += f->block_bytes) {
-        weigh(weights, src + at, importance ? importance + at : NULL, f->block_elems,
+        weigh(weights, src + at, imatrix ? imatrix + at : NULL, f->block_elems,
               f->affine && f->top > 3);
         quantize_block(f, &b, src + at, weights);
         hyp_join(format, out, &b);

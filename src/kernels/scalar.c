@@ -1,5 +1,5 @@
-// The scalar reference of every slot: what the other tiers are tested against, bit for bit. Written
-// to be read.
+// The scalar reference of every slot, written to be read: the other tiers are tested against it,
+// bit for bit.
 #include "kv_layout.h"
 
 #include "../base/bytes.h"
@@ -16,7 +16,7 @@ static float fold(const float s[8]) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-// Products with float activations: element c of every row at once, ascending c.
+// Matmul with float activations, ascending c.
 static void matmul_float(float *y, size_t y_stride, const uint8_t *w, uint32_t rows, uint32_t cols,
                          const void *x, size_t x_stride, uint32_t tokens, hyp_format format) {
     size_t row_bytes = hyp_format_row_bytes(format, cols), elem = hyp_formats[format].block_bytes;
@@ -49,7 +49,7 @@ static float term(const hyp_format_info *f, const hyp_block *w, uint32_t k, floa
     return term + (w->m * (float)w->minimum[2 * k + 1]) * (scale * (float)total[1]);
 }
 
-// Products with 8-bit activations.
+// Matmul with 8-bit activations.
 static void matmul_blocks(float *y, size_t y_stride, const uint8_t *w, uint32_t rows, uint32_t cols,
                           const void *x, size_t x_stride, uint32_t tokens, hyp_format format) {
     const hyp_format_info *f = &hyp_formats[format];
@@ -71,7 +71,7 @@ static void matmul_blocks(float *y, size_t y_stride, const uint8_t *w, uint32_t 
     }
 }
 
-// The same of a sparse group's rows, block by block.
+// The same for sparse groups, block by block.
 static void matmul_sparse(float *y, size_t y_stride, const uint8_t *w, uint32_t groups,
                           uint32_t cols, const void *x, size_t x_stride, uint32_t tokens,
                           hyp_sparse kind) {
@@ -104,13 +104,11 @@ static void matmul_csr(float *y, size_t ys, const void *w, uint32_t groups, uint
     matmul_sparse(y, ys, w, groups, cols, x, xs, tokens, HYP_CSR);
 }
 
-#define FORMATS(X)                                                                                 \
-    X(F32)                                                                                         \
-    X(F16)                                                                                         \
-    X(BF16)                                                                                        \
-    X(Q8_0)                                                                                        \
-    X(Q4_0)                                                                                        \
-    X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+// clang-format off
+#define FORMATS(X) \
+    X(F32) X(F16) X(BF16) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL) X(MXFP4) \
+    X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+// clang-format on
 #define SLOTS(F)                                                                                   \
     static void pack_##F(void *dst, const void *src, uint32_t rows, uint32_t cols) {               \
         pack_rows(dst, src, rows, hyp_format_row_bytes(HYP_##F, cols));                            \
@@ -142,8 +140,8 @@ static void quantize(void *dst, const float *x, uint32_t cols) {
         float d = top / 127, inverse = d > 0 ? 1 / d : 0;
         total[2 * b] = total[2 * b + 1] = 0;
         for (uint32_t i = 0; i < 32; i++) {
-            int v = hyp_round_within(x[b * 32 + i] * inverse, -127, 127,
-                                     0); // a subnormal maximum can round past the end
+            // With a subnormal maximum, x / d can round past the end.
+            int v = hyp_round_within(x[b * 32 + i] * inverse, -127, 127, 0);
             q[b * 32 + i] = (int8_t)v;
             total[2 * b + i / 16] += v;
         }
@@ -166,8 +164,8 @@ static void silu_mul(float *y, const float *gate, const float *up, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) y[i] = gate[i] / (1.0f + hyp_expf(-gate[i])) * up[i];
 }
 
-// 0.5 g (1 + tanh(u)) = g / (1 + e^-2u) with u = sqrt(2/pi) (g + 0.044715 g^3)   [Hendrycks, Gimpel
-// 2016]
+// 0.5 g (1 + tanh(u)) = g / (1 + e^-2u) with u = sqrt(2/pi) (g + 0.044715 g^3)
+// [Hendrycks, Gimpel 2016]
 static void gelu_mul(float *y, const float *gate, const float *up, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         float g = gate[i], u = 0.79788456080286535588f * g * (1.0f + 0.044715f * g * g);
@@ -202,7 +200,7 @@ static void rope(float *x, const float *cs, uint32_t half, bool neox) {
 
 static float key(const void *block, uint32_t at, uint32_t i, uint32_t n) {
     return hyp_f16_to_f32(
-        hyp_load_u16((const uint8_t *)block + hyp_key_place(HYP_KV_F16, at, i, n)));
+        hyp_load_u16((const uint8_t *)block + hyp_kv_key_at(HYP_KV_F16, at, i, n)));
 }
 static void scores_f16(float *y, size_t ys, const float *q, size_t qs, uint32_t tokens,
                        const void *block, uint32_t keys, uint32_t n, float scale) {
@@ -222,8 +220,8 @@ static void scores_q8(float *y, size_t ys, const float *q, size_t qs, uint32_t t
             for (uint32_t b = 0; b < n; b += 32) {
                 float part = 0;
                 for (uint32_t i = b; i < b + 32; i++)
-                    part += q[t * qs + i] * (float)(int8_t)in[hyp_key_place(HYP_KV_Q8_0, j, i, n)];
-                sum += hyp_f16_to_f32(hyp_load_u16(in + hyp_key_scale(j, b, n))) * part;
+                    part += q[t * qs + i] * (float)(int8_t)in[hyp_kv_key_at(HYP_KV_Q8_0, j, i, n)];
+                sum += hyp_f16_to_f32(hyp_load_u16(in + hyp_kv_key_scale_at(j, b, n))) * part;
             }
             y[t * ys + j] = sum * scale;
         }
@@ -236,7 +234,7 @@ static void mix_f16(float *y, size_t ys, const float *p, size_t ps, uint32_t tok
             for (uint32_t j = 0; j < keys; j++)
                 sum += p[t * ps + j] *
                        hyp_f16_to_f32(hyp_load_u16((const uint8_t *)block +
-                                                   hyp_value_place(HYP_KV_F16, j, i)));
+                                                   hyp_kv_value_at(HYP_KV_F16, j, i)));
             y[t * ys + i] = sum;
         }
 }
@@ -247,8 +245,9 @@ static void mix_q8(float *y, size_t ys, const float *p, size_t ps, uint32_t toke
         for (uint32_t i = 0; i < n; i++) {
             float sum = 0;
             for (uint32_t j = 0; j < keys; j++)
-                sum += p[t * ps + j] * hyp_f16_to_f32(hyp_load_u16(in + hyp_value_scale(j, i))) *
-                       (float)(int8_t)in[hyp_value_place(HYP_KV_Q8_0, j, i)];
+                sum += p[t * ps + j] *
+                       hyp_f16_to_f32(hyp_load_u16(in + hyp_kv_value_scale_at(j, i))) *
+                       (float)(int8_t)in[hyp_kv_value_at(HYP_KV_Q8_0, j, i)];
             y[t * ys + i] = sum;
         }
 }
@@ -271,5 +270,5 @@ void hyp_kernels_scalar(hyp_kernels *table) {
         .kv = {[HYP_KV_F16] = {.scores = scores_f16, .mix = mix_f16},
                [HYP_KV_Q8_0] = {.scores = scores_q8, .mix = mix_q8}},
     };
-    hyp_cache_stores(table);
+    hyp_kv_fill_stores(table);
 }

@@ -1,15 +1,17 @@
 // Pruned matrices of 4-bit weights: groups of HYP_GROUP rows that say which weights are there. The
-// values are Q4_0's (a d for each row and 32 columns, codes of which 8 is zero), so that a sparse
-// product gives the bits of the dense one, and how a matrix is computed is a matter of speed alone.
+// values are Q4_0's (a d for each row and 32 columns, and codes, of which 8 is zero), so that a
+// sparse matmul gives the bits of the dense one: the packing changes the speed and nothing else.
 //
-// A group is a u32, its own bytes; then for each block of 32 columns
-//   bitmap  16 halves d; 4 masks of 64 bits; then a byte for each of their bits, ascending: bit 4 r
-//   + c of mask w stands for row r and the
-//           columns 8 w + c (the byte's low half) and 8 w + 4 + c (the high one). What has no bit
-//           is zero in both
-//   CSR     16 halves d; a u16, how many weights are there; for each a u16: its code (bits 0 to 3),
-//   column (4 to 8) and row (9 to 12), ascending
-//           (compressed sparse rows, by block)
+// A group starts with a u32, the bytes of the group. Then for each block of 32 columns:
+//   bitmap    16 halves: d of each row
+//             4 masks of 64 bits: bit 4 r + c of mask w is row r, columns 8 w + c and 8 w + 4 + c
+//             a byte for each set bit, ascending: the code of the first column in its low half, of
+//             the second in its high half. Without a bit, both weights are zero
+//   CSR       (compressed sparse rows, by block)
+//             16 halves: d of each row
+//             a u16: how many weights follow
+//             a u16 for each weight, ascending by row and column: its code in bits 0 to 3, column
+//             in bits 4 to 8, row in bits 9 to 12
 #ifndef HYP_KERNELS_SPARSE_H
 #define HYP_KERNELS_SPARSE_H
 
@@ -18,13 +20,13 @@
 typedef enum hyp_sparse { HYP_DENSE, HYP_BITMAP, HYP_CSR, HYP_SPARSE_KINDS } hyp_sparse;
 
 enum {
-    HYP_SPARSE_SLACK =
-        64, // bytes that must be readable behind the last group that a product is given
-    HYP_SPARSE_TYPE =
-        0x48595030 // their type numbers in a GGUF file: this plus the kind. Nobody else's
+    // Bytes that must be readable behind the last group that a matmul is given.
+    HYP_SPARSE_SLACK = 64,
+    // Type numbers in a GGUF file: this plus the kind. Nobody else uses them.
+    HYP_SPARSE_TYPE = 0x48595030
 };
 
-// Bytes of a group of `cols` columns at most.
+// The largest size of a group of `cols` columns, in bytes.
 size_t hyp_sparse_most(uint32_t cols);
 // Encodes up to 16 rows of Q4_0; returns the bytes. `dst` NULL: only counts them.
 size_t hyp_sparse_encode(hyp_sparse kind, uint8_t *dst, const uint8_t *rows, uint32_t count,

@@ -1,6 +1,6 @@
-// Eight-lane kernels in the compiler's portable vector types, for a tier's source file to include:
-// it is compiled for the tier's instruction set there, and its sums keep the order that kernels.h
-// states, so its bits are those of the scalar reference.
+// Kernels in portable vectors of eight floats, whatever the tier's SIMD width: a tier's source file
+// includes it, and it is compiled for that tier's instruction set. Sums keep the order that
+// kernels.h states, so their bits are those of the scalar reference.
 #ifndef HYP_KERNELS_VECTOR_TMPL_H
 #define HYP_KERNELS_VECTOR_TMPL_H
 
@@ -39,7 +39,7 @@ static inline float f8_fold(f8 s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-// hyp_expf on eight lanes, operation by operation.
+// hyp_expf of eight floats, operation by operation.
 static inline f8 f8_exp(f8 x) {
     f8 magic = f8_all(12582912.0f), safe = f8_select((x >= -87.3f) & (x <= 88.7f), x, f8_all(0));
     f8 n = (safe * 1.44269504f + magic) - magic, r = safe - n * 0.693359375f;
@@ -58,7 +58,7 @@ static inline f8 f8_exp(f8 x) {
     return f8_select(x == x, e, x);
 }
 
-// hyp_f32_to_finite_f16 on eight lanes.
+// hyp_f32_to_finite_f16 of eight floats.
 static inline u8x u8x_select(i8x mask, u8x yes, u8x no) {
     return (yes & (u8x)mask) | (no & ~(u8x)mask);
 }
@@ -71,7 +71,7 @@ static inline u16x f8_halves(f8 x) {
     return __builtin_convertvector(half | sign, u16x);
 }
 static void vec_store_key_f16(void *block, uint32_t at, const float *x, uint32_t n) {
-    uint8_t *out = (uint8_t *)block + hyp_key_place(HYP_KV_F16, at, 0, n);
+    uint8_t *out = (uint8_t *)block + hyp_kv_key_at(HYP_KV_F16, at, 0, n);
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) {
         u16x h = f8_halves(f8_load(x + i));
@@ -84,10 +84,10 @@ static void vec_store_value_f16(void *block, uint32_t at, const float *x, uint32
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) {
         u16x h = f8_halves(f8_load(x + i));
-        memcpy(out + hyp_value_place(HYP_KV_F16, at, i), &h, sizeof h);
+        memcpy(out + hyp_kv_value_at(HYP_KV_F16, at, i), &h, sizeof h);
     }
     for (; i < n; i++)
-        hyp_store_u16(out + hyp_value_place(HYP_KV_F16, at, i), hyp_f32_to_finite_f16(x[i]));
+        hyp_store_u16(out + hyp_kv_value_at(HYP_KV_F16, at, i), hyp_f32_to_finite_f16(x[i]));
 }
 
 static void vec_rms_norm(float *y, const float *x, const float *weight, uint32_t n, float eps) {
@@ -161,7 +161,7 @@ static inline i8x quantize8(const float *x, float inverse) {
     return __builtin_convertvector(r, i8x);
 }
 
-// One block of 32: fills d and the sum, and gives the integers to the caller's store.
+// d of a block of 32; returns 1 / d, or 0 where d is 0.
 static inline float quantize_scale(const float *x, float *d) {
     f8 top = f8_all(0);
     for (uint32_t i = 0; i < 32; i += 8) {
@@ -202,8 +202,8 @@ vec_quantize(void *dst, const float *x, uint32_t cols, const uint32_t bytes) {
     }
 }
 
-// Overwrites every slot that this file serves. RoPE, soft cap and the stores of an 8-bit cache stay
-// scalar: they do not show.
+// Overwrites every slot that this file has. RoPE, soft cap and the stores of an 8-bit KV cache stay
+// scalar: their time does not show in a profile.
 static void vec_fill(hyp_kernels *table) {
     table->rms_norm = vec_rms_norm;
     table->add = vec_add;
@@ -211,7 +211,7 @@ static void vec_fill(hyp_kernels *table) {
     table->gelu_mul = vec_gelu_mul;
     table->peak = vec_peak;
     table->exps = vec_exps;
-    hyp_cache_stores(table);
+    hyp_kv_fill_stores(table);
     table->kv[HYP_KV_F16].store_key = vec_store_key_f16;
     table->kv[HYP_KV_F16].store_value = vec_store_value_f16;
 }

@@ -41,7 +41,7 @@ void *hyp_arena_alloc(hyp_arena *arena, size_t bytes) {
     bytes = hyp_round_up(bytes ? bytes : 1, ALIGN);
     hyp_arena_chunk *chunk = arena->chunks;
     if (!chunk || chunk->bytes - chunk->used < bytes) {
-        // A small arena begins small.
+        // The first chunk of an arena is small: many arenas hold little.
         size_t want = chunk ? CHUNK_BYTES : FIRST_BYTES;
         chunk = bytes + ALIGN > want / 4 ? add_chunk(arena, &arena->large, bytes + ALIGN)
                                          : add_chunk(arena, &arena->chunks, want);
@@ -64,8 +64,8 @@ void hyp_arena_return(hyp_arena *arena, hyp_arena_mark mark) {
     if (arena->chunks != mark.chunk) {
         if (mark.chunk) drop_until(arena, &arena->chunks, mark.chunk);
         else
-            mark.used =
-                ALIGN; // the first chunk is kept, so that an answer after another maps nothing
+            // The first chunk stays, so that the next answer need not map one again.
+            mark.used = ALIGN;
     }
     hyp_arena_chunk *chunk = arena->chunks;
     if (!chunk) return;

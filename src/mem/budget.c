@@ -12,8 +12,8 @@ bool hyp_budget_take(hyp_budget *budget, size_t bytes) {
         if (whole > budget->limit_bytes) return false;
         if (budget->used_bytes > budget->limit_bytes - whole) {
             size_t lacking = budget->used_bytes - (budget->limit_bytes - whole);
-            // A direct call: a pointer here would make every function that allocates one that may
-            // suspend, in Asyncify's eyes.
+            // A direct call: with a function pointer, Asyncify would take every function that
+            // allocates for one that may suspend.
             if (!hyp_reclaim(budget->pagers, lacking)) return false;
             if (budget->used_bytes > budget->limit_bytes - whole) return false;
         }

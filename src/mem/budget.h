@@ -1,6 +1,8 @@
-// Budget: what an engine may hold in all. Arenas, slabs, buffers, the pager and fiber stacks take
-// from it. One thread. Invariant: `used_bytes` is the sum of what has been taken and not given
-// back, in whole pages of the platform.
+// Budget: the memory that an engine may hold in all. Arenas, slabs, buffers, the pager and fiber
+// stacks take from it. One thread.
+//
+// Invariant: `used_bytes` is the sum of what has been taken and not given back, in whole pages of
+// the platform.
 #ifndef HYP_MEM_BUDGET_H
 #define HYP_MEM_BUDGET_H
 
@@ -19,23 +21,26 @@ typedef struct hyp_budget {
     struct hyp_slab *slab;    // small blocks come from here; NULL: everything is mapped in pages
     struct hyp_pager *pagers; // asked to give back frames when the limit is reached
 #ifdef HYP_CHECKED
-    uint64_t allocations,
-        fail_at; // so far, of the budget and its slab; the one that a test lets fail, 0: none
+    uint64_t allocations; // so far, of the budget and its slab
+    uint64_t fail_at;     // the one that a test lets fail; 0: none
 #endif
 } hyp_budget;
 
 #ifdef HYP_CHECKED
 static inline bool hyp_budget_fails(hyp_budget *budget) {
-    return __atomic_add_fetch(&budget->allocations, 1, __ATOMIC_RELAXED) ==
-           budget->fail_at; // threads share a slab
+    // Atomic, because threads share a slab.
+    return __atomic_add_fetch(&budget->allocations, 1, __ATOMIC_RELAXED) == budget->fail_at;
 }
 #else
-static inline bool hyp_budget_fails(hyp_budget *budget) { return (void)budget, false; }
+static inline bool hyp_budget_fails(hyp_budget *budget) {
+    (void)budget;
+    return false;
+}
 #endif
 
-// Asks a budget's pagers for `bytes`; false, with nothing changed, when all of them together can
-// not give so much. Defined by the pager and bound by the linker: a pointer here would make every
-// function that allocates look suspendable.
+// Asks a budget's pagers to give back `bytes`. False, with nothing changed, when all of them
+// together can not give so much. Defined by the pager and bound by the linker: a function pointer
+// here would make every function that allocates look suspendable.
 bool hyp_reclaim(struct hyp_pager *pagers, size_t bytes);
 
 // Maps zeroed pages under the budget, taking frames from its pagers first where the limit is
@@ -47,11 +52,11 @@ void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes);
 // the limit is reached.
 HYP_MUST_USE bool hyp_budget_take(hyp_budget *budget, size_t bytes);
 void hyp_budget_give(hyp_budget *budget, size_t bytes);
-size_t hyp_budget_left(const hyp_budget *budget); // below the limit, without taking anything from a
-                                                  // pager; SIZE_MAX: there is none
+// What may still be taken without asking a pager for memory; SIZE_MAX: there is no limit.
+size_t hyp_budget_left(const hyp_budget *budget);
 
-// Blocks: from the budget's slab, or pages of their own where it has none. Zeroed only when mapped;
-// `bytes` of both calls must agree.
+// Blocks from the budget's slab, or pages of their own where it has none. Only the latter are
+// zeroed. `bytes` of both calls must agree.
 void *hyp_budget_alloc(hyp_budget *budget, size_t bytes, const char *tag);
 void hyp_budget_free(hyp_budget *budget, void *memory, size_t bytes);
 

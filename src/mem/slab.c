@@ -8,7 +8,7 @@ enum {
     UNIT = 64,            // of large blocks
     TAG = 16,             // bytes of a boundary tag, before each large block
     SPAN = 64 << 10,      // carved into blocks of one class
-    FIRST_SPAN = 4 << 10, // a class begins small
+    FIRST_SPAN = 4 << 10, // the first of a class
     POOL_MOST = 1 << 20,
     POOL_HEAD = UNIT - TAG, // so that payloads fall on multiples of 64
     BINS = 60,
@@ -137,7 +137,10 @@ static void *raw_alloc(hyp_slab *s, size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
     if (bytes > HYP_SLAB_LARGE) {
         void *memory = map(s, bytes);
-        if (memory) s->huge_blocks++, s->huge_bytes += bytes;
+        if (memory) {
+            s->huge_blocks++;
+            s->huge_bytes += bytes;
+        }
         return memory;
     }
     return bytes > HYP_SLAB_SMALL ? large_alloc(s, bytes)
@@ -146,7 +149,8 @@ static void *raw_alloc(hyp_slab *s, size_t bytes) {
 
 static void raw_free(hyp_slab *s, void *block, size_t bytes) {
     if (bytes > HYP_SLAB_LARGE) {
-        s->huge_blocks--, s->huge_bytes -= bytes;
+        s->huge_blocks--;
+        s->huge_bytes -= bytes;
         unmap(s, block, bytes);
     } else if (bytes > HYP_SLAB_SMALL) large_free(s, block);
     else small_free(s, hyp_slab_class_of[(bytes + 15) / 16], block);
@@ -172,7 +176,7 @@ void *hyp_slab_alloc(hyp_slab *s, size_t bytes, const char *name) {
     if (g) {
         *g = (guard){s->live.next, &s->live, name, bytes, LIVE};
         g->next->previous = g->previous->next = g;
-        memset((char *)g + GUARD, 0xA5, bytes); // what relies on zeros shows
+        memset((char *)g + GUARD, 0xA5, bytes); // so that reading it before writing shows
         memset((char *)g + GUARD + bytes, 0xC5, CANARY);
     }
     unlock(s);
@@ -217,7 +221,8 @@ void hyp_slab_free(hyp_slab *s, void *block, size_t bytes) {
 }
 
 size_t hyp_slab_leaks(hyp_slab *s, void (*visit)(void *, const char *, size_t), void *context) {
-    (void)visit, (void)context;
+    (void)visit;
+    (void)context;
     return hyp_slab_get_stats(s).live_blocks;
 }
 #endif
@@ -331,8 +336,8 @@ static tag *after(tag *t) { return (tag *)(void *)((char *)t + (size_t)t->units 
 static tag *before(tag *t) { return (tag *)(void *)((char *)t - (size_t)t->before * UNIT); }
 static tag *first(pool *p) { return (tag *)(void *)((char *)p + POOL_HEAD); }
 
-// Four bins to each power of two, so that every block of a bin is at least as large as the bin's
-// least.
+// Four bins to each power of two. Every block of a bin is at least as large as the smallest size
+// that the bin stands for.
 static uint32_t bin_of(uint32_t units) {
     if (units < 4) return units;
     uint32_t log = 31 - (uint32_t)__builtin_clz(units);
@@ -418,8 +423,8 @@ static void large_free(hyp_slab *s, void *block) {
     }
     after(t)->before = t->units;
     bin_add(s, t);
-    if (!t->before && after(t)->state == END &&
-        (s->pools->next)) { // a pool of its own; the last one is kept
+    // It is the whole pool, which is given back unless it is the last one.
+    if (!t->before && after(t)->state == END && s->pools->next) {
         pool *p = (pool *)(void *)((char *)t - POOL_HEAD);
         bin_remove(s, t);
         if (p->previous) p->previous->next = p->next;
@@ -429,7 +434,7 @@ static void large_free(hyp_slab *s, void *block) {
     }
 }
 
-// ---- What there is
+// ---- Statistics and checks
 
 hyp_slab_stats hyp_slab_get_stats(hyp_slab *s) {
     hyp_slab_stats r = {.live_blocks = s->large_blocks + s->huge_blocks,
@@ -463,7 +468,10 @@ bool hyp_slab_check(hyp_slab *s) {
             if (t->state == FREE && was_free) return false; // neighbours are joined at once
             was_free = t->state == FREE;
             if (was_free) free_blocks++;
-            else used++, used_bytes += (size_t)t->units * UNIT;
+            else {
+                used++;
+                used_bytes += (size_t)t->units * UNIT;
+            }
             previous = t->units;
         }
         if (t != end || t->state != END || t->before != previous) return false;

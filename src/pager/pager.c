@@ -10,8 +10,8 @@ enum {
     FRAMES_LEAST = 2, // of a pager that had resident everything
     HEAT = 64,
     HUGE_BYTES = 2 << 20,
-    PROMOTE_SPARE =
-        256 << 10, // bytes of the budget that pages which come back to their places leave to others
+    // Bytes of the budget that are left to others when pages come back to their places.
+    PROMOTE_SPARE = 256 << 10,
     NOWHERE = UINT32_MAX
 };
 
@@ -38,9 +38,10 @@ struct hyp_pager {
     hyp_pager *next; // of its budget
     hyp_pager_config config;
     page *pages;
-    uint64_t *places;  // of each page while it is resident, one behind the other, in whole pages of
-                       // the platform; pages + 1 of them
-    uint32_t resident; // the first `resident` pages
+    // Of each page while it is resident, one behind the other, in whole pages of the platform;
+    // pages + 1 of them.
+    uint64_t *places;
+    uint32_t resident;      // the first `resident` pages
     uint32_t resident_most; // as many were when it was created
     frame *frames;          // `frame_slots` of them
     uint32_t frame_slots, frame_count, hand, filling;
@@ -127,8 +128,10 @@ static bool get_frames(hyp_pager *p, uint32_t count) {
     if (!count) return true;
     if (p->range) {
         if (!hyp_budget_take(budget, count * p->frame_bytes)) return false;
-        if (hyp_port_view_commit(p->range, frame_slot_at(p, 0), count * p->frame_bytes, true))
-            return p->frame_count = count, true;
+        if (hyp_port_view_commit(p->range, frame_slot_at(p, 0), count * p->frame_bytes, true)) {
+            p->frame_count = count;
+            return true;
+        }
         hyp_budget_give(budget, count * p->frame_bytes);
         return false;
     }
@@ -137,7 +140,8 @@ static bool get_frames(hyp_pager *p, uint32_t count) {
         while (i--) hyp_budget_unmap(budget, p->frames[i].memory, p->frame_bytes);
         return false;
     }
-    return p->frame_count = count, true;
+    p->frame_count = count;
+    return true;
 }
 
 static void give_frames(hyp_pager *p) { // all of them are free
@@ -152,8 +156,8 @@ static void give_frames(hyp_pager *p) { // all of them are free
     p->frame_count = 0;
 }
 
-// Places for good for the pages from the first that has none up to `end` - 1; false, with nothing
-// taken, when there is no memory for them.
+// Gives the pages up to `end` - 1 that have none a place for good. False, with nothing taken: there
+// is no memory for them.
 static bool get_places(hyp_pager *p, uint32_t end) {
     hyp_budget *budget = p->config.budget;
     size_t bytes = (size_t)(p->places[end] - p->places[p->resident]);
@@ -217,8 +221,8 @@ hyp_status hyp_pager_create(const hyp_pager_config *c, hyp_pager **out) {
         p->stats.traps = p->range;
     }
     if (!status) {
-        p->frame_slots = hyp_max_u32(
-            frames, FRAMES_LEAST); // shrinking must not need memory for their table
+        // Shrinking must not need memory for the table of frames.
+        p->frame_slots = hyp_max_u32(frames, FRAMES_LEAST);
         p->frames = hyp_slab_alloc(slab, p->frame_slots * sizeof *p->frames, "pager frames");
         if (!p->frames || !get_places(p, p->resident_most) || !get_frames(p, frames))
             status = HYP_E_NOMEM;
@@ -311,12 +315,14 @@ hyp_status hyp_pager_prefetch(hyp_pager *p, uint32_t index) {
 
 bool hyp_pager_keeps(const hyp_pager *p, uint32_t index) { return index < p->resident; }
 
-// What is read after this is a defect: where invariants are checked, it is no number.
+// Reading the page after this is a defect. In checked builds the bytes become no numbers, so that
+// it shows.
 static void poison(uint8_t *view, size_t bytes) {
 #ifdef HYP_CHECKED
     memset(view, 0xFF, bytes);
 #else
-    (void)view, (void)bytes;
+    (void)view;
+    (void)bytes;
 #endif
 }
 
@@ -330,14 +336,15 @@ static void make_absent(hyp_pager *p, page *g) {
     p->stats.present_bytes -= g->bytes;
 }
 
-// Frees a frame, whose memory goes back to its frame slot.
+// Frees a frame, and moves its memory back to its frame slot.
 static void evict(hyp_pager *p, frame *f) {
     uint32_t index = f->page;
     make_absent(p, &p->pages[index]);
     give_place(p, index, f);
 }
 
-// A frame for a new page, and where it is in the range; NULL: each is pinned or being filled.
+// A frame for a new page, and where it is in the range. NULL: every frame is pinned or being
+// filled.
 static frame *take_frame(hyp_pager *p, uint64_t *at) {
     for (uint32_t i = 0; i < p->frame_count; i++)
         if (p->frames[i].page == NOWHERE) {
@@ -380,8 +387,8 @@ static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **
     p->pages[index].frame = (uint32_t)(*f - p->frames);
     *memory = p->range ? hyp_port_view_at(p->range, place) : (*f)->memory;
     if (!p->range || hyp_port_view_move(p->range, at, place, p->frame_bytes)) return HYP_OK;
-    hyp_port_panic("the kernel refused to move a page"); // its limit on mappings (vm.max_map_count)
-                                                         // is reached: use larger pages
+    // Its limit on mappings (vm.max_map_count) is reached: use larger pages.
+    hyp_port_panic("the kernel refused to move a page");
 }
 
 static void give_place(hyp_pager *p, uint32_t index, frame *f) {
@@ -448,7 +455,7 @@ const void *hyp_pager_address(const hyp_pager *p, uint32_t index) {
     return p->range ? hyp_port_view_at(p->range, place_of(p, index)) : NULL;
 }
 
-hyp_status hyp_pager_trouble(hyp_pager *p) {
+hyp_status hyp_pager_fault_status(hyp_pager *p) {
     hyp_status status = p->trouble;
     p->trouble = HYP_OK;
     return status;
@@ -478,7 +485,7 @@ static bool on_fault(void *context, uint64_t offset) {
     return true;
 }
 
-// ---- Shrinking and growing, facts
+// ---- Shrinking and growing, statistics
 
 void hyp_pager_set_workers(hyp_pager *p, hyp_pool *workers) { p->workers = workers; }
 
@@ -504,8 +511,8 @@ size_t hyp_pager_shrink(hyp_pager *p, size_t bytes) {
     for (uint32_t i = resident; i < p->resident; i++)
         if (p->pages[i].state == RESIDENT) make_absent(p, &p->pages[i]);
     give_places(p, resident);
-    // There is room for them; where the platform has none all the same, whoever needs one asks
-    // again.
+    // The budget has room for them. If the platform has none all the same, they are asked for again
+    // when one is needed.
     if (!p->frame_count) (void)get_frames(p, FRAMES_LEAST);
     count_places(p);
     return (size_t)given;
@@ -517,7 +524,7 @@ bool hyp_reclaim(hyp_pager *pagers, size_t bytes) {
         kept_after(p, bytes, &given);
         possible += given;
     }
-    if (possible < bytes) return false; // then nobody loses anything
+    if (possible < bytes) return false; // and nothing has changed
     for (hyp_pager *p = pagers; p && bytes; p = p->next) {
         size_t had = hyp_pager_shrink(p, bytes);
         bytes -= had < bytes ? had : bytes;
@@ -525,7 +532,7 @@ bool hyp_reclaim(hyp_pager *pagers, size_t bytes) {
     return bytes == 0;
 }
 
-// Is there room to keep all of the spare, once it needs no frames?
+// Whether all spare pages could be resident, once they need no frames.
 static bool can_keep_all(const hyp_pager *p) {
     if (p->resident_most < p->config.pages || p->filling) return false;
     for (uint32_t i = 0; i < p->frame_count; i++)
@@ -535,8 +542,8 @@ static bool can_keep_all(const hyp_pager *p) {
            (left < UINT64_MAX - frames ? left + frames : left);
 }
 
-// Pages that lost their places to others get them again, as far as there is room; they are read
-// when they are needed. Not from a fault.
+// Pages that lost their places get them back as far as there is room; they are read when they are
+// needed. Not from a fault.
 static void grow(hyp_pager *p) {
     uint32_t before = p->resident;
     if (can_keep_all(p)) {

@@ -1,24 +1,27 @@
 // Pager: read-only pages that come from somewhere slow, in frames under a hard limit. Pages have
-// their own sizes; what fills them, and what they hold, the owner knows. One thread; its fibers
+// their own sizes; only the owner knows what fills them and what they hold. One thread; its fibers
 // wait for one another's fills.
 //
-// Two kinds of places:
-//   resident   a prefix of the pages, each at its own place for good, filled once
-//   spare   the others share a few frames of the largest page's size
-// Weights are read in the same order again and again; there, any policy that evicts by recency hits
-// nothing, and a resident prefix is the best that can be done (each pass reads what does not fit,
-// once). In the spare, a page that was used again since it came is spared once.
+// A page is one of two kinds:
+//   resident   one of a prefix of the pages, each at a place of its own for good, filled once
+//   spare      one of the others, which share a few frames of the largest page's size
+// Weights are read in the same order again and again. There, a policy that evicts by recency never
+// hits, and a resident prefix is the best that can be done: each pass reads what does not fit,
+// once. Among the spare pages, one that was used again since it came is passed over once when a
+// frame is needed.
 //
-// Guarded (everywhere): pin looks the page up and fills it when absent. Trapping (where the
-// platform can): each page also has an address of its own in a reserved range; touching it when
-// absent is a fault that fills it. Both kinds of access may be mixed. A resident page loses its
-// place when the budget needs the memory, the last page first, and gets it back when there is room
-// again.
+// There are two kinds of access, which may be mixed:
+//   guarded    everywhere: pin looks the page up and fills it when absent
+//   trapping   where the platform can: each page also has an address of its own in a reserved
+//   range,
+//              and touching it when absent is a fault that fills it
+// A resident page loses its place when the budget needs the memory, the last page first, and gets
+// it back when there is room again.
 //
-// Invariant: what is mapped never exceeds the capacity; a pinned page does not move. Whoever holds
-// a pointer into a page has it pinned, and has no pin while it suspends. Worker threads are the one
-// exception: they may be late, and read a resident page after it was unpinned (what they then say
-// is not listened to); no resident page is taken away before hyp_pool_wait_idle.
+// Invariant: what is mapped never exceeds the capacity, and a pinned page does not move. Whoever
+// holds a pointer into a page has it pinned, and has no pin while it suspends. Worker threads are
+// the one exception: they may be late, and read a resident page after it was unpinned (their
+// results are then dropped); no resident page is taken away before hyp_pool_wait_idle.
 #ifndef HYP_PAGER_PAGER_H
 #define HYP_PAGER_PAGER_H
 
@@ -28,21 +31,22 @@
 typedef struct hyp_pager hyp_pager;
 
 typedef struct hyp_pager_config {
-    hyp_budget *budget;         // borrowed, with a slab
-    uint32_t pages;             // at least 1
-    const uint32_t *page_bytes; // of each page, 1 .. 2^31; copied. The order of the pages is the
-                                // order in which they are declared to be used
-    uint64_t capacity_bytes;    // for resident pages and frames together; 0: everything is resident
-    bool random; // no order is declared: nothing is resident, all of the capacity is frames
-    bool trap;   // wish for addresses that fault; without effect where the platform can not
+    hyp_budget *budget; // borrowed, with a slab
+    uint32_t pages;     // at least 1
+    // Of each page, 1 .. 2^31; copied. The order of the pages is the order in which they are
+    // declared to be used.
+    const uint32_t *page_bytes;
+    uint64_t capacity_bytes; // for resident pages and frames together; 0: everything is resident
+    bool random;             // no order is declared: no page is resident, all capacity is frames
+    bool trap;               // asks for addresses that fault; ignored where the platform can not
     // Fills `frame` with page `index`. May suspend (not when called from a fault). Whatever it
     // returns other than HYP_OK, pin returns.
     hyp_status (*fill)(void *context, uint32_t index, void *frame);
     void *context;
 } hyp_pager_config;
 
-// Bytes that the least possible capacity has (one frame), and that all pages take when everything
-// is resident.
+// The least possible capacity in bytes (one frame), and what all pages take when every one is
+// resident.
 uint64_t hyp_pager_least_bytes(const hyp_pager_config *config);
 uint64_t hyp_pager_whole_bytes(const hyp_pager_config *config);
 
@@ -58,29 +62,31 @@ void hyp_pager_unpin(hyp_pager *pager, uint32_t index);
 // The same for a page that is present and has its place for good; false for any other. Never
 // suspends.
 bool hyp_pager_pin_resident(hyp_pager *pager, uint32_t index, const void **view);
-void hyp_pager_set_workers(hyp_pager *pager, hyp_pool *workers); // who may be late; NULL: nobody
+// The pool whose workers may be late; NULL: there is none.
+void hyp_pager_set_workers(hyp_pager *pager, hyp_pool *workers);
 
 // Fills page `index` if it is absent and a place for it is free or can be freed; no error when
 // there is none. May suspend.
 HYP_MUST_USE hyp_status hyp_pager_prefetch(hyp_pager *pager, uint32_t index);
-// Will the page, once there, stay?
+// Whether the page, once present, stays so.
 bool hyp_pager_keeps(const hyp_pager *pager, uint32_t index);
 
 // The page's own address, readable at any time; NULL when not trapping. A fault whose fill fails
-// shows zeros and is told by hyp_pager_trouble.
+// shows zeros, and hyp_pager_fault_status tells of it.
 const void *hyp_pager_address(const hyp_pager *pager, uint32_t index);
-hyp_status hyp_pager_trouble(hyp_pager *pager); // the first failure of a fault since the last call
+hyp_status
+hyp_pager_fault_status(hyp_pager *pager); // the first failure of a fault since the last call
 
-// Gives back up to about `bytes` of resident pages, the last first, less what frames for them cost;
-// returns how many, 0 with nothing changed when none can go. Those pages join the spare, where
-// their addresses are others, until there is room again.
+// Gives back up to about `bytes` of resident pages, the last first, less what frames for them cost.
+// Returns how many bytes; 0, with nothing changed, when no page can go. Those pages become spare
+// ones, at other addresses, until there is room again.
 size_t hyp_pager_shrink(hyp_pager *pager, size_t bytes);
 
 typedef struct hyp_pager_stats {
     uint32_t pages, resident, present, frames;
     uint64_t whole_bytes, capacity_bytes, present_bytes;
-    uint64_t pins, hits, fills, faults, evictions,
-        filled_bytes; // since the beginning; faults: traps taken, which count as pins too
+    // Since the beginning. `faults`: traps taken, which count as pins too.
+    uint64_t pins, hits, fills, faults, evictions, filled_bytes;
     bool traps;
 } hyp_pager_stats;
 hyp_pager_stats hyp_pager_get_stats(const hyp_pager *pager);

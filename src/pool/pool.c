@@ -11,7 +11,7 @@ enum {
     SPIN_LIMIT_MACS_PER_NS = 3, // ... beside what a slow machine would need for it
     CALIBRATION_NS = 100000,
     SLEEP_NS = 1000000000,
-    MOMENT_NS = 20000,
+    NAP_NS = 20000,
     MANY_ROWS = 8,
     EPOCH_LOOPS = 60,   // and no less than
     EPOCH_NS = 8000000, // some of the system's time slices
@@ -38,10 +38,11 @@ typedef struct worker { // lines are written by one side each
     hyp_atomic present, gone;
 } worker;
 
-// Whether workers are worth it, by measurement, for loops of few rows and of many apart. With them
-// until something is amiss (a tile had to be repeated, or it has become slower than it was); then a
-// while without, and whichever was faster goes on. Without them, they are tried again from time to
-// time, at growing distances while it does not pay.
+// Measures whether workers make loops faster; loops of few rows and of many have a trial each.
+// Workers are used until something is amiss: a tile had to be repeated, or the loops have become
+// slower than they were. Then an epoch runs without workers, and the faster way goes on. While the
+// caller works alone, workers are tried again from time to time, less and less often as long as
+// that does not pay.
 typedef struct trial {
     bool alone;
     uint32_t loops, repeated; // of this epoch
@@ -74,28 +75,28 @@ static uint32_t claim_tile(uint64_t *claim, uint32_t sequence, uint32_t tiles) {
 
 // ---- A worker
 
-static void serve(worker *h, const order *o) {
+static void run_order(worker *w, const order *o) {
     const uint8_t *job = (const uint8_t *)(o + 1), *input = (const uint8_t *)o + o->input_at;
     uint32_t finished = 0, tile;
-    while ((tile = claim_tile(&h->pool->claim, o->sequence, o->tiles)) < o->tiles) {
-        o->compute(job, input, tile, h->output, o->columns, h->scratch);
-        h->tiles[finished++] = (uint16_t)tile;
-        __atomic_store_n(&h->done, (uint64_t)o->sequence << 32 | finished, __ATOMIC_RELEASE);
+    while ((tile = claim_tile(&w->pool->claim, o->sequence, o->tiles)) < o->tiles) {
+        o->compute(job, input, tile, w->output, o->columns, w->scratch);
+        w->tiles[finished++] = (uint16_t)tile;
+        __atomic_store_n(&w->done, (uint64_t)o->sequence << 32 | finished, __ATOMIC_RELEASE);
     }
 }
 
-static void help(void *context) {
-    worker *h = context;
+static void worker_main(void *context) {
+    worker *w = context;
     hyp_lane_consumer consumer;
     hyp_atomic none = ABSENT;
-    if (!__atomic_compare_exchange_n(&h->present, &none, PRESENT, false, __ATOMIC_ACQ_REL,
+    if (!__atomic_compare_exchange_n(&w->present, &none, PRESENT, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_RELAXED))
         return; // too late
-    if (hyp_lane_consume(h->lane, 1, &consumer))
+    if (hyp_lane_consume(w->lane, 1, &consumer))
         hyp_port_panic("a worker's lane is held by another");
     for (hyp_capsule capsule;;) {
         hyp_status status = hyp_capsule_receive(&consumer, &capsule);
-        for (uint32_t spins = h->pool->pauses_per_us * (SPIN_NS / 1000);
+        for (uint32_t spins = w->pool->pauses_per_us * (SPIN_NS / 1000);
              status == HYP_E_TIMEOUT && spins > 0; spins--) {
             hyp_port_pause();
             status = hyp_capsule_receive(&consumer, &capsule);
@@ -105,10 +106,10 @@ static void help(void *context) {
             if (!status || status == HYP_E_TIMEOUT) continue;
         }
         if (status) break; // closed
-        serve(h, capsule.payload);
+        run_order(w, capsule.payload);
         hyp_capsule_release(&consumer, &capsule, HYP_ACCEPTED);
     }
-    hyp_atomic_store(&h->gone, 1, HYP_RELEASE); // the last touch: the pool may be unmapped now
+    hyp_atomic_store(&w->gone, 1, HYP_RELEASE); // the last touch: the pool may be unmapped now
 }
 
 // ---- The pool
@@ -156,14 +157,14 @@ hyp_pool *hyp_pool_create(hyp_budget *budget, const hyp_pool_config *c) {
     *pool = (hyp_pool){.budget = budget, .bytes = bytes, .pauses_per_us = calibrate()};
     uint8_t *at = (uint8_t *)worker_at(pool, workers);
     for (uint32_t i = 0; i < workers; i++) {
-        worker *h = worker_at(pool, i);
-        *h = (worker){.pool = pool, .lane = hyp_lane_init(at, &lane)};
-        h->output = (float *)(void *)(at += hyp_round_up(hyp_lane_bytes(&lane), LINE));
-        h->scratch = (float *)(void *)(at += floats_bytes(c->output_floats));
+        worker *w = worker_at(pool, i);
+        *w = (worker){.pool = pool, .lane = hyp_lane_init(at, &lane)};
+        w->output = (float *)(void *)(at += hyp_round_up(hyp_lane_bytes(&lane), LINE));
+        w->scratch = (float *)(void *)(at += floats_bytes(c->output_floats));
         at += floats_bytes(c->scratch_floats);
-        if (hyp_lane_produce(h->lane, 1, HYP_LANE_FAIL, &h->producer))
+        if (hyp_lane_produce(w->lane, 1, HYP_LANE_FAIL, &w->producer))
             hyp_port_panic("a new lane is held");
-        if (!hyp_port_thread(help, h)) break;
+        if (!hyp_port_thread(worker_main, w)) break;
         pool->workers++;
     }
     if (pool->workers) return pool;
@@ -173,8 +174,8 @@ hyp_pool *hyp_pool_create(hyp_budget *budget, const hyp_pool_config *c) {
 
 uint32_t hyp_pool_threads(const hyp_pool *pool) { return pool ? pool->workers + 1 : 1; }
 
-static void moment(void) {
-    if (!hyp_port_nap(MOMENT_NS)) hyp_port_pause();
+static void nap(void) {
+    if (!hyp_port_nap(NAP_NS)) hyp_port_pause();
 }
 
 void hyp_pool_wait_idle(hyp_pool *pool) {
@@ -182,7 +183,7 @@ void hyp_pool_wait_idle(hyp_pool *pool) {
         const hyp_lane *lane = worker_at(pool, i)->lane;
         while (hyp_atomic_load(&lane->received, HYP_ACQUIRE) !=
                hyp_atomic_load(&lane->sent, HYP_RELAXED))
-            moment();
+            nap();
     }
 }
 
@@ -191,47 +192,48 @@ void hyp_pool_destroy(hyp_pool *pool) {
     for (uint32_t i = 0; i < pool->workers; i++) hyp_lane_close(worker_at(pool, i)->lane);
     bool all = true;
     for (uint32_t i = 0; i < pool->workers; i++) {
-        worker *h = worker_at(pool, i);
-        // Where this thread can not sleep, a host's event loop may have to turn first: what has not
-        // come is not waited for there.
-        while (hyp_atomic_load(&h->present, HYP_ACQUIRE) == ABSENT && hyp_port_nap(MOMENT_NS)) {
+        worker *w = worker_at(pool, i);
+        // Where this thread can not sleep, a worker may need a turn of the host's event loop to
+        // start: there, a worker that has not started is not waited for.
+        while (hyp_atomic_load(&w->present, HYP_ACQUIRE) == ABSENT && hyp_port_nap(NAP_NS)) {
         }
         hyp_atomic none = ABSENT;
-        if (__atomic_compare_exchange_n(&h->present, &none, UNWANTED, false, __ATOMIC_ACQ_REL,
+        if (__atomic_compare_exchange_n(&w->present, &none, UNWANTED, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE))
             all = false;
         else
-            while (!hyp_atomic_load(&h->gone, HYP_ACQUIRE)) moment();
+            while (!hyp_atomic_load(&w->gone, HYP_ACQUIRE)) nap();
     }
-    if (all) hyp_budget_unmap(pool->budget, pool, pool->bytes); // else one may yet come, and look
+    // Otherwise a worker may yet start, and look at `present`.
+    if (all) hyp_budget_unmap(pool->budget, pool, pool->bytes);
 }
 
 // Hands the loop to a worker that has time for it.
-static void give(worker *h, const hyp_parallel_loop *s, const order *o) {
-    if (hyp_atomic_load(&h->present, HYP_ACQUIRE) != PRESENT) return;
-    hyp_lane *lane = h->lane;
+static void give(worker *w, const hyp_parallel_loop *s, const order *o) {
+    if (hyp_atomic_load(&w->present, HYP_ACQUIRE) != PRESENT) return;
+    hyp_lane *lane = w->lane;
     if (hyp_atomic_load(&lane->sent, HYP_RELAXED) - hyp_atomic_load(&lane->received, HYP_ACQUIRE) >
         1)
         return; // it is off its processor
     size_t bytes = o->input_at + s->input_bytes;
     void *payload;
-    if (hyp_capsule_begin(&h->producer, (uint32_t)bytes, &payload)) return;
+    if (hyp_capsule_begin(&w->producer, (uint32_t)bytes, &payload)) return;
     memcpy(payload, o, sizeof *o);
     memcpy((uint8_t *)payload + sizeof *o, s->job, s->job_bytes);
     memcpy((uint8_t *)payload + o->input_at, s->input, s->input_bytes);
-    hyp_capsule_send(&h->producer, 1, (uint32_t)bytes);
+    hyp_capsule_send(&w->producer, 1, (uint32_t)bytes);
 }
 
 // Takes over what the worker has finished of the loop; returns how many tiles.
-static uint32_t collect(hyp_pool *pool, worker *h, const hyp_parallel_loop *s, const order *o) {
-    uint64_t done = __atomic_load_n(&h->done, __ATOMIC_ACQUIRE);
+static uint32_t collect(hyp_pool *pool, worker *w, const hyp_parallel_loop *s, const order *o) {
+    uint64_t done = __atomic_load_n(&w->done, __ATOMIC_ACQUIRE);
     if (done >> 32 != o->sequence) return 0;
-    uint32_t before = h->taken, count = (uint32_t)done;
-    for (; h->taken < count; h->taken++) {
-        uint32_t tile = h->tiles[h->taken], from, width;
+    uint32_t before = w->taken, count = (uint32_t)done;
+    for (; w->taken < count; w->taken++) {
+        uint32_t tile = w->tiles[w->taken], from, width;
         s->range(s->job, tile, &from, &width);
         for (uint32_t t = 0; t < s->rows; t++)
-            memcpy(s->y + t * s->y_stride + from, h->output + (size_t)t * s->columns + from,
+            memcpy(s->y + t * s->y_stride + from, w->output + (size_t)t * s->columns + from,
                    width * sizeof(float));
         pool->seen[tile] = 1;
     }
@@ -248,7 +250,10 @@ static void end_epoch(trial *t) {
         t->pause = !alone ? 0 : t->pause ? hyp_min_u32(2 * t->pause, PAUSE_MOST) : 2;
         t->alone = alone;
         t->left = t->pause;
-    } else if (t->alone ? t->left-- == 0 : amiss) t->alone = !t->alone, t->probing = true;
+    } else if (t->alone ? t->left-- == 0 : amiss) {
+        t->alone = !t->alone;
+        t->probing = true;
+    }
     t->loops = t->repeated = 0;
     t->ns = t->macs = 0;
 }
@@ -261,8 +266,8 @@ void hyp_parallel_for(hyp_pool *pool, const hyp_parallel_loop *s) {
                .columns = s->columns,
                .input_at = (uint32_t)hyp_round_up(sizeof(order) + s->job_bytes, LINE),
                .compute = s->compute};
-    __atomic_store_n(&pool->claim, (uint64_t)o.sequence << 32,
-                     __ATOMIC_RELAXED); // shown by the capsules
+    // Relaxed: the capsules show it to the workers.
+    __atomic_store_n(&pool->claim, (uint64_t)o.sequence << 32, __ATOMIC_RELAXED);
     memset(pool->seen, 0, s->tiles);
     for (uint32_t i = 0; i < pool->workers && !trying->alone; i++) {
         worker_at(pool, i)->taken = 0;

@@ -1,11 +1,12 @@
-// A pool of worker threads that compute products beside the thread that runs the fibers. Each
-// worker drains a lane of its own.
+// Thread pool: worker threads that share loops (parallel-for) with the thread that runs the fibers.
+// Each worker drains a lane of its own.
 //
-// A loop is one operation of a step. It is divided into tiles, which whoever is free takes: the
-// tiles' counter is the only word that all of them write. A worker works on a copy of the input
-// (its capsule) and writes to memory of its own, from which finished tiles are taken over. So
-// nobody ever waits for a worker that the system has taken off its processor: after a moment its
-// tile is computed again, and what it says later about a loop that is over is not listened to.
+// A loop is one operation of a forward pass. It is divided into tiles, and whoever is free takes
+// the next one: the tiles' counter is the only word that all threads write. A worker works on a
+// copy of the input (its capsule) and writes to memory of its own, from which the caller copies
+// finished tiles. So nobody ever waits for a worker that the system has taken off its processor:
+// after a moment the caller computes its tile again, and ignores what the worker says later about a
+// loop that is over.
 #ifndef HYP_POOL_POOL_H
 #define HYP_POOL_POOL_H
 
@@ -15,16 +16,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HYP_POOL_WORKERS = 15, HYP_POOL_TILES = 1024 }; // at most; of a loop
+enum {
+    HYP_POOL_WORKERS = 15, // at most
+    HYP_POOL_TILES = 1024  // of a loop, at most
+};
 
-// Rows of results, a range of columns of which each tile computes.
+// Computes rows of results; each tile computes a range of their columns.
 typedef struct hyp_parallel_loop {
     // Computes a tile: its columns of the rows at `y`, y_stride floats apart. `job` and `input` are
     // the loop's, or copies of them.
     void (*compute)(const void *job, const void *input, uint32_t tile, float *y, size_t y_stride,
                     float *scratch);
-    void (*range)(const void *job, uint32_t tile, uint32_t *from,
-                  uint32_t *width); // a tile's columns
+    // A tile's columns: `width` of them, from `from` on.
+    void (*range)(const void *job, uint32_t tile, uint32_t *from, uint32_t *width);
     const void *job, *input;
     size_t job_bytes, input_bytes;
     uint32_t tiles, rows, columns;
@@ -44,17 +48,17 @@ typedef struct hyp_pool_stats {
 
 typedef struct hyp_pool_config {
     uint32_t workers;
-    size_t job_bytes, input_bytes, output_floats,
-        scratch_floats; // of the largest loop; output: rows * columns
+    // Of the largest loop; its output is rows * columns floats.
+    size_t job_bytes, input_bytes, output_floats, scratch_floats;
 } hyp_pool_config;
 
 size_t hyp_pool_bytes(const hyp_pool_config *config);
 // Starts the threads. NULL: the platform starts none, or there is no memory for them; nothing is
 // left behind.
 hyp_pool *hyp_pool_create(hyp_budget *budget, const hyp_pool_config *config);
-// Waits until no worker touches anything of the caller's, and ends them. NULL is allowed.
+// Waits until no worker touches the caller's memory, and ends the workers. NULL is allowed.
 void hyp_pool_destroy(hyp_pool *pool);
-// Waits until no worker thread reads anything that it was given. NULL is allowed.
+// Waits until no worker reads what a job points to. NULL is allowed.
 void hyp_pool_wait_idle(hyp_pool *pool);
 // Computes the loop. What a job points to must stay until hyp_pool_wait_idle or hyp_pool_destroy: a
 // worker may come back late.

@@ -15,7 +15,8 @@ static void quote(hyp_json *j, const char *text, size_t bytes) {
         uint32_t length, rune = hyp_rune_decode(text + at, bytes - at, &length);
         char escape[12], utf8[4];
         if (rune == '"' || rune == '\\') {
-            escape[0] = '\\', escape[1] = (char)rune;
+            escape[0] = '\\';
+            escape[1] = (char)rune;
             put(j, escape, 2);
         } else if (rune < 0x20) {
             put(j, escape, hyp_format_text(escape, sizeof escape, "\\u%04x", rune));

@@ -57,7 +57,10 @@ static size_t contraction(cursor c, bool any_case) {
 // \s+(?!\S)|\s+ : white space, but the last of several stays with the word that follows.
 static size_t spaces(cursor c) {
     cursor last = c, end = c;
-    while (!ended(end) && space(end)) last = end, end = after(end);
+    while (!ended(end) && space(end)) {
+        last = end;
+        end = after(end);
+    }
     return ended(end) || last.at == c.at ? end.at - c.at : last.at - c.at;
 }
 

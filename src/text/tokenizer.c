@@ -577,7 +577,8 @@ static bool encode_wordpiece(const hyp_tokenizer *t, const char *text, size_t by
         if (rune >= 0xAC00 &&
             rune <= 0xD7A3) { // Hangul syllables decompose by arithmetic [Unicode 3.12]
             uint32_t s = rune - 0xAC00;
-            parts[0] = 0x1100 + s / 588, parts[1] = 0x1161 + s % 588 / 28,
+            parts[0] = 0x1100 + s / 588;
+            parts[1] = 0x1161 + s % 588 / 28;
             parts[2] = 0x11A7 + s % 28;
             count = s % 28 ? 3 : 2;
         } else if (class != HYP_CLASS_MARK) parts[0] = hyp_rune_lower(hyp_rune_base(rune));
@@ -689,7 +690,10 @@ hyp_status hyp_tokenizer_decode(const hyp_tokenizer *t, const int32_t *tokens, u
     for (uint32_t i = 0; i < count; i++) {
         hyp_text piece = hyp_tokenizer_piece(t, tokens[i], specials);
         if (piece.bytes == 0) continue;
-        if (strip && piece.data[0] == ' ') piece.data++, piece.bytes--;
+        if (strip && piece.data[0] == ' ') {
+            piece.data++;
+            piece.bytes--;
+        }
         strip = false;
         if (!hyp_buffer_append(out, piece.data, piece.bytes)) return HYP_E_NOMEM;
     }

@@ -32,14 +32,25 @@ uint32_t hyp_rune_decode(const char *text, size_t bytes, uint32_t *length) {
 }
 
 uint32_t hyp_rune_encode(uint32_t rune, char out[4]) {
-    if (rune < 0x80) return out[0] = (char)rune, 1;
-    if (rune < 0x800)
-        return out[0] = (char)(0xC0 | rune >> 6), out[1] = (char)(0x80 | (rune & 0x3F)), 2;
-    if (rune < 0x10000)
-        return out[0] = (char)(0xE0 | rune >> 12), out[1] = (char)(0x80 | (rune >> 6 & 0x3F)),
-               out[2] = (char)(0x80 | (rune & 0x3F)), 3;
-    out[0] = (char)(0xF0 | rune >> 18), out[1] = (char)(0x80 | (rune >> 12 & 0x3F)),
-    out[2] = (char)(0x80 | (rune >> 6 & 0x3F)), out[3] = (char)(0x80 | (rune & 0x3F));
+    if (rune < 0x80) {
+        out[0] = (char)rune;
+        return 1;
+    }
+    if (rune < 0x800) {
+        out[0] = (char)(0xC0 | rune >> 6);
+        out[1] = (char)(0x80 | (rune & 0x3F));
+        return 2;
+    }
+    if (rune < 0x10000) {
+        out[0] = (char)(0xE0 | rune >> 12);
+        out[1] = (char)(0x80 | (rune >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (rune & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | rune >> 18);
+    out[1] = (char)(0x80 | (rune >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (rune >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (rune & 0x3F));
     return 4;
 }
 

@@ -1,6 +1,7 @@
-// One allocator on two traces; the driver runs it under each allocator in turn. usage: bench_alloc
-// slab|malloc One line of JSON: nanoseconds a pair (16-256 B), a random replacement among a million
-// live blocks, the worst single operation, overhead.
+// One allocator on two traces; the driver runs it under each allocator in turn.
+// usage: bench_alloc slab|malloc
+// One line of JSON: nanoseconds of a pair (16-256 B), of a random replacement among a million live
+// blocks, the worst single operation, overhead.
 #include "../../src/mem/slab.h"
 #include "../../src/port.h"
 #include "bench.h"
@@ -86,8 +87,8 @@ int main(int argc, char **argv) {
     step_count = (int)hyp_bench_count(10000000, 100000);
     timed_count = (int)hyp_bench_count(2000000, 20000);
     static hyp_budget budget;
-    memset(blocks, 1, sizeof blocks),
-        memset(sizes, 1, sizeof sizes); // resident before the count begins
+    memset(blocks, 1, sizeof blocks);
+    memset(sizes, 1, sizeof sizes); // resident before the count begins
     free(malloc(100));
     if (ours) magazine = hyp_magazine_create(hyp_slab_create(&budget));
     base_resident = resident();

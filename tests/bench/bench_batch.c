@@ -1,6 +1,7 @@
 // Sessions of one engine, side by side: tokens per second of one, and of four whose tokens are
-// computed in common steps. usage: bench_batch MODEL THREADS ROUNDS; prints one JSON line. Checks
-// that each session's tokens are the same as alone.
+// computed in common forward passes.
+// usage: bench_batch MODEL THREADS ROUNDS
+// Prints one JSON line. Checks that each session's tokens are the same as alone.
 #include "../../native/port_posix.h"
 #include "../../src/hyperion/hyperion.h"
 #include "../../src/port.h"
@@ -48,8 +49,10 @@ static double run(hyp_engine *engine, hyp_model *model, uint32_t first, uint32_t
             if (check && tokens[first + i][made[i]] != r->piece.token)
                 fail("a session's tokens differ from those alone");
             tokens[first + i][made[i]++] = r->piece.token;
-            if (made[i] == ANSWER || r->piece.finish) made[i] = ANSWER, left--;
-            else if (hyp_session_post(sessions[i], &next)) fail("no call");
+            if (made[i] == ANSWER || r->piece.finish) {
+                made[i] = ANSWER;
+                left--;
+            } else if (hyp_session_post(sessions[i], &next)) fail("no call");
         }
     }
     double seconds = (double)(hyp_port_now_ns() - start) / 1e9;

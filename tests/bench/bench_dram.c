@@ -1,5 +1,5 @@
-// What one thread reads from memory: sums of 256 MB, far beyond any cache, asked for ahead as
-// products ask for weights. Prints one JSON line.
+// What one thread reads from memory: sums of 256 MB, far beyond any cache, prefetched as the matmul
+// kernels prefetch weights. Prints one JSON line.
 #include "../../src/port.h"
 #include "bench.h"
 
@@ -27,7 +27,10 @@ int main(void) {
         line a = {0}, b = {0}, c = {0}, d = {0};
         for (size_t i = 0; i < bytes / sizeof(line); i += 4) {
             for (size_t k = 0; k < 4; k++) __builtin_prefetch(&memory[i + k + AHEAD_LINES]);
-            a += memory[i], b += memory[i + 1], c += memory[i + 2], d += memory[i + 3];
+            a += memory[i];
+            b += memory[i + 1];
+            c += memory[i + 2];
+            d += memory[i + 3];
         }
         sum += a + b + c + d;
         rates[pass] = (double)bytes / (double)(hyp_port_now_ns() - start);

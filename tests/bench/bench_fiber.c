@@ -70,7 +70,8 @@ int main(void) {
     srand(7);
     for (uint32_t i = (uint32_t)many_fibers - 1; i > 0; i--) {
         uint32_t k = (uint32_t)rand() % (i + 1), t = order[i];
-        order[i] = order[k], order[k] = t;
+        order[i] = order[k];
+        order[k] = t;
     }
     double ours[ROUNDS_MOST], boost[ROUNDS_MOST], ping[ROUNDS_MOST], boost_ping[ROUNDS_MOST];
     double many[ROUNDS_MOST], boost_many[ROUNDS_MOST];
@@ -83,9 +84,15 @@ int main(void) {
         ours[round] = (double)(t1 - t0) / pings / 2;
         boost[round] = (double)(t2 - t1) / pings / 2;
         t0 = hyp_port_now_ns();
-        for (int i = 0; i < pings / 2; i++) hyp_fiber_resume(one), hyp_fiber_resume(two);
+        for (int i = 0; i < pings / 2; i++) {
+            hyp_fiber_resume(one);
+            hyp_fiber_resume(two);
+        }
         t1 = hyp_port_now_ns();
-        for (int i = 0; i < pings / 2; i++) jump(&first), jump(&second);
+        for (int i = 0; i < pings / 2; i++) {
+            jump(&first);
+            jump(&second);
+        }
         t2 = hyp_port_now_ns();
         ping[round] = (double)(t1 - t0) / pings / 2;
         boost_ping[round] = (double)(t2 - t1) / pings / 2;

@@ -1,4 +1,5 @@
-// A model under a memory limit, natively. usage: bench_paged MODEL LIMIT_BYTES (0: none) TOKENS.
+// A model under a memory limit, natively.
+// usage: bench_paged MODEL LIMIT_BYTES (0: none) TOKENS
 // One line of JSON: tokens a second, what is read for each token against the least that is possible
 // (all weights less the pager's capacity), and the most that was resident.
 #include "../../native/port_posix.h"
@@ -20,10 +21,16 @@ static double status_mb(const char *key) { // a line of /proc/self/status, in MB
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) return fprintf(stderr, "usage: bench_paged MODEL LIMIT_BYTES TOKENS\n"), 2;
+    if (argc != 4) {
+        fprintf(stderr, "usage: bench_paged MODEL LIMIT_BYTES TOKENS\n");
+        return 2;
+    }
     double before = status_mb("VmRSS:");
     hyp_source source;
-    if (!hyp_posix_open(argv[1], &source)) return perror(argv[1]), 1;
+    if (!hyp_posix_open(argv[1], &source)) {
+        perror(argv[1]);
+        return 1;
+    }
     hyp_engine *engine = hyp_engine_create(
         &(hyp_engine_config){.memory_bytes = strtoull(argv[2], NULL, 10)});
     hyp_model *model = NULL;
@@ -36,13 +43,19 @@ int main(int argc, char **argv) {
     hyp_piece piece;
     if (!status) status = hyp_session_begin(session, prompt, 8, NULL, NULL, 0);
     if (!status) status = hyp_session_next(session, &piece); // the prompt, and everything once
-    if (status) return printf("{\"error\":\"%s\"}\n", hyp_engine_error(engine)), 0;
+    if (status) {
+        printf("{\"error\":\"%s\"}\n", hyp_engine_error(engine));
+        return 0;
+    }
     uint32_t tokens = (uint32_t)atoi(argv[3]);
     hyp_residency first = hyp_model_residency(model);
     uint64_t start = hyp_port_now_ns();
     for (uint32_t i = 0; i < tokens && !status; i++) status = hyp_session_next(session, &piece);
     double seconds = (double)(hyp_port_now_ns() - start) / 1e9;
-    if (status) return printf("{\"error\":\"%s\"}\n", hyp_engine_error(engine)), 0;
+    if (status) {
+        printf("{\"error\":\"%s\"}\n", hyp_engine_error(engine));
+        return 0;
+    }
     hyp_residency r = hyp_model_residency(model);
     double reads = (double)(r.filled_bytes - first.filled_bytes) / tokens,
            least = (double)r.whole_bytes - (double)r.capacity_bytes;

@@ -1,17 +1,20 @@
-// The pager against pread, natively, on a file that the page cache holds. usage: bench_pager FILE
-// (512 MiB, 32 in a quick run). One line of JSON; medians of 7.
-//   pinned      pin, sum, unpin over 16 MiB of resident pages of 64 KiB, the least that weights
-//   have / the same sums over one plain block
-//               (times; 1 is equal); pinned_4k the same with pages of 4 KiB
-//   cold        all 4 KiB pieces of a cold range of 64 MiB in random order: touched, so that absent
-//   pages fault / pread of each piece into a
-//               fixed buffer (pieces a second). With pages of 256 KiB, a fault brings the 63
-//               neighbours that will be touched later; cold_64k the same with 64 KiB; cold_4k with
-//               pages of one piece, of which a quarter fits: the whole price of a fault for each
-//   sequential  one walk in order, touching every 4 KiB, with pages of 8 MiB / pread of 1 MiB
-//   pieces into a fixed buffer (bytes a second);
-//               sequential_1m with pages of 1 MiB
-#define _GNU_SOURCE
+// The pager against pread, natively, on a file that the page cache holds.
+// usage: bench_pager FILE (512 MiB, 32 in a quick run)
+// One line of JSON; medians of 7.
+//
+//   pinned          pin, sum, unpin over 16 MiB of resident pages of 64 KiB, the least that weights
+//                   have / the same sums over one plain block (times; 1 is equal)
+//   pinned_4k       the same with pages of 4 KiB
+//   cold            all 4 KiB pieces of a cold range of 64 MiB in random order: touched, so that
+//                   absent pages fault / pread of each piece into a fixed buffer (pieces a second).
+//                   With pages of 256 KiB, a fault brings the 63 neighbours that will be touched
+//                   later
+//   cold_64k        the same with pages of 64 KiB
+//   cold_4k         the same with pages of one piece, of which a quarter fits: the whole price of a
+//                   fault for each
+//   sequential      one walk in order, touching every 4 KiB, with pages of 8 MiB / pread of 1 MiB
+//                   pieces into a fixed buffer (bytes a second)
+//   sequential_1m   the same with pages of 1 MiB
 #include "../../src/pager/pager.h"
 #include "../../src/port.h"
 #include "bench.h"
@@ -96,7 +99,8 @@ static double pinned(uint32_t bytes, double *ours_ns, double *raw_ns) {
     }
     hyp_pager_destroy(p);
     hyp_port_unmap(raw, whole);
-    *ours_ns = median(ours), *raw_ns = median(plain);
+    *ours_ns = median(ours);
+    *raw_ns = median(plain);
     return median(ratio);
 }
 
@@ -107,7 +111,8 @@ static uint32_t *shuffled(uint32_t n) {
     for (uint32_t i = n - 1; i > 0; i--) {
         uint32_t k = (uint32_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (i + 1)),
                  t = order[i];
-        order[i] = order[k], order[k] = t;
+        order[i] = order[k];
+        order[k] = t;
     }
     return order;
 }
@@ -138,7 +143,8 @@ static double cold(uint32_t bytes, uint64_t range, uint64_t capacity, double *ou
         ratio[round] = plain[round] / ours[round];
     }
     free(order);
-    *ours_ns = median(ours), *pread_ns = median(plain);
+    *ours_ns = median(ours);
+    *pread_ns = median(plain);
     return median(ratio);
 }
 
@@ -165,7 +171,8 @@ static double sequential(uint32_t bytes, uint64_t capacity, double *ours_gbs, do
         plain[round] = (double)file_bytes / (double)(t2 - t1);
         ratio[round] = ours[round] / plain[round];
     }
-    *ours_gbs = median(ours), *pread_gbs = median(plain);
+    *ours_gbs = median(ours);
+    *pread_gbs = median(plain);
     return median(ratio);
 }
 
@@ -173,8 +180,10 @@ int main(int argc, char **argv) {
     rounds = (int)hyp_bench_count(ROUNDS_MOST, 1);
     file_bytes = (uint64_t)hyp_bench_count(512, 32) << 20;
     cold_bytes = (uint64_t)hyp_bench_count(64, 8) << 20;
-    if (argc != 2 || (file = open(argv[1], O_RDONLY)) < 0)
-        return fprintf(stderr, "usage: bench_pager FILE\n"), 2;
+    if (argc != 2 || (file = open(argv[1], O_RDONLY)) < 0) {
+        fprintf(stderr, "usage: bench_pager FILE\n");
+        return 2;
+    }
     static char warm[1 << 20];
     while (read(file, warm, sizeof warm) > 0) {
     }

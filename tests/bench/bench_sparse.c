@@ -1,7 +1,7 @@
-// Products of pruned 4-bit weights as bitmaps and as compressed rows against dense Q4_0, by
-// density. Prints one JSON line: for each density its bytes and the median times in nanoseconds for
-// a thousand weights, of one token from memory and of 64 tokens. usage: bench_sparse MEGABYTES
-// [ISA_MASK [DENSITY]]
+// Matmul of pruned 4-bit weights as bitmaps and as compressed rows against dense Q4_0, by density.
+// usage: bench_sparse MEGABYTES [ISA_MASK [DENSITY]]
+// Prints one JSON line: for each density its bytes and the median times in nanoseconds for a
+// thousand weights, of one token from memory and of 64 tokens.
 #include "../../src/kernels/kernels.h"
 #include "../../src/port.h"
 
@@ -25,11 +25,17 @@ typedef struct matrix {
 } matrix;
 
 static uint32_t state = 1;
-static uint32_t draw(void) { return state = state * 1664525u + 1013904223u, state >> 8; }
+static uint32_t draw(void) {
+    state = state * 1664525u + 1013904223u;
+    return state >> 8;
+}
 static int by_value(const void *a, const void *b) {
     return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
-static double median(double *v) { return qsort(v, ROUNDS, sizeof *v, by_value), v[ROUNDS / 2]; }
+static double median(double *v) {
+    qsort(v, ROUNDS, sizeof *v, by_value);
+    return v[ROUNDS / 2];
+}
 
 // A row of which just that part of the codes is there.
 static void row(uint8_t *out, double density) {
@@ -44,7 +50,10 @@ static void row(uint8_t *out, double density) {
 int main(int argc, char **argv) {
     double densities[] = {0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6};
     size_t count = sizeof densities / sizeof *densities;
-    if (argc > 3) densities[0] = atof(argv[3]), count = 1;
+    if (argc > 3) {
+        densities[0] = atof(argv[3]);
+        count = 1;
+    }
     hyp_kernels k;
     hyp_kernels_scalar(&k);
     hyp_port_kernels(&k, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : UINT32_MAX);
@@ -82,8 +91,10 @@ int main(int argc, char **argv) {
                 m[kind].product(y, 0, m[kind].data, groups, COLS, acts, act, 1);
                 uint64_t between = hyp_port_now_ns();
                 if (kind == 0) memcpy(want, y, groups * HYP_GROUP * sizeof *y);
-                else if (memcmp(want, y, groups * HYP_GROUP * sizeof *y))
-                    return fputs("another result\n", stderr), 1;
+                else if (memcmp(want, y, groups * HYP_GROUP * sizeof *y)) {
+                    fputs("another result\n", stderr);
+                    return 1;
+                }
                 uint64_t again = hyp_port_now_ns();
                 m[kind].product(y, groups / PART * HYP_GROUP, m[kind].data, groups / PART, COLS,
                                 acts, act, MANY);

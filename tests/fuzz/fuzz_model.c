@@ -1,6 +1,7 @@
 // libFuzzer: any bytes as a model file. Opens it under a memory limit, and where that succeeds
 // tokenizes, computes and detokenizes.
 #include "../../src/hyperion/hyperion.h"
+#include "../../src/stream/source.h"
 
 #include <stdlib.h>
 

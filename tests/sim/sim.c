@@ -1,12 +1,15 @@
-// A simulation of schedules: from one seed a host with models, sessions, purposes, policies,
-// threads, memory limits, drafts, look-ups, cache formats, batches, cancels, closes, slow and
-// failing sources, failing allocations and questions in between. Oracle: each token and piece of
-// text, each score and vector equals that of the same call alone in a fresh engine, to the bit;
-// every refusal is one that can be, with a message; nothing hangs (bounded turns); nothing is left
-// when all is closed. usage: sim [N | A..B] [--jobs N] [--verbose]   seeds 1..N, or A to B; a
-// failing one prints itself, and `sim S..S --verbose` repeats it
-//        sim --walk                               every allocation and every read of each public
-//        call fails once
+// A simulation of schedules. From one seed it draws a host with models, sessions, purposes,
+// policies, threads, memory limits, drafts, prompt lookup, cache formats, batches, cancels, closes,
+// slow and failing sources, failing allocations and questions in between.
+//
+// Oracle: each token and piece of text, each score and vector equals that of the same call alone in
+// a fresh engine, to the bit; every refusal is one that can be, with a message; nothing hangs
+// (turns are bounded); nothing is left when all is closed.
+//
+// usage: sim [N | A..B] [--jobs N] [--verbose]
+//                       seeds 1 to N, or A to B; a failing one prints itself, and
+//                       `sim S..S --verbose` repeats it
+//        sim --walk     every allocation and every read of each public call fails once
 #include "../../native/port_posix.h"
 #include "../../src/base/bytes.h"
 #include "../../src/port.h"
@@ -287,7 +290,10 @@ static hyp_status read_origin(void *context, uint64_t offset, void *dst, size_t 
     origin *o = context;
     host *h = o->host;
     if (o->closed) broken("a source is read after the model was closed");
-    if (!h->calm && chance(&h->random, o->failing)) return say("a read fails"), HYP_E_IO;
+    if (!h->calm && chance(&h->random, o->failing)) {
+        say("a read fails");
+        return HYP_E_IO;
+    }
     if (!h->calm && hyp_task_current() && h->read_count < READS && chance(&h->random, o->slow)) {
         pending p = {0};
         h->reads[h->read_count++] = &p;
@@ -753,9 +759,14 @@ int main(int argc, char **argv) {
             jobs = (uint32_t)strtoul(argv[++i], NULL, 10);
         else {
             last = strtoull(argv[i], &end, 10);
-            if (!strncmp(end, "..", 2)) first = last, last = strtoull(end + 2, &end, 10);
-            if (*end || last < first)
-                return fputs("usage: sim [N | A..B] [--jobs N] [--verbose] | --walk\n", stderr), 2;
+            if (!strncmp(end, "..", 2)) {
+                first = last;
+                last = strtoull(end + 2, &end, 10);
+            }
+            if (*end || last < first) {
+                fputs("usage: sim [N | A..B] [--jobs N] [--verbose] | --walk\n", stderr);
+                return 2;
+            }
         }
     }
     if (jobs < 1 || jobs > JOBS_MOST) jobs = 1;
@@ -772,8 +783,10 @@ int main(int argc, char **argv) {
         free(floats);
         snprintf(paths[f], sizeof paths[f], "/tmp/hyperion-sim-%d-%u", (int)getpid(), f);
         FILE *out = fopen(paths[f], "wb");
-        if (!out || fwrite(files[f], 1, file_bytes[f], out) != file_bytes[f] || fclose(out))
-            return fputs("no temporary file\n", stderr), 1;
+        if (!out || fwrite(files[f], 1, file_bytes[f], out) != file_bytes[f] || fclose(out)) {
+            fputs("no temporary file\n", stderr);
+            return 1;
+        }
     }
     if (walking) {
         walk(files[0], file_bytes[0]);
@@ -787,7 +800,10 @@ int main(int argc, char **argv) {
     last_seed = last;
     pthread_t threads[JOBS_MOST];
     for (uint32_t i = 0; i < jobs; i++)
-        if (pthread_create(&threads[i], NULL, job, NULL)) return fputs("no thread\n", stderr), 1;
+        if (pthread_create(&threads[i], NULL, job, NULL)) {
+            fputs("no thread\n", stderr);
+            return 1;
+        }
     for (uint32_t i = 0; i < jobs; i++) pthread_join(threads[i], NULL);
     double minutes = (double)(hyp_port_now_ns() - start) / 60e9;
     printf("%llu schedules, %.0f a minute\n", (unsigned long long)(last - first + 1),

@@ -57,7 +57,8 @@ static void mix(world *w, const void *data, size_t bytes) {
     w->result = (w->result ^ hyp_hash(data, bytes)) * 1099511628211u;
 }
 static bool take(void *world_, const void *data, size_t bytes) {
-    return mix(world_, data, bytes), true;
+    mix(world_, data, bytes);
+    return true;
 }
 
 // ---- What has to be there before
