@@ -7,7 +7,6 @@
 #include "../src/text/unicode.h"
 #include "chat_format.h"
 #include "output.h"
-#include "port_posix.h"
 #include "values.h"
 
 #include <errno.h>
@@ -169,9 +168,8 @@ static bool loading(void *context, uint64_t done, uint64_t total) {
 }
 
 static bool open_source(const char *path, hyp_source *source) {
-    if (hyp_posix_open(path, source)) return true;
-    fprintf(stderr, "hyperion: can not open %s: %s\n", path,
-            errno == EINVAL ? "not a regular file" : strerror(errno));
+    if (!hyp_source_open_file(path, source)) return true;
+    fprintf(stderr, "hyperion: %s\n", hyp_source_error());
     return false;
 }
 
@@ -225,8 +223,8 @@ static int unload(loaded *l, int code) {
     hyp_model_close(l->draft);
     hyp_model_close(l->model);
     hyp_engine_destroy(l->engine);
-    if (l->draft) hyp_posix_close(&l->draft_source);
-    for (uint32_t i = 0; i < l->shards; i++) hyp_posix_close(&l->sources[i]);
+    if (l->draft) hyp_source_close(&l->draft_source);
+    for (uint32_t i = 0; i < l->shards; i++) hyp_source_close(&l->sources[i]);
     return code;
 }
 

@@ -110,6 +110,7 @@ const SUITES = {
   'threads under TSan': { run: ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|pool)') },
   'C in wasm': { run: ctest('wasm-tests') },
   'C natively': { run: ctest('native'), quick: true },
+  'installed package': { run: node('tests/install/native.test.mjs'), quick: true },
   types: { run: types, quick: true },
   format: { run: format, quick: true },
   // Last: it compiles on all processors.

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #ifndef __wasm__
-#include "../native/port_posix.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -222,9 +221,11 @@ static void threads_tiers_and_limits_do_not_matter(void) {
     int32_t tokens[N] = {1};
     for (int i = 1; i < N; i++) tokens[i] = 300 + (int32_t)(random_u32() % 1700);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        story = own, story_bytes = own_bytes;
+        story = own;
+        story_bytes = own_bytes;
         file other = rewritten(cases[c].format, cases[c].density, NULL);
-        story = other.data, story_bytes = other.bytes;
+        story = other.data;
+        story_bytes = other.bytes;
         CHECK(cases[c].density == 0 || other.bytes < own_bytes * 3 / 4);
         const hyp_engine_config engines[] = {{.threads = 1},
                                              {.threads = 3},
@@ -254,7 +255,8 @@ static void threads_tiers_and_limits_do_not_matter(void) {
         }
         free(want.values), free(got.values), free(other.data);
     }
-    story = own, story_bytes = own_bytes;
+    story = own;
+    story_bytes = own_bytes;
 }
 
 // What calibrate writes, quantize and prune read; what is no such file is refused.
@@ -287,18 +289,21 @@ static void calibration(void) {
                              &count) == HYP_OK &&
           count < 128);
     memcpy(tokens, found, count * sizeof *found);
-    scored = tokens, scored_count = count;
+    scored = tokens;
+    scored_count = count;
     CHECK(hyp_session_score(f.session, tokens, count, add_loss, NULL) == HYP_OK);
     CHECK(hyp_session_write_imatrix(f.session, &out) == HYP_OK && importance.bytes > 40000);
     close_all(&f);
     file pruned = rewritten("q4_0", 0.7f, &importance);
     double whole = loss;
-    story = pruned.data, story_bytes = pruned.bytes;
+    story = pruned.data;
+    story_bytes = pruned.bytes;
     loss = 0;
     CHECK(open_with(&f, NULL, &(hyp_session_config){.context = 128}) == HYP_OK);
     CHECK(hyp_session_score(f.session, tokens, count, add_loss, NULL) == HYP_OK);
     close_all(&f);
-    story = own, story_bytes = own_bytes;
+    story = own;
+    story_bytes = own_bytes;
     free(pruned.data);
     CHECK_MSG(loss < 1.3 * whole, "%g, not near %g", loss,
               whole); // magnitude alone: tests/test_gguf.c says which are kept
@@ -508,8 +513,10 @@ static void embeddings(void) {
         }
     }
     double near = 0, far = 0;
-    for (int k = 0; k < 256; k++)
-        near += (double)(v[0][k] * v[1][k]), far += (double)(v[0][k] * v[2][k]);
+    for (int k = 0; k < 256; k++) {
+        near += (double)(v[0][k] * v[1][k]);
+        far += (double)(v[0][k] * v[2][k]);
+    }
     CHECK_MSG(near > far, "%g, %g", near, far);
     close_all(&f);
 }
@@ -554,8 +561,9 @@ static void samplers(void) {
             different += seen[t] > 0;
             if (log_p[t] > log_p[best]) best = t;
             double expected = DRAWS * exp((double)log_p[t]);
-            if (expected >= 5)
-                chi += (seen[t] - expected) * (seen[t] - expected) / expected, expected_kinds++;
+            if (expected < 5) continue;
+            chi += (seen[t] - expected) * (seen[t] - expected) / expected;
+            expected_kinds++;
         }
         if (kind == 0)
             CHECK_MSG(chi < expected_kinds + 6 * sqrt(2 * expected_kinds), "chi square %g over %g",
@@ -770,7 +778,8 @@ static void weights_that_are_no_numbers(void) {
     uint8_t *own = story;
     size_t own_bytes = story_bytes;
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        story = own, story_bytes = own_bytes;
+        story = own;
+        story_bytes = own_bytes;
         file damaged = rewritten(cases[c].format, cases[c].density, NULL);
         uint8_t *at = tensor_in(&damaged, cases[c].tensor);
         if (cases[c].density > 0)
@@ -780,7 +789,8 @@ static void weights_that_are_no_numbers(void) {
         else if (cases[c].format[1] == '1' && !strstr(cases[c].tensor, "norm"))
             hyp_store_u16(at, 0x7C00);
         else hyp_store_u32(at, 0x7FC00000);
-        story = damaged.data, story_bytes = damaged.bytes;
+        story = damaged.data;
+        story_bytes = damaged.bytes;
         for (size_t limit = 0; limit < 2; limit++) {
             fixture f;
             hyp_status status = open_with(&f, &(hyp_engine_config){.memory_bytes = limit * 5500000},
@@ -808,7 +818,8 @@ static void weights_that_are_no_numbers(void) {
         }
         free(damaged.data);
     }
-    story = own, story_bytes = own_bytes;
+    story = own;
+    story_bytes = own_bytes;
 }
 
 // Finite weights with which sums overflow: an error in every tier, by every call, again and again;
@@ -823,7 +834,8 @@ static void sums_that_overflow(void) {
     uint8_t *own = story;
     size_t own_bytes = story_bytes;
     for (size_t t = 0; t < 3; t++) {
-        story = own, story_bytes = own_bytes;
+        story = own;
+        story_bytes = own_bytes;
         file huge = rewritten("f32", 0, NULL);
         uint8_t *at = tensor_in(&huge, tensors[t]);
         bool cached = strstr(tensors[t], "attn_v");
@@ -831,7 +843,8 @@ static void sums_that_overflow(void) {
         int32_t want[3][3] = {0};
         for (int i = 0; i < 256; i++)
             hyp_store_u32(at + 4 * i, hyp_f32_bits((i % 2 ? 1 : -1) * (cached ? 1e6f : 3e38f)));
-        story = huge.data, story_bytes = huge.bytes;
+        story = huge.data;
+        story_bytes = huge.bytes;
         for (uint32_t bit = 0; bit <= HYP_ISA_BITS; bit++) {
             uint32_t mask = bit ? 1u << (bit - 1) : 1u << 31; // scalar first
             if (bit && !(hyp_port_caps()->isa & mask)) continue;
@@ -868,7 +881,8 @@ static void sums_that_overflow(void) {
         }
         free(huge.data);
     }
-    story = own, story_bytes = own_bytes;
+    story = own;
+    story_bytes = own_bytes;
 }
 
 // The sampler alone, with any logits: a token whose logit is a number, or -1; the same in each
@@ -1101,14 +1115,16 @@ static void drafts_do_not_matter(void) {
                                                        // it, and up to the context's end
                     answer(&f, prompts[(p + turn) % 3], &sampling, NULL, 0,
                            most + 20 * (uint32_t)turn, want);
-                    plain = f.session, f.session = guessing;
+                    plain = f.session;
+                    f.session = guessing;
                     answer(&f, prompts[(p + turn) % 3], &sampling, NULL, 0,
                            most + 20 * (uint32_t)turn, got);
                     f.session = plain;
                     CHECK_MSG(strcmp(want, got) == 0, "'%s', not '%s'", got, want);
                 }
                 hyp_session_stats s = hyp_session_get_stats(guessing);
-                right += s.accepted, drafted += s.drafted;
+                right += s.accepted;
+                drafted += s.drafted;
                 if (d == 2 && !sampled && p > 0)
                     CHECK_MSG(s.accepted * 10 >= s.drafted * 9, "%u of %u", s.accepted,
                               s.drafted); // itself
@@ -1144,7 +1160,7 @@ static void *engines(void *unused) {
         fixture f = {.engine = hyp_engine_create(&(hyp_engine_config){
                          .threads = 1, .memory_bytes = round % 2 ? 6000000 : 0})};
         hyp_source source;
-        CHECK(f.engine && hyp_posix_open(HYP_ROOT "/models/story.gguf", &source));
+        CHECK(f.engine && !hyp_source_open_file(HYP_ROOT "/models/story.gguf", &source));
         CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 64},
                                  &f.model) == HYP_OK,
                   "%s", hyp_engine_error(f.engine));
@@ -1153,7 +1169,7 @@ static void *engines(void *unused) {
         answer(&f, "Once upon a time", NULL, NULL, 0, 8, text);
         CHECK_MSG(strcmp(text, alone_text) == 0, "%s", text);
         close_all(&f);
-        hyp_posix_close(&source);
+        hyp_source_close(&source);
     }
     return NULL;
 }
@@ -1180,7 +1196,7 @@ static void files_that_change(void) {
         hyp_source source, other;
         hyp_piece piece;
         int32_t token = 1;
-        CHECK(hyp_posix_open(path, &source));
+        CHECK(!hyp_source_open_file(path, &source));
         CHECK_MSG(hyp_model_open(f.engine, &source, 1, &(hyp_model_config){.context = 100},
                                  &f.model) == HYP_OK,
                   "%s", hyp_engine_error(f.engine));
@@ -1196,17 +1212,43 @@ static void files_that_change(void) {
             CHECK(out && fseek(out, -4096, SEEK_END) == 0 && fwrite(story, 1, 4096, out) == 4096 &&
                   fclose(out) == 0);
         }
-        if (how == 2)
-            hyp_posix_close(&source),
-                CHECK(hyp_posix_open(HYP_ROOT "/README.md", &other)); // takes its descriptor
+        if (how == 2) {
+            hyp_source_close(&source);
+            CHECK(!hyp_source_open_file(HYP_ROOT "/README.md", &other)); // takes its descriptor
+        }
         hyp_status status = hyp_session_next(f.session, &piece);
         CHECK_MSG(status == (how == 2 ? HYP_E_IO : HYP_E_FORMAT), "%d: %s", status,
                   hyp_engine_error(f.engine));
         if (how < 2) CHECK(strstr(hyp_engine_error(f.engine), "changed"));
         close_all(&f);
-        hyp_posix_close(how == 2 ? &other : &source);
+        hyp_source_close(how == 2 ? &other : &source);
     }
     remove(path);
+}
+
+// A file that can not be opened is refused with the reason, and its source stays as it was.
+static void files_that_can_not_be_opened(void) {
+    static const char *const path[] = {HYP_ROOT "/models/no-such-file.gguf", HYP_ROOT "/models"};
+    static const char *const why[] = {"No such file", "not a regular file"};
+    for (int i = 0; i < 2; i++) {
+        hyp_source source = {.bytes = 5, .handle = 7};
+        CHECK(hyp_source_open_file(path[i], &source) == HYP_E_IO);
+        CHECK(source.bytes == 5 && source.handle == 7);
+        CHECK_MSG(strstr(hyp_source_error(), path[i]) && strstr(hyp_source_error(), why[i]), "%s",
+                  hyp_source_error());
+    }
+    // What is no file, or is closed twice, closes nobody else's.
+    hyp_source first, second, memory = hyp_source_of_memory(story, story_bytes);
+    char byte;
+    CHECK(!hyp_source_open_file(HYP_ROOT "/README.md", &first));
+    hyp_source_close(&first);
+    CHECK(!hyp_source_open_file(HYP_ROOT "/LICENSE", &second)); // takes its place
+    hyp_source_close(&first);
+    memory.handle = second.handle;
+    hyp_source_close(&memory);
+    CHECK(hyp_source_read(&first, 0, &byte, 1) == HYP_E_IO);
+    CHECK(hyp_source_read(&second, 0, &byte, 1) == HYP_OK && byte == 'M');
+    hyp_source_close(&second);
 }
 #endif
 
@@ -1236,6 +1278,7 @@ int main(void) {
 #ifndef __wasm__
     RUN(an_engine_in_each_thread);
     RUN(files_that_change);
+    RUN(files_that_can_not_be_opened);
 #endif
     RUN(weights_that_are_no_numbers);
     RUN(sums_that_overflow);

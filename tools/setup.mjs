@@ -47,6 +47,7 @@ const PACKAGES = {
     ['chromium', () => onPath('chromium')],
     ['firefox-esr', () => onPath('firefox-esr')],
     ['git', () => onPath('git')],
+    ['pkgconf', () => onPath('pkg-config')],
     ['relacy-dev', () => existsSync('/usr/include/relacy/relacy.hpp')],
     ['spin', () => onPath('spin')],
     ['libstdc++-12-dev', () => existsSync('/usr/include/c++/12/atomic')],

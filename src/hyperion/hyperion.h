@@ -19,6 +19,10 @@
 
 #include "types.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define HYPERION_VERSION "0.1.0"
 
 typedef struct hyp_engine hyp_engine;
@@ -67,6 +71,20 @@ uint64_t
 hyp_engine_next_ns(const hyp_engine *engine); // from now until a timer is due; UINT64_MAX: none
 const char *
 hyp_engine_kernels(const hyp_engine *engine); // "scalar", "simd128", "relaxed-simd", "avx-512" ...
+
+// ---- Sources
+
+// Opens the regular file at `path` as *source. HYP_E_IO: it can not be opened, hyp_source_error
+// says why. What is read of a file that has changed since then fails with HYP_E_FORMAT. May be
+// called from any thread; up to 1024 files can be open. Close it after the models that read it.
+HYP_MUST_USE hyp_status hyp_source_open_file(const char *path, hyp_source *source);
+// No effect on a source that is not of hyp_source_open_file, or has been closed.
+void hyp_source_close(const hyp_source *source);
+// Why the last hyp_source_open_file of this thread failed; one sentence, which names the path.
+// Valid until the thread's next.
+const char *hyp_source_error(void);
+// A source over `bytes` of memory at `data`, which it borrows. Needs no closing.
+hyp_source hyp_source_of_memory(const void *data, size_t bytes);
 
 // ---- Model
 
@@ -345,5 +363,9 @@ HYP_MUST_USE hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source
 // input, as GGUF.
 HYP_MUST_USE hyp_status hyp_session_write_imatrix(const hyp_session *session,
                                                   const hyp_writer *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -15,6 +15,10 @@ typedef enum hyp_status {
 #undef HYP_STATUS
 } hyp_status;
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 const char *hyp_status_name(hyp_status status);    // "HYP_E_IO"; "HYP_E_UNKNOWN" for another value
 const char *hyp_status_message(hyp_status status); // one clause, lower case
 
@@ -37,5 +41,9 @@ typedef struct hyp_writer {                                       // takes a fil
     bool (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
 } hyp_writer;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

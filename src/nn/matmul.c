@@ -54,7 +54,10 @@ static void compute(const void *context, const void *x, uint32_t tile, float *y,
     uint32_t at = start_of(j, tile), end = start_of(j, tile + 1),
              before = 0; // before: groups of the parts passed
     while (at < end) {
-        while (at >= p->end) before = p->end, p++;
+        while (at >= p->end) {
+            before = p->end;
+            p++;
+        }
         uint32_t within = at - before, page = within / p->page_groups,
                  first = within % p->page_groups;
         uint32_t groups = hyp_min_u32(p->page_groups - first, hyp_min_u32(end, p->end) - at);

@@ -20,7 +20,10 @@ static uint32_t groups_per_page(size_t group_bytes, uint32_t groups, size_t targ
     for (uint32_t n = most / 2 + 1; n <= most; n++) {
         size_t bytes = n * group_bytes;
         double loss = (double)(hyp_round_up(bytes, grain) - bytes) / (double)bytes;
-        if (loss <= least) least = loss, best = n;
+        if (loss <= least) {
+            least = loss;
+            best = n;
+        }
     }
     return best;
 }

@@ -2,7 +2,6 @@
 // computed in common forward passes.
 // usage: bench_batch MODEL THREADS ROUNDS
 // Prints one JSON line. Checks that each session's tokens are the same as alone.
-#include "../../native/port_posix.h"
 #include "../../src/hyperion/hyperion.h"
 #include "../../src/port.h"
 
@@ -67,7 +66,7 @@ int main(int argc, char **argv) {
     hyp_engine *engine = hyp_engine_create(
         &(hyp_engine_config){.threads = (uint32_t)atoi(argv[2])});
     hyp_model *model;
-    if (rounds < 1 || rounds > ROUNDS_MOST || !hyp_posix_open(argv[1], &source) ||
+    if (rounds < 1 || rounds > ROUNDS_MOST || hyp_source_open_file(argv[1], &source) ||
         hyp_model_open(engine, &source, 1, NULL, &model))
         fail("no model");
     static double speed[4][ROUNDS_MOST];

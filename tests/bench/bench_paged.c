@@ -2,7 +2,6 @@
 // usage: bench_paged MODEL LIMIT_BYTES (0: none) TOKENS
 // One line of JSON: tokens a second, what is read for each token against the least that is possible
 // (all weights less the pager's capacity), and the most that was resident.
-#include "../../native/port_posix.h"
 #include "../../src/hyperion/hyperion.h"
 #include "../../src/port.h"
 
@@ -27,8 +26,8 @@ int main(int argc, char **argv) {
     }
     double before = status_mb("VmRSS:");
     hyp_source source;
-    if (!hyp_posix_open(argv[1], &source)) {
-        perror(argv[1]);
+    if (hyp_source_open_file(argv[1], &source)) {
+        puts(hyp_source_error());
         return 1;
     }
     hyp_engine *engine = hyp_engine_create(

@@ -10,7 +10,6 @@
 //                       seeds 1 to N, or A to B; a failing one prints itself, and
 //                       `sim S..S --verbose` repeats it
 //        sim --walk     every allocation and every read of each public call fails once
-#include "../../native/port_posix.h"
 #include "../../src/base/bytes.h"
 #include "../../src/port.h"
 #include "../../src/runtime/engine.h"
@@ -338,7 +337,7 @@ static hyp_source source_of(host *h, uint32_t model, uint32_t format) {
                                  .format = format,
                                  .slow = chance(r, 40) ? 30 : 0,
                                  .failing = chance(r, 25) ? 2 : 0};
-    if (chance(r, 20) && hyp_posix_open(paths[format], &h->origins[model].file)) {
+    if (chance(r, 20) && !hyp_source_open_file(paths[format], &h->origins[model].file)) {
         h->origins[model].is_file = true;
         return h->origins[model].file;
     }
@@ -349,15 +348,15 @@ static hyp_source source_of(host *h, uint32_t model, uint32_t format) {
 // The model needs its source no longer. What is read all the same is another file.
 static void close_source(origin *o) {
     if (!o->closed && o->is_file) {
-        hyp_posix_close(&o->file);
-        if (!hyp_posix_open(paths[(o->format + 1) % FORMATS], &o->decoy))
+        hyp_source_close(&o->file);
+        if (hyp_source_open_file(paths[(o->format + 1) % FORMATS], &o->decoy))
             broken("no file can be opened");
     }
     o->closed = true;
 }
 static void forget_source(origin *o) {
     close_source(o);
-    if (o->is_file) hyp_posix_close(&o->decoy);
+    if (o->is_file) hyp_source_close(&o->decoy);
 }
 
 static bool report(void *context, uint64_t done, uint64_t total) {
