@@ -39,10 +39,11 @@ static inline float f8_fold(f8 s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-// hyp_expf of eight floats, operation by operation.
+// hyp_expf of eight floats, to the bit: x = n ln 2 + r, a polynomial in r, and n added to its
+// exponent. Between the bounds that gives no subnormal; beyond them, what is computed is not taken.
 static inline f8 f8_exp(f8 x) {
-    f8 magic = f8_all(12582912.0f), safe = f8_select((x >= -87.3f) & (x <= 88.7f), x, f8_all(0));
-    f8 n = (safe * 1.44269504f + magic) - magic, r = safe - n * 0.693359375f;
+    f8 magic = f8_all(12582912.0f); // 1.5 * 2^23: in a sum with it the low bits are the integer
+    f8 shifted = x * 1.44269504f + magic, n = shifted - magic, r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
     f8 p = f8_all(1.0f / 720);
     p = p * r + 1.0f / 120;
@@ -51,9 +52,8 @@ static inline f8 f8_exp(f8 x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    i8x k = __builtin_convertvector(n, i8x), half = (k - (k >> 31)) >> 1; // k / 2 toward zero
-    f8 e = p * (f8)((half + 127) << 23) * (f8)((k - half + 127) << 23);
-    e = f8_select(x < -87.3f, f8_all(0), e);
+    f8 e = (f8)((u8x)p + ((u8x)shifted << 23));
+    e = (f8)((i8x)e & ~(x < -87.3f));
     e = f8_select(x > 88.7f, f8_all(__builtin_inff()), e);
     return f8_select(x == x, e, x);
 }
