@@ -149,16 +149,11 @@ const hyp_vector *hyp_graph_vector(hyp_graph *g, const char *name, uint64_t coun
 
 // ---- Planning
 
-static bool grouped(const hyp_op *first, const hyp_op *op, uint32_t count) {
-    return op->kind == HYP_OP_MATMUL && first->kind == HYP_OP_MATMUL && count < HYP_GROUP_OPS &&
-           op->in == first->in && op->out == first->out;
-}
-
 static void group(hyp_graph *g) {
     hyp_op *first = NULL;
     for (uint32_t i = 0; i < g->op_count; i++) {
         hyp_op *op = &g->ops[i];
-        if (first && grouped(first, op, first->group)) {
+        if (first && first->group < HYP_GROUP_OPS && hyp_ops[op->kind].joins(first, op)) {
             first->group++;
             op->group = 0;
         } else first = op;

@@ -23,11 +23,15 @@ typedef struct part { // one matrix
     uint32_t cols;
 } part;
 
-// Groups are counted through all parts. Each thread's first tile is a long run, which the
+typedef void activation_fn(float *y, const float *gate, const float *up, uint32_t n);
+
+// Groups are counted through all parts; with an activation, through the first of two, and the same
+// groups of the second are computed with them. Each thread's first tile is a long run, which the
 // processor's prefetching likes; what is left is divided smaller, so that all end together.
 typedef struct job {
     uint32_t rows, groups, large, small, threads;
     size_t x_stride;
+    activation_fn *activate; // gate and up, the two parts; NULL: none
     part part[HYP_GROUP_OPS];
     const uint8_t *page[];
 } job;
@@ -46,25 +50,36 @@ static void range(const void *context, uint32_t tile, uint32_t *from, uint32_t *
     *width = start_of(j, tile + 1) * HYP_GROUP - *from;
 }
 
+// Groups `at` to `end - 1` of a part, to y, where group `at` begins.
+static void compute_groups(const job *j, const part *p, uint32_t at, uint32_t end, const void *x,
+                           float *y, size_t y_stride) {
+    for (uint32_t groups; at < end; at += groups, y += groups * HYP_GROUP) {
+        uint32_t page = at / p->page_groups, first = at % p->page_groups;
+        groups = hyp_min_u32(p->page_groups - first, end - at);
+        p->matmul(y, y_stride, hyp_group_at(j->page[p->first_page + page], p->group_bytes, first),
+                  groups, p->cols, x, j->x_stride, j->rows);
+    }
+}
+
 static void compute(const void *context, const void *x, uint32_t tile, float *y, size_t y_stride,
                     float *scratch) {
     (void)scratch;
     const job *j = context;
     const part *p = j->part;
-    uint32_t at = start_of(j, tile), end = start_of(j, tile + 1),
-             before = 0; // before: groups of the parts passed
-    while (at < end) {
-        while (at >= p->end) {
-            before = p->end;
-            p++;
-        }
-        uint32_t within = at - before, page = within / p->page_groups,
-                 first = within % p->page_groups;
-        uint32_t groups = hyp_min_u32(p->page_groups - first, hyp_min_u32(end, p->end) - at);
-        p->matmul(y + at * HYP_GROUP, y_stride,
-                  hyp_group_at(j->page[p->first_page + page], p->group_bytes, first), groups,
-                  p->cols, x, j->x_stride, j->rows);
-        at += groups;
+    uint32_t at = start_of(j, tile), end = start_of(j, tile + 1);
+    if (j->activate) {
+        float *gate = y + at * HYP_GROUP, *up = gate + j->groups * HYP_GROUP;
+        compute_groups(j, &p[0], at, end, x, gate, y_stride);
+        compute_groups(j, &p[1], at, end, x, up, y_stride);
+        for (uint32_t r = 0; r < j->rows; r++)
+            j->activate(gate + r * y_stride, gate + r * y_stride, up + r * y_stride,
+                        (end - at) * HYP_GROUP);
+        return;
+    }
+    for (uint32_t before = 0, to; at < end; at = to) { // before: groups of the parts passed
+        while (at >= p->end) before = p++->end;
+        to = hyp_min_u32(end, p->end);
+        compute_groups(j, p, at - before, to - before, x, y + at * HYP_GROUP, y_stride);
     }
 }
 
@@ -98,14 +113,14 @@ static bool pin_all(hyp_net *m, const hyp_matmul_part *parts, uint32_t count,
     return true;
 }
 
-// Computes the products with the pool. False, with nothing done, where not all pages are there.
-// Does not suspend: `m->job` is one for all.
-static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, float *y,
-                  size_t y_stride, const void *x, size_t x_stride, uint32_t rows) {
+// Computes the products with the pool, and the activation of the two, if there is one. False, with
+// nothing done, where not all pages are there. Does not suspend: `m->job` is one for all.
+static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, activation_fn *activate,
+                  float *y, size_t y_stride, const void *x, size_t x_stride, uint32_t rows) {
     job *j = m->job;
     if (!pin_all(m, parts, count, j->page)) return false;
     uint32_t pages = 0, threads = hyp_pool_threads(m->pool);
-    *j = (job){.x_stride = x_stride, .threads = threads};
+    *j = (job){.x_stride = x_stride, .threads = threads, .activate = activate};
     for (uint32_t i = 0; i < count; i++) {
         const hyp_matrix *w = parts[i].matrix;
         j->groups += w->groups;
@@ -117,11 +132,13 @@ static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, floa
                             .cols = w->cols};
         pages += hyp_matrix_pages(w);
     }
+    uint32_t columns = j->groups * HYP_GROUP; // of all parts
+    if (activate) j->groups = parts[0].matrix->groups;
+    uint64_t macs = (uint64_t)columns * parts[0].matrix->cols;
     j->large = j->groups * 3 / 4 / threads;
     j->small = (j->groups - threads * j->large + SMALL_TILES * threads - 1) /
                (SMALL_TILES * threads);
-    uint32_t columns = j->groups * HYP_GROUP,
-             most = hyp_min_u32(LOOP_ROWS, (uint32_t)(m->pool_floats / columns));
+    uint32_t most = hyp_min_u32(LOOP_ROWS, (uint32_t)(m->pool_floats / columns));
     for (uint32_t t = 0; t < rows; t += j->rows) {
         j->rows = hyp_min_u32(rows - t, most);
         hyp_parallel_for(
@@ -136,8 +153,8 @@ static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, floa
                 .tiles = threads + (j->groups - threads * j->large + j->small - 1) / j->small,
                 .rows = j->rows,
                 .columns = columns,
-                .macs = (uint64_t)j->groups * HYP_GROUP * parts[0].matrix->cols * j->rows,
-                .tile_macs = (uint64_t)j->large * HYP_GROUP * parts[0].matrix->cols * j->rows,
+                .macs = macs * j->rows,
+                .tile_macs = macs * j->rows * j->large / j->groups,
                 .y = y + parts[0].at + t * y_stride,
                 .y_stride = y_stride});
     }
@@ -195,11 +212,19 @@ static void observe(hyp_column_squares *s, uint32_t cols, const float *x, size_t
     s->rows += rows;
 }
 
-hyp_status hyp_matmul(hyp_workspace *ws, const hyp_matmul_part *parts, uint32_t count, float *y,
-                      size_t y_stride, const float *x, size_t x_stride, uint32_t rows) {
+// Gate and up of whole groups can be activated group by group.
+static bool fuses(const hyp_matmul_part *parts, uint32_t count) {
+    return count == 2 && parts[0].at == 0 && parts[0].matrix->rows == parts[1].at &&
+           parts[1].matrix->rows == parts[1].at && parts[1].at % HYP_GROUP == 0;
+}
+
+hyp_status hyp_matmul(hyp_workspace *ws, const hyp_matmul_part *parts, uint32_t count,
+                      const hyp_op *glu, float *y, size_t y_stride, const float *x, size_t x_stride,
+                      uint32_t rows) {
     hyp_net *m = ws->net;
     const hyp_kernels *k = m->graph.kernels;
-    bool quantized = false;
+    activation_fn *activate = !glu ? NULL : glu->gelu ? k->gelu_mul : k->silu_mul;
+    bool quantized = false, activated = false;
     for (uint32_t i = 0; i < count && ws->squares; i++)
         observe(&ws->squares[parts[i].matrix - m->graph.matrices], parts[i].matrix->cols, x,
                 x_stride, rows);
@@ -216,8 +241,10 @@ hyp_status hyp_matmul(hyp_workspace *ws, const hyp_matmul_part *parts, uint32_t 
         quantized = quantized || !floats;
         if (!can_share(m, parts + i, n, rows)) n = 1;
         hyp_status status;
+        bool fused = activate && n == count && fuses(parts, count);
         if (can_share(m, parts + i, n, rows) &&
-            share(m, parts + i, n, y, y_stride, in, in_stride, rows)) {
+            share(m, parts + i, n, fused ? activate : NULL, y, y_stride, in, in_stride, rows)) {
+            activated = fused;
             uint64_t macs = 0;
             for (uint32_t j = 0; j < n; j++)
                 macs += (uint64_t)parts[i + j].matrix->rows * w->cols * rows;
@@ -228,5 +255,7 @@ hyp_status hyp_matmul(hyp_workspace *ws, const hyp_matmul_part *parts, uint32_t 
         }
         if (status) return status;
     }
+    for (uint32_t r = 0; r < rows && activate && !activated; r++)
+        activate(y + r * y_stride, y + r * y_stride, y + r * y_stride + glu->count, glu->count);
     return HYP_OK;
 }

@@ -17,12 +17,19 @@ static hyp_cost cost_matrix(const hyp_matrix *m, uint32_t rows) {
     return (hyp_cost){.bytes = m->bytes, .macs = (uint64_t)m->rows * m->cols * rows};
 }
 
+static bool joins_nothing(const hyp_op *first, const hyp_op *op) {
+    (void)first;
+    (void)op;
+    return false;
+}
+
 // ---- embed
 
 static bool shape_embed(const hyp_graph *g, const hyp_op *op) {
     return op->matrix && op->matrix->rows == g->vocab && cols_of(g, op->out) == op->matrix->cols;
 }
 #define cost_embed cost_nothing
+#define joins_embed joins_nothing
 
 static hyp_status embed_token(hyp_workspace *w, const hyp_matrix *e, int32_t token, float *x) {
     size_t group_bytes = hyp_group_bytes(e->format, e->cols);
@@ -59,6 +66,7 @@ static bool shape_norm(const hyp_graph *g, const hyp_op *op) {
     return cols_of(g, op->in) == cols_of(g, op->out) && count_of(op->weight) == cols_of(g, op->out);
 }
 #define cost_norm cost_nothing
+#define joins_norm joins_nothing
 
 static hyp_status run_norm(hyp_workspace *w, const hyp_op *op) {
     for (uint32_t r = 0; r < rows_of(w); r++)
@@ -73,9 +81,13 @@ static bool shape_matmul(const hyp_graph *g, const hyp_op *op) {
     return op->matrix && op->matrix->experts == 1 && cols_of(g, op->in) >= op->matrix->cols &&
            op->at + op->matrix->rows <= cols_of(g, op->out) && op->in != op->out;
 }
+static bool joins_matmul(const hyp_op *first, const hyp_op *op) {
+    return first->kind == HYP_OP_MATMUL && first[first->group - 1].kind == HYP_OP_MATMUL &&
+           op->in == first->in && op->out == first->out;
+}
 static hyp_cost cost_matmul(const hyp_workspace *w, const hyp_op *op) {
     hyp_cost sum = {0};
-    for (uint32_t i = 0; i < op->group; i++) {
+    for (uint32_t i = 0; i < op->group && op[i].matrix; i++) {
         hyp_cost cost = cost_matrix(op[i].matrix, rows_of(w));
         sum.bytes += cost.bytes;
         sum.macs += cost.macs;
@@ -85,8 +97,11 @@ static hyp_cost cost_matmul(const hyp_workspace *w, const hyp_op *op) {
 
 static hyp_status run_matmul(hyp_workspace *w, const hyp_op *op) {
     hyp_matmul_part parts[HYP_GROUP_OPS];
-    for (uint32_t i = 0; i < op->group; i++) parts[i] = (hyp_matmul_part){op[i].matrix, op[i].at};
-    return hyp_matmul(w, parts, op->group, hyp_row_of(w, op->out, 0), hyp_stride_of(w, op->out),
+    uint32_t count = 0;
+    for (; count < op->group && op[count].kind == HYP_OP_MATMUL; count++)
+        parts[count] = (hyp_matmul_part){op[count].matrix, op[count].at};
+    const hyp_op *glu = count < op->group ? &op[count] : NULL;
+    return hyp_matmul(w, parts, count, glu, hyp_row_of(w, op->out, 0), hyp_stride_of(w, op->out),
                       hyp_row_of(w, op->in, 0), hyp_stride_of(w, op->in), rows_of(w));
 }
 
@@ -96,6 +111,7 @@ static bool shape_bias(const hyp_graph *g, const hyp_op *op) {
     return op->bias && op->at + op->bias->count <= cols_of(g, op->out);
 }
 #define cost_bias cost_nothing
+#define joins_bias joins_nothing
 
 static hyp_status run_bias(hyp_workspace *w, const hyp_op *op) {
     for (uint32_t r = 0; r < rows_of(w); r++)
@@ -109,6 +125,7 @@ static bool shape_head_norm(const hyp_graph *g, const hyp_op *op) {
     return count_of(op->weight) == op->head && op->at + op->count * op->head <= cols_of(g, op->out);
 }
 #define cost_head_norm cost_nothing
+#define joins_head_norm joins_nothing
 
 static hyp_status run_head_norm(hyp_workspace *w, const hyp_op *op) {
     for (uint32_t r = 0; r < rows_of(w); r++) {
@@ -127,6 +144,7 @@ static bool shape_rope(const hyp_graph *g, const hyp_op *op) {
            op->at + op->count * op->head <= cols_of(g, op->out);
 }
 #define cost_rope cost_nothing
+#define joins_rope joins_nothing
 
 static hyp_status run_rope(hyp_workspace *w, const hyp_op *op) {
     const hyp_rope *rope = &w->net->graph.ropes[op->rope];
@@ -162,11 +180,16 @@ static hyp_cost cost_attention(const hyp_workspace *w, const hyp_op *op) {
     return cost;
 }
 #define run_attention hyp_attention
+#define joins_attention joins_nothing
 
 // ---- glu
 
 static bool shape_glu(const hyp_graph *g, const hyp_op *op) {
     return 2 * op->count == cols_of(g, op->out) && op->in == op->out;
+}
+// With the products of gate and up, which are all of its value.
+static bool joins_glu(const hyp_op *first, const hyp_op *op) {
+    return first->kind == HYP_OP_MATMUL && first->group == 2 && first->out == op->out;
 }
 #define cost_glu cost_nothing
 
@@ -185,6 +208,7 @@ static bool shape_add(const hyp_graph *g, const hyp_op *op) {
     return cols_of(g, op->in) == cols_of(g, op->out) && op->in != op->out;
 }
 #define cost_add cost_nothing
+#define joins_add joins_nothing
 
 static hyp_status run_add(hyp_workspace *w, const hyp_op *op) {
     uint32_t cols = cols_of(&w->net->graph, op->out);
@@ -199,6 +223,7 @@ static bool shape_output(const hyp_graph *g, const hyp_op *op) {
     return op->matrix && op->in == g->hidden && op->matrix->rows == g->vocab &&
            op->matrix->cols == cols_of(g, op->in);
 }
+#define joins_output joins_nothing
 static hyp_cost cost_output(const hyp_workspace *w, const hyp_op *op) {
     return cost_matrix(op->matrix, w->output.count);
 }
@@ -212,7 +237,7 @@ static void deny(float *logits, uint32_t vocab) {
 static hyp_status run_output(hyp_workspace *w, const hyp_op *op) {
     uint32_t vocab = op->matrix->rows, first = w->output.first;
     size_t stride = vocab + HYP_GROUP;
-    hyp_status status = hyp_matmul(w, &(hyp_matmul_part){op->matrix, 0}, 1, w->output.logits,
+    hyp_status status = hyp_matmul(w, &(hyp_matmul_part){op->matrix, 0}, 1, NULL, w->output.logits,
                                    stride, hyp_row_of(w, op->in, first), hyp_stride_of(w, op->in),
                                    w->output.count);
     for (uint32_t r = 0; r < w->output.count && !status; r++) {
@@ -225,7 +250,7 @@ static hyp_status run_output(hyp_workspace *w, const hyp_op *op) {
 }
 
 const hyp_op_type hyp_ops[HYP_OP_KINDS] = {
-#define HYP_OP(kind, name) {#name, shape_##name, cost_##name, run_##name},
+#define HYP_OP(kind, name) {#name, shape_##name, joins_##name, cost_##name, run_##name},
 #include "ops.def"
 #undef HYP_OP
 };

@@ -13,6 +13,8 @@ typedef struct hyp_cost { // of an operation for a batch
 typedef struct hyp_op_type {
     const char *name;
     bool (*fits)(const hyp_graph *graph, const hyp_op *op); // the shape rule
+    // Whether op is computed together with the group that `first` begins.
+    bool (*joins)(const hyp_op *first, const hyp_op *op);
     hyp_cost (*cost)(const hyp_workspace *workspace, const hyp_op *op);
     // Runs op, and the op->group - 1 after it, for the rows of the workspace's batch. May suspend.
     hyp_status (*run)(hyp_workspace *workspace, const hyp_op *op);
@@ -40,10 +42,11 @@ typedef struct hyp_matmul_part { // a product's matrix, and where in the output 
 } hyp_matmul_part;
 
 // y (rows, matrix rows from part.at on) = x (rows, cols) W^T for each part; quantizes x first where
-// weights are in blocks. Strides in floats. May suspend.
+// weights are in blocks. Then `glu`, unless it is NULL, over the two parts gate and up: where
+// threads share the work, each does it for what it has computed. Strides in floats. May suspend.
 HYP_MUST_USE hyp_status hyp_matmul(hyp_workspace *workspace, const hyp_matmul_part *parts,
-                                   uint32_t count, float *y, size_t y_stride, const float *x,
-                                   size_t x_stride, uint32_t rows);
+                                   uint32_t count, const hyp_op *glu, float *y, size_t y_stride,
+                                   const float *x, size_t x_stride, uint32_t rows);
 // Stores the keys and values of the batch's rows, and attends: row (queries of all heads, then
 // keys, then values of all key-value heads) to (mixtures of all heads). May suspend at the end.
 HYP_MUST_USE hyp_status hyp_attention(hyp_workspace *workspace, const hyp_op *op);
