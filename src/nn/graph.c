@@ -226,8 +226,9 @@ static void check_shapes(hyp_graph *g) {
 hyp_status hyp_graph_plan(hyp_graph *g) {
     if (g->status) return g->status;
     check_shapes(g);
+    if (g->status) return g->status;
     group(g);
-    if (!g->status) place_values(g);
+    place_values(g);
     for (uint32_t i = 0; i < g->matrix_count; i++) {
         const hyp_matrix *m = &g->matrices[i];
         g->step_work += (uint64_t)m->experts * m->rows * m->cols / HYP_WORK_UNIT;

@@ -81,9 +81,11 @@ static bool shape_matmul(const hyp_graph *g, const hyp_op *op) {
     return op->matrix && op->matrix->experts == 1 && cols_of(g, op->in) >= op->matrix->cols &&
            op->at + op->matrix->rows <= cols_of(g, op->out) && op->in != op->out;
 }
+// Products of the same elements of one input, whose outputs stand side by side.
 static bool joins_matmul(const hyp_op *first, const hyp_op *op) {
-    return first->kind == HYP_OP_MATMUL && first[first->group - 1].kind == HYP_OP_MATMUL &&
-           op->in == first->in && op->out == first->out;
+    const hyp_op *last = &first[first->group - 1];
+    return last->kind == HYP_OP_MATMUL && op->in == first->in && op->out == first->out &&
+           op->matrix->cols == first->matrix->cols && op->at == last->at + last->matrix->rows;
 }
 static hyp_cost cost_matmul(const hyp_workspace *w, const hyp_op *op) {
     hyp_cost sum = {0};

@@ -42,8 +42,10 @@ typedef struct hyp_matmul_part { // a product's matrix, and where in the output 
 } hyp_matmul_part;
 
 // y (rows, matrix rows from part.at on) = x (rows, cols) W^T for each part; quantizes x first where
-// weights are in blocks. Then `glu`, unless it is NULL, over the two parts gate and up: where
-// threads share the work, each does it for what it has computed. Strides in floats. May suspend.
+// weights are in blocks. The parts are a group of the plan: as many columns each, and the rows of
+// one behind those of the part before. Then `glu`, unless it is NULL, over the two parts gate and
+// up: where threads share the work, each does it for what it has computed. Strides in floats. May
+// suspend.
 HYP_MUST_USE hyp_status hyp_matmul(hyp_workspace *workspace, const hyp_matmul_part *parts,
                                    uint32_t count, const hyp_op *glu, float *y, size_t y_stride,
                                    const float *x, size_t x_stride, uint32_t rows);

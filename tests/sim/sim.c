@@ -1,6 +1,6 @@
 // A simulation of schedules. From one seed it draws a host with models, sessions, purposes,
-// policies, threads, memory limits, drafts, prompt lookup, cache formats, batches, cancels, closes,
-// slow and failing sources, failing allocations and questions in between.
+// policies, threads, memory limits, drafts, prompt lookup, cache formats, batches, forks, cancels,
+// closes, slow and failing sources, failing allocations and questions in between.
 //
 // Oracle: each token and piece of text, each score and vector equals that of the same call alone in
 // a fresh engine, to the bit; every refusal is one that can be, with a message; nothing hangs
@@ -260,6 +260,7 @@ typedef struct player { // a session and what it is asked for
     uint32_t model, context;
     bool q8_cache, called, cancelled, fault_possible;
     task_kind kind;
+    bool related; // has a text in common with another player: a fork, and who was forked
     request asked;
     const told *want;
     uint32_t made, goal, turns;
@@ -450,7 +451,9 @@ static void post(host *h, player *p, hyp_call_kind kind) {
 
 static void begin(host *h, player *p) {
     rng *r = &h->random;
+    uint8_t base = p->asked.base;
     p->asked = draw_request(h, p);
+    if (p->related && chance(r, 60)) p->asked.base = base;
     p->made = 0;
     uint32_t what = below(r, 10);
     p->kind = what < 8 ? ANSWER : what == 8 ? SCORE : EMBED;
@@ -477,6 +480,34 @@ static void begin(host *h, player *p) {
     }
     p->want = answer_alone(p->asked);
     post(h, p, chance(r, 50) ? HYP_CALL_PREFILL : HYP_CALL_NEXT);
+}
+
+// Another session with the same text, which answers as well.
+static void fork_player(host *h, player *p) {
+    player *to = h->players;
+    while (to < h->players + SESSIONS && to->session) to++;
+    if (to == h->players + SESSIONS) return;
+    hyp_session *fork = NULL;
+    hyp_status status = hyp_session_fork(p->session, &fork);
+    say("session %d is forked, after %u tokens of its answer, to %d: %s", (int)(p - h->players),
+        p->made, (int)(to - h->players), hyp_status_name(status));
+    if (status) {
+        if (fork) broken("a fork that was refused is there");
+        check_refusal(h, status, false, "forking a session");
+        return;
+    }
+    hyp_session_stats old = hyp_session_get_stats(p->session), new = hyp_session_get_stats(fork);
+    if (new.used != old.used || new.context != old.context)
+        broken("a fork has %u tokens of %u, not %u of %u", new.used, new.context, old.used,
+               old.context);
+    *to = (player){.session = fork,
+                   .model = p->model,
+                   .context = p->context,
+                   .q8_cache = p->q8_cache,
+                   .related = true,
+                   .asked = p->asked};
+    p->related = true;
+    begin(h, to);
 }
 
 // A token has come: is it the one that comes alone?
@@ -522,8 +553,10 @@ static void take_result(host *h, player *p) {
             broken("session %d embeds otherwise than alone", (int)(p - h->players));
         p->kind = NOTHING;
     }
-    if (p->kind == ANSWER)
-        post(h, p, p->call == HYP_CALL_PREFILL && result->left ? HYP_CALL_PREFILL : HYP_CALL_NEXT);
+    hyp_call_kind call = p->call == HYP_CALL_PREFILL && result->left ? HYP_CALL_PREFILL
+                                                                     : HYP_CALL_NEXT;
+    if (p->kind == ANSWER && !h->calm && chance(&h->random, 2)) fork_player(h, p);
+    if (p->kind == ANSWER) post(h, p, call);
 }
 
 static void destroy(host *h, player *p) {
@@ -588,8 +621,14 @@ static void act(host *h) {
     } else if (what < 65) {
         if (!p->session) create(h, p);
         else if (!p->called) begin(h, p);
-    } else if (what < 73) {
+    } else if (what < 71) {
         if (h->read_count) serve(h, below(r, h->read_count));
+    } else if (what < 73) {
+        hyp_session *fork = NULL;
+        if (p->session && !p->called) fork_player(h, p);
+        else if (p->session && hyp_session_busy(p->session) &&
+                 (hyp_session_fork(p->session, &fork) != HYP_E_STATE || fork))
+            broken("a session is forked in the middle of a call");
     } else if (what < 78) {
         if (p->called) {
             say("session %d is cancelled", (int)(p - h->players));
