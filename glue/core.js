@@ -291,17 +291,7 @@ export class Core {
           }
         },
       },
-      // The Emscripten build's own wishes; nothing in the core calls them.
-      env: {
-        emscripten_notify_memory_growth: () => {},
-        ...(this.#memory && { memory: this.#memory }),
-      },
-      wasi_snapshot_preview1: {
-        proc_exit: () => {},
-        fd_write: () => 0,
-        fd_seek: () => 0,
-        fd_close: () => 0,
-      },
+      ...(this.#memory && { env: { memory: this.#memory } }),
     };
   }
 

@@ -111,6 +111,7 @@ const SUITES = {
   'C in wasm': { run: ctest('wasm-tests') },
   'C natively': { run: ctest('native'), quick: true },
   'installed package': { run: node('tests/install/native.test.mjs'), quick: true },
+  'installed package, by Emscripten': { run: node('tests/install/emscripten.test.mjs') },
   types: { run: types, quick: true },
   format: { run: format, quick: true },
   // Last: it compiles on all processors.

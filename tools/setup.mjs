@@ -115,9 +115,13 @@ function installModules(dir, what) {
 /** @param {string} preset @param {...string} targets all of them, when none is named */
 async function build(preset, ...targets) {
   const dir = join(root, 'build', preset);
+  // Debian's emcc looks for its own modules where another Node does not.
+  const env =
+    preset === 'emscripten'
+      ? { EMSCRIPTEN_ROOT: '/usr/share/emscripten', NODE_PATH: '/usr/share/nodejs', ...process.env }
+      : process.env;
   if (!existsSync(join(dir, 'build.ninja'))) {
     say(`configuring ${preset}`);
-    const env = { EMSCRIPTEN_ROOT: '/usr/share/emscripten', ...process.env };
     if (run('cmake', ['--preset', preset], { env, stdio: ['ignore', 'ignore', 'inherit'] }) !== 0)
       fail(`cmake --preset ${preset} failed`);
   }
@@ -126,7 +130,7 @@ async function build(preset, ...targets) {
   const child = spawn(
     'cmake',
     ['--build', dir, '-j2', ...(targets.length ? ['--target', ...targets] : [])],
-    { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
+    { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] },
   );
   let output = '';
   child.stdout.on('data', data => (output += data));
@@ -206,7 +210,10 @@ switch (task) {
       await prepare('wasm', 'native', 'tests');
     } else {
       await prepare('wasm', 'native', 'tests', 'bench');
-      if (['decode', 'prefill', 'quantizers'].includes(args.find(a => !a.startsWith('-')))) peers();
+      if (
+        ['decode', 'prefill', 'context', 'quantizers'].includes(args.find(a => !a.startsWith('-')))
+      )
+        peers();
     }
     process.exit(node('tests/bench/run.mjs', ...args));
     break;

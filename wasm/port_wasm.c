@@ -1,18 +1,7 @@
-// port.h for WebAssembly. Memory: linear memory grows and never shrinks, so what is unmapped is
-// kept in a list of free runs, sorted by address and joined, and given out again first-fit.
-#include "../src/port.h"
-
-#include "../src/base/bytes.h"
+// port.h for the modules that glue/core.js hosts: bytes, time and threads come from there. The rest
+// is in port_common.c.
 #include "../src/fiber/sched.h"
-
-enum { PAGE = 4096, WASM_PAGE = 65536 };
-
-typedef struct run { // at the start of each free run
-    struct run *next;
-    size_t bytes;
-} run;
-
-static run *free_runs;
+#include "../src/port.h"
 
 typedef struct ticket { // of a read that the host serves later; lives on the reading fiber's stack
     hyp_event arrived;
@@ -29,65 +18,6 @@ __attribute__((import_module("hyp"), import_name("forget"))) void host_forget(co
 __attribute__((import_module("hyp"), import_name("now"))) double host_now(void);
 __attribute__((import_module("hyp"), import_name("panic"), noreturn)) void
 host_panic(const char *message);
-
-const hyp_caps *hyp_port_caps(void) {
-    static const hyp_caps caps = {.page_bytes = PAGE,
-                                  .threads_max = 1,
-#ifdef __wasm_relaxed_simd__
-                                  .isa = HYP_ISA_SIMD128 | HYP_ISA_RELAXED
-#else
-                                  .isa = HYP_ISA_SIMD128
-#endif
-    };
-    return &caps;
-}
-
-void *hyp_port_map(size_t bytes) {
-    bytes = hyp_round_up(bytes, PAGE);
-    for (run **link = &free_runs; *link; link = &(*link)->next) {
-        run *r = *link;
-        if (r->bytes < bytes) continue;
-        if (r->bytes == bytes) *link = r->next;
-        else { // its front; the rest stays in place
-            run *rest = (run *)(void *)((char *)r + bytes);
-            *rest = (run){r->next, r->bytes - bytes};
-            *link = rest;
-        }
-        return memset(r, 0, bytes);
-    }
-    // What is free at the memory's end is a part of it, so that no gaps are left between one growth
-    // and the next.
-    run **last = &free_runs;
-    while (*last && (*last)->next) last = &(*last)->next;
-    char *end = (char *)(__builtin_wasm_memory_size(0) * WASM_PAGE);
-    size_t there = *last && (char *)*last + (*last)->bytes == end ? (*last)->bytes : 0;
-    size_t pages = (bytes - there + WASM_PAGE - 1) / WASM_PAGE;
-    size_t old = __builtin_wasm_memory_grow(0, pages);
-    if (old == SIZE_MAX) return NULL;
-    char *memory = (char *)(old * WASM_PAGE) - there;
-    if (there) {
-        *last = NULL; // sorted by address: nothing comes behind it
-        memset(memory, 0, there);
-    }
-    hyp_port_unmap(memory + bytes, there + pages * WASM_PAGE - bytes);
-    return memory;
-}
-
-void hyp_port_unmap(void *memory, size_t bytes) {
-    bytes = hyp_round_up(bytes, PAGE);
-    if (!bytes) return; // a run of nothing would stand where another begins
-    run **link = &free_runs, *before = NULL, *fresh = memory;
-    while (*link && *link < fresh) {
-        before = *link;
-        link = &(*link)->next;
-    }
-    *fresh = (run){*link, bytes};
-    *link = fresh;
-    if (fresh->next && (char *)fresh + fresh->bytes == (char *)fresh->next)
-        *fresh = (run){fresh->next->next, fresh->bytes + fresh->next->bytes};
-    if (before && (char *)before + before->bytes == (char *)fresh)
-        *before = (run){fresh->next, before->bytes + fresh->bytes};
-}
 
 __attribute__((export_name("read_done"))) void read_done(ticket *t, int32_t status) {
     t->done = true;
@@ -108,10 +38,6 @@ hyp_status hyp_port_read(uint32_t handle, uint64_t offset, void *dst, size_t byt
         }
     }
     return t.status;
-}
-bool hyp_port_nap(uint64_t ns) {
-    (void)ns;
-    return false; // the host's event loop sleeps
 }
 
 // ---- Threads: a worker of the host instantiates the module over the same memory and calls
@@ -146,59 +72,7 @@ void hyp_port_wake(const uint32_t *word) {
     __builtin_wasm_memory_atomic_notify((int *)(uintptr_t)word, UINT32_MAX);
 }
 void hyp_port_pause(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-#else
-bool hyp_port_thread(void (*run)(void *context), void *context) {
-    (void)run;
-    (void)context;
-    return false;
-}
-bool hyp_port_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
-    (void)word;
-    (void)expected;
-    (void)timeout_ns;
-    return false;
-}
-void hyp_port_wake(const uint32_t *word) { (void)word; }
-void hyp_port_pause(void) {}
 #endif
-bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) {
-    (void)crc;
-    (void)data;
-    (void)bytes;
-    return false;
-}
+
 void hyp_port_panic(const char *message) { host_panic(message); }
 uint64_t hyp_port_now_ns(void) { return (uint64_t)(host_now() * 1e6); }
-
-// No traps: can_trap is false and nobody asks.
-hyp_view *hyp_port_view_create(uint64_t bytes, bool (*fault)(void *, uint64_t), void *context) {
-    (void)bytes;
-    (void)fault;
-    (void)context;
-    return NULL;
-}
-void hyp_port_view_destroy(hyp_view *view) { (void)view; }
-void *hyp_port_view_at(const hyp_view *view, uint64_t offset) {
-    (void)view;
-    (void)offset;
-    return NULL;
-}
-bool hyp_port_view_commit(hyp_view *view, uint64_t offset, size_t bytes, bool now) {
-    (void)view;
-    (void)offset;
-    (void)bytes;
-    (void)now;
-    return false;
-}
-bool hyp_port_view_move(hyp_view *view, uint64_t from, uint64_t to, size_t bytes) {
-    (void)view;
-    (void)from;
-    (void)to;
-    (void)bytes;
-    return false;
-}
-void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes) {
-    (void)view;
-    (void)offset;
-    (void)bytes;
-}

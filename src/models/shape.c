@@ -4,7 +4,9 @@
 #include "../base/fmath.h"
 #include "../base/text.h"
 
-_Static_assert(HYP_CONTEXT_MOST / (HYP_ROPE_FACTOR_LEAST * HYP_ROPE_FACTOR_LEAST) <= HYP_ANGLE_MOST,
+// In integers, since C17 promises no other constants here.
+_Static_assert(HYP_CONTEXT_MOST <=
+                   (int64_t)HYP_ANGLE_MOST / (HYP_ROPE_STRETCH_MOST * HYP_ROPE_STRETCH_MOST),
                "angles stay within hyp_sincos");
 
 typedef struct keys {

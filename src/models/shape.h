@@ -9,7 +9,8 @@
 // What RoPE's frequencies, which are at most 1, may be divided by. A position's angle must stay one
 // of which sines are known: twice the least, of the scale and of a factor, takes the last position
 // there.
-#define HYP_ROPE_FACTOR_LEAST 0.125
+enum { HYP_ROPE_STRETCH_MOST = 8 };
+#define HYP_ROPE_FACTOR_LEAST (1.0 / HYP_ROPE_STRETCH_MOST)
 #define HYP_ROPE_FACTOR_MOST 1e9
 
 typedef struct hyp_shape {

@@ -2,6 +2,7 @@
 export const BENCHES = {
   decode: './speed.mjs',
   prefill: './speed.mjs',
+  context: './context.mjs',
   threads: './threads.mjs',
   batch: './batch.mjs',
   sparse: './sparse.mjs',
@@ -12,6 +13,14 @@ export const BENCHES = {
   bus: './bus.mjs',
 };
 /** What they build natively. */
-export const PROGRAMS = ['alloc', 'batch', 'bus', 'dram', 'fiber', 'paged', 'pager', 'sparse'].map(
-  name => `bench_${name}`,
-);
+export const PROGRAMS = [
+  'alloc',
+  'batch',
+  'bus',
+  'context',
+  'dram',
+  'fiber',
+  'paged',
+  'pager',
+  'sparse',
+].map(name => `bench_${name}`);

@@ -30,23 +30,24 @@ const rejects = (promise, code, message) =>
       assert.fail(`${error.code}: ${error.message}`),
   );
 
-// The second toolchain's build, where it has been made (emcc on the PATH).
-const EMSCRIPTEN = join(root, 'dist/hyperion-emscripten.wasm');
-if (existsSync(EMSCRIPTEN)) artefacts.push('custom');
+test('a module that the caller brings, as bytes', async () => {
+  const told = [];
+  for (const options of [{}, { worker: false }, { worker: true }]) {
+    const brought = 'worker' in options;
+    const wasm = brought ? readFileSync(join(root, 'dist/hyperion.wasm')) : undefined;
+    const model = await open(STORY, { ...options, wasm });
+    told.push(text(await collect(model.generate('Once upon a time', { maxTokens: 20, seed: 3 }))));
+    assert.equal((await model.stats()).artefact === 'custom', brought);
+    await model.close();
+  }
+  assert.deepEqual(told, Array(3).fill(told[0]));
+});
 
 for (const artefact of artefacts)
   for (const worker of [false, true])
-    describe(`${artefact === 'custom' ? 'Emscripten' : artefact}${worker ? ' in a worker' : ''}`, () => {
+    describe(`${artefact}${worker ? ' in a worker' : ''}`, () => {
       let model;
-      before(
-        async () =>
-          (model = await open(
-            STORY,
-            artefact === 'custom'
-              ? { wasm: readFileSync(EMSCRIPTEN), worker }
-              : { artefact, worker },
-          )),
-      );
+      before(async () => (model = await open(STORY, { artefact, worker })));
       after(() => model.close());
 
       test('tells a story, the same for the same seed', async () => {

@@ -23,5 +23,5 @@ export function foreignSymbols(nm, library) {
     .split('\n')
     .map(line => /^[0-9a-f]+ \w (\S+)$/.exec(line)?.[1])
     .filter(Boolean);
-  return { defined, foreign: defined.filter(name => !name.startsWith('hyp_')) };
+  return { defined, foreign: defined.filter(name => !/^(__em_js__)?hyp_/.test(name)) };
 }
