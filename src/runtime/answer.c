@@ -1,7 +1,6 @@
 // An answer: what is due of the prompt, the next token and its text.
 #include "../base/bytes.h"
 #include "../port.h"
-#include "../text/unicode.h"
 #include "batcher.h"
 
 // One batch of what the sequence still lacks of the text.
@@ -32,32 +31,6 @@ hyp_status hyp_answer_prefill(hyp_session *s, uint32_t *left) {
     hyp_status status = s->sequence.count < s->count ? catch_up(s) : HYP_OK;
     *left = s->count - s->sequence.count;
     return status;
-}
-
-// How much of the pending text can be emitted: `*stop` says that it ends at a stop text. Else what
-// could begin one, or is half a character, is held back.
-static size_t emittable(const hyp_session *s, bool *stop) {
-    const char *text = (const char *)s->pending.data;
-    size_t bytes = s->pending.bytes, keep = hyp_rune_unfinished(text, bytes);
-    *stop = false;
-    for (size_t at = 0; at < bytes; at++)
-        for (uint32_t i = 0; i < s->stop_count; i++) {
-            size_t n = s->stops[i].bytes < bytes - at ? s->stops[i].bytes : bytes - at;
-            if (memcmp(text + at, s->stops[i].data, n)) continue;
-            if (n == s->stops[i].bytes) {
-                *stop = true;
-                return at;
-            }
-            if (bytes - at > keep) keep = bytes - at;
-        }
-    return bytes - keep;
-}
-
-static void drop_emitted(hyp_session *s) {
-    if (!s->emitted) return;
-    memmove(s->pending.data, s->pending.data + s->emitted, s->pending.bytes - s->emitted);
-    s->pending.bytes -= s->emitted;
-    s->emitted = 0;
 }
 
 // Computes the token that is due, and a draft behind it, in one pass; s->rows stays 0 when there is
@@ -137,7 +110,6 @@ hyp_status hyp_answer_next(hyp_session *s, hyp_piece *piece) {
         return hyp_fail(hyp_session_fault(s), HYP_E_STATE, "begin an answer before asking for it");
     if (s->finish)
         return hyp_fail(hyp_session_fault(s), HYP_E_STATE, "the answer has ended: begin another");
-    drop_emitted(s);
     if (s->count == s->sequence.context) s->finish = HYP_FINISH_CONTEXT;
     else {
         hyp_status status = s->chosen < 0 ? choose(s) : HYP_OK;
@@ -146,7 +118,7 @@ hyp_status hyp_answer_next(hyp_session *s, hyp_piece *piece) {
         if (hyp_tokenizer_ends(&s->model->tokenizer, token)) s->finish = HYP_FINISH_END;
         else {
             hyp_text text = hyp_tokenizer_piece(&s->model->tokenizer, token, false);
-            if (!hyp_buffer_append(&s->pending, text.data, text.bytes))
+            if (hyp_stop_push(&s->stop, text.data, text.bytes))
                 return hyp_fail(hyp_session_fault(s), HYP_E_NOMEM,
                                 "not enough memory for the answer's text");
             hyp_sampler_accept(&s->sampler, token);
@@ -164,14 +136,8 @@ hyp_status hyp_answer_next(hyp_session *s, hyp_piece *piece) {
         s->chosen = -1;
         s->stats.answer_tokens++;
     }
-    bool stop;
-    size_t ready = emittable(s, &stop);
-    if (stop) {
+    if (hyp_stop_next(&s->stop, s->finish != HYP_FINISH_NONE, &piece->text, &piece->bytes))
         s->finish = HYP_FINISH_STOP;
-        s->pending.bytes = ready;
-    } else if (s->finish) ready = s->pending.bytes;
-    if (ready) piece->text = (const char *)s->pending.data;
-    piece->bytes = s->emitted = ready;
     piece->finish = s->finish;
     return HYP_OK;
 }
@@ -179,8 +145,5 @@ hyp_status hyp_answer_next(hyp_session *s, hyp_piece *piece) {
 void hyp_session_flush(hyp_session *s, const char **text, size_t *bytes) {
     *text = "";
     *bytes = 0;
-    if (s->busy) return;
-    drop_emitted(s);
-    *text = s->pending.bytes ? (const char *)s->pending.data : "";
-    *bytes = s->emitted = s->pending.bytes;
+    if (!s->busy) hyp_stop_flush(&s->stop, text, bytes);
 }

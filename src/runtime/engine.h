@@ -4,6 +4,7 @@
 
 #include "../decode/draft.h"
 #include "../decode/sampler.h"
+#include "../decode/stop.h"
 #include "../fiber/sched.h"
 #include "../hyperion/hyperion.h"
 #include "../models/models.h"
@@ -76,10 +77,7 @@ struct hyp_session {
     hyp_finish finish;    // of the answer
     int32_t chosen;       // a token that is not said yet: its text found no memory; -1: none
     hyp_arena_mark empty; // of `answer`
-    hyp_text *stops;
-    uint32_t stop_count;
-    hyp_buffer pending; // text of the answer; the last call has emitted its first `emitted` bytes
-    size_t emitted;
+    hyp_stop stop;
 
     hyp_task *task; // runs the calls
     hyp_event posted;

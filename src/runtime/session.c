@@ -4,7 +4,7 @@
 #include "batcher.h"
 #include "call.h"
 
-enum { MAX_STOP_BYTES = 256, USUAL_DRAFT = 4 };
+enum { USUAL_DRAFT = 4 };
 
 _Static_assert((int)HYP_PURPOSE_BACKGROUND == HYP_INTENT_BACKGROUND &&
                    (int)HYP_PURPOSE_BATCH == HYP_INTENT_BATCH &&
@@ -94,8 +94,8 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     hyp_arena_init(&arena, &model->engine->budget);
     hyp_session *s = hyp_arena_alloc(&arena, sizeof *s);
     if (!s) return hyp_fail(fault, HYP_E_NOMEM, "not enough memory for a session");
-    *s = (hyp_session){
-        .model = model, .arena = arena, .pending.budget = &model->engine->budget, .chosen = -1};
+    *s = (hyp_session){.model = model, .arena = arena, .chosen = -1};
+    hyp_stop_init(&s->stop, &model->engine->budget);
     hyp_session_config *c = &s->config;
     if (config) *c = *config;
     hyp_arena_init(&s->answer, &model->engine->budget);
@@ -155,7 +155,7 @@ void hyp_session_destroy(hyp_session *s) {
     if (s->draft.workspace.net) hyp_pool_wait_idle(s->draft.workspace.net->pool);
     hyp_sequence_deinit(&s->sequence);
     hyp_sequence_deinit(&s->draft.sequence);
-    hyp_buffer_deinit(&s->pending);
+    hyp_stop_deinit(&s->stop);
     hyp_arena_deinit(&s->answer);
     hyp_arena arena = s->arena; // the session itself lives in it
     hyp_arena_deinit(&arena);
@@ -205,39 +205,23 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
                         "a prompt of %u tokens leaves no room in a context of %u: shorten it or "
                         "ask for a longer context",
                         count, s->sequence.context);
-    if (stop_count > HYP_STOPS_MAX)
-        return hyp_fail(hyp_session_fault(s), HYP_E_ARGUMENT,
-                        "%u stop texts given; at most %d are possible", stop_count, HYP_STOPS_MAX);
     hyp_arena_return(&s->answer, s->empty);
     status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, hyp_session_vocab(s),
                               &s->model->engine->kernels, &s->answer, hyp_session_fault(s));
     if (status) return status;
-    s->stops = hyp_arena_alloc(&s->answer, stop_count * sizeof *s->stops);
-    s->stop_count = 0;
-    for (uint32_t i = 0; i < stop_count && s->stops; i++) {
-        size_t bytes = stops[i].bytes;
-        if (bytes == 0 || bytes > MAX_STOP_BYTES)
-            return hyp_fail(hyp_session_fault(s), HYP_E_ARGUMENT,
-                            "a stop text must have 1 to %d bytes", MAX_STOP_BYTES);
-        char *copy = hyp_arena_alloc(&s->answer, bytes);
-        if (!copy) break;
-        memcpy(copy, stops[i].data, bytes);
-        s->stops[s->stop_count++] = (hyp_text){copy, bytes};
-    }
-    if (s->stop_count != stop_count)
-        return hyp_fail(hyp_session_fault(s), HYP_E_NOMEM, "not enough memory for the stop texts");
+    status = hyp_stop_begin(&s->stop, &s->answer, stops, stop_count, hyp_session_fault(s));
+    if (status) return status;
 
     // The last token is always computed: its logits begin the answer.
     uint32_t shared = 0, most = hyp_min_u32(s->sequence.count, count - 1);
     while (shared < most && s->history[shared] == tokens[shared]) shared++;
     shared = hyp_sequence_trim(&s->sequence, shared);
     hyp_sequence_trim(&s->draft.sequence, shared);
-    s->rows = 0;
+    s->rows = s->row = 0;
     s->chosen = -1;
     memcpy(s->history, tokens, count * sizeof *tokens);
     s->count = count;
     for (uint32_t i = 0; i < count; i++) hyp_sampler_accept(&s->sampler, tokens[i]);
-    s->pending.bytes = s->emitted = 0;
     s->finish = HYP_FINISH_NONE;
     s->stats = (hyp_session_stats){.reused = shared};
     s->ready = true;
