@@ -130,7 +130,10 @@ bool hyp_port_thread(void (*run)(void *context), void *context) {
     beginning *b = malloc(sizeof *b);
     pthread_attr_t attributes;
     pthread_t thread;
-    if (!b || pthread_attr_init(&attributes)) return free(b), false;
+    if (!b || pthread_attr_init(&attributes)) {
+        free(b);
+        return false;
+    }
     *b = (beginning){run, context};
     bool ok = !pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES) &&
               !pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) &&
@@ -178,7 +181,10 @@ __attribute__((target("sse4.2"))) bool hyp_port_crc32c(uint32_t *crc, const void
 }
 #else
 bool hyp_port_crc32c(uint32_t *crc, const void *data, size_t bytes) {
-    return (void)crc, (void)data, (void)bytes, false;
+    (void)crc;
+    (void)data;
+    (void)bytes;
+    return false;
 }
 #endif
 
@@ -190,6 +196,9 @@ void hyp_port_panic(const char *message) {
 uint32_t hyp_port_kernels(hyp_kernels *table, uint32_t isa_mask) {
     uint32_t isa = hyp_port_caps()->isa & isa_mask;
     for (size_t i = sizeof tiers / sizeof *tiers; i-- > 0;)
-        if (isa & tiers[i].bit) return tiers[i].fill(table), tiers[i].bit;
+        if (isa & tiers[i].bit) {
+            tiers[i].fill(table);
+            return tiers[i].bit;
+        }
     return 0;
 }

@@ -83,8 +83,8 @@ bool hyp_port_view_commit(hyp_view *view, uint64_t offset, size_t bytes, bool no
 // Moves the memory at `from`, as it is, to the absent part at `to`; `from` becomes absent. Costs
 // the same for any size.
 bool hyp_port_view_move(hyp_view *view, uint64_t from, uint64_t to, size_t bytes);
-void hyp_port_view_hide(hyp_view *view, uint64_t offset,
-                        size_t bytes); // absent again; the memory is given back
+// Makes the bytes absent again, and gives the memory back.
+void hyp_port_view_hide(hyp_view *view, uint64_t offset, size_t bytes);
 
 // Overwrites slots of `table` (already filled with the scalar reference) by the fastest kernels
 // that the machine has, leaving out instruction sets whose bit in `isa_mask` is clear. Returns the

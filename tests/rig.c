@@ -3,6 +3,7 @@
 #include "../src/port.h"
 #include "harness.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,6 +178,39 @@ void rig_end(rig *r) {
     free(r->keys);
     free(r->file);
     memset(r, 0, sizeof *r);
+}
+
+void as_cached(hyp_kv_format format, float *out, const float *x, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        if (format == HYP_KV_F16) {
+            out[i] = hyp_f16_to_f32(hyp_f32_to_finite_f16(x[i]));
+            continue;
+        }
+        float top = 0;
+        for (uint32_t k = i / 32 * 32; k < i / 32 * 32 + 32; k++) top = fmaxf(top, fabsf(x[k]));
+        float d = top / 127;
+        out[i] = d > 0 ? hyp_f16_to_f32(hyp_f32_to_f16(d)) * rintf(x[i] * (1 / d)) : 0;
+    }
+}
+
+void attend_plainly(double *out, const float *q, const float *keys, const float *values,
+                    size_t stride, uint32_t from, uint32_t to, uint32_t head, double scale,
+                    double cap) {
+    double *score = malloc(to * sizeof *score), top = -INFINITY, total = 0;
+    CHECK(score);
+    for (uint32_t p = from; p < to; p++) {
+        double sum = 0;
+        for (uint32_t i = 0; i < head; i++) sum += (double)q[i] * (double)keys[p * stride + i];
+        score[p] = cap > 0 ? cap * tanh(sum * scale / cap) : sum * scale;
+        top = fmax(top, score[p]);
+    }
+    for (uint32_t p = from; p < to; p++) total += exp(score[p] - top);
+    for (uint32_t i = 0; i < head; i++) {
+        out[i] = 0;
+        for (uint32_t p = from; p < to; p++)
+            out[i] += exp(score[p] - top) / total * (double)values[p * stride + i];
+    }
+    free(score);
 }
 
 bool same_bits(const float *a, const float *b, size_t count) {

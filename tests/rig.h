@@ -51,6 +51,15 @@ HYP_MUST_USE hyp_status rig_load(rig *r, uint32_t threads);
 // Closes everything; nothing is left of the budget. Sequences and caches go before.
 void rig_end(rig *r);
 
+// What a cache keeps of a key or value of `n` elements.
+void as_cached(hyp_kv_format format, float *out, const float *x, uint32_t n);
+// One head of attention, straight from its definition: out (head) is the mixture of the values at
+// the positions from .. to - 1, by the softmax of their keys' products with q. Keys and values are
+// `stride` floats apart.
+void attend_plainly(double *out, const float *q, const float *keys, const float *values,
+                    size_t stride, uint32_t from, uint32_t to, uint32_t head, double scale,
+                    double cap);
+
 // The same floats for the same bits: -0 is not 0.
 bool same_bits(const float *a, const float *b, size_t count);
 void fill_random(float *x, size_t count); // in [-1, 1)

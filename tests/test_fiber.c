@@ -506,8 +506,8 @@ static void policies_are_swapped(void) {
     }
     for (int i = 0; i < 6; i++) (void)!hyp_sched_run(sched, 1);
     CHECK(strcmp(trail, "abcdab") == 0);
-    hyp_sched_set_policy(sched,
-                         &hyp_policy_intent); // in the middle: nothing is lost, nothing runs twice
+    // In the middle: nothing is lost, nothing runs twice.
+    hyp_sched_set_policy(sched, &hyp_policy_intent);
     CHECK(strcmp(hyp_sched_get_stats(sched).policy, "intent") == 0 &&
           hyp_sched_get_stats(sched).ready == 4);
     (void)!hyp_sched_run(sched, 1);

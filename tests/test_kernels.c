@@ -149,8 +149,8 @@ static void extreme_products(void) {
         static uint8_t weights[HYP_GROUP * COLS / 32 * 34];
         static float x[TOKENS * COLS];
         for (int sign = 0; sign < 8; sign++) {
-            hyp_block block = {.d_bits = f == HYP_MXFP4 ? 127 : 0x3C00,
-                               .m_bits = 0xFBFF}; // 1, and the most negative half
+            // The halves 1 and -65504.
+            hyp_block block = {.d_bits = f == HYP_MXFP4 ? 127 : 0x3C00, .m_bits = 0xFBFF};
             memset(block.code, sign & 1 ? info->top : 0, sizeof block.code);
             memset(block.scale, sign & 4 ? info->scale_low : info->scale_high, sizeof block.scale);
             memset(block.minimum, sign & 4 ? 0 : info->scale_high, sizeof block.minimum);
@@ -431,9 +431,8 @@ static hyp_matmul_fn *right;
 static void wrong(float *y, size_t ys, const void *w, uint32_t groups, uint32_t cols, const void *x,
                   size_t xs, uint32_t tokens) {
     right(y, ys, w, groups, cols, x, xs, tokens);
-    if (cols % 96 == 64)
-        y[(tokens - 1) * ys + groups * HYP_GROUP - 8] *=
-            1.0000001f; // one element, one bit, some widths
+    // Wrong in one element, by one bit, at some widths.
+    if (cols % 96 == 64) y[(tokens - 1) * ys + groups * HYP_GROUP - 8] *= 1.0000001f;
 }
 
 static void a_wrong_kernel_is_caught(void) {
@@ -546,8 +545,8 @@ static void finite_weights(void) {
                 CHECK_MSG(hyp_format_finite((hyp_format)f, weights, ELEMS) == !bad, "%s, block %zu",
                           info->name, at);
             }
-            CHECK(hyp_format_finite((hyp_format)f, weights,
-                                    at * info->block_elems)); // what lies behind does not count
+            // What lies behind does not count.
+            CHECK(hyp_format_finite((hyp_format)f, weights, at * info->block_elems));
         }
     }
 }

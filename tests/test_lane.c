@@ -148,8 +148,8 @@ static void full_lanes(void) {
     hyp_capsule k;
     CHECK(hyp_capsule_receive(&c, &k) == HYP_OK);
     hyp_capsule_release(&c, &k, HYP_ACCEPTED);
-    CHECK(hyp_capsule_begin(&p, 8, &room) ==
-          HYP_E_NOMEM); // there would be room, but the low mark is not reached
+    // There would be room, but the low mark is not reached.
+    CHECK(hyp_capsule_begin(&p, 8, &room) == HYP_E_NOMEM);
     while (hyp_capsule_receive(&c, &k) == HYP_OK) hyp_capsule_release(&c, &k, HYP_ACCEPTED);
     CHECK(hyp_capsule_begin(&p, 8, &room) == HYP_OK && !p.throttled);
     hyp_capsule_send(&p, 0, 8);

@@ -45,8 +45,8 @@ static int counting, counted;
 static void no_malloc_after_open(void) {
     size_t bytes;
     uint8_t *story = read_file("models/story.gguf", &bytes);
-    hyp_engine *engine = hyp_engine_create(
-        &(hyp_engine_config){.memory_bytes = 7000000}); // some weights are paged
+    // Some weights are paged.
+    hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = 7000000});
     hyp_source source = hyp_source_of_memory(story, bytes);
     hyp_model *model;
     CHECK_MSG(hyp_model_open(engine, &source, 1, NULL, &model) == HYP_OK, "%s",

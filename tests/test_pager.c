@@ -120,8 +120,8 @@ static void oracle(void) {
                     case 1:
                         if (pins) {
                             int k = (int)(random_u32() % (uint32_t)pins);
-                            check_page(&w.origin, pinned[k].index,
-                                       pinned[k].view); // it has not moved
+                            // It has not moved.
+                            check_page(&w.origin, pinned[k].index, pinned[k].view);
                             hyp_pager_unpin(w.pager, pinned[k].index);
                             pinned[k] = pinned[--pins];
                         }
@@ -168,8 +168,8 @@ static void cyclic_order(void) {
             }
         }
         s = hyp_pager_get_stats(w.pager);
-        CHECK(s.fills - before <=
-              PAGES - s.resident); // the kept ones were read once, in the first pass
+        // The resident ones were read once, in the first pass.
+        CHECK(s.fills - before <= PAGES - s.resident);
         CHECK(hyp_pager_keeps(w.pager, 0) && !hyp_pager_keeps(w.pager, PAGES - 1));
         CHECK(hyp_pager_page(w.pager, 0).heat > 0.8f);
         end(&w);
@@ -294,8 +294,8 @@ static void shrinks_and_grows(void) {
         for (int pass = 0; pass < 2; pass++) pass_over(&w);
         CHECK(hyp_pager_get_stats(w.pager).resident == kept);
         CHECK(hyp_pager_pin(w.pager, 2, &view) == HYP_OK);
-        size_t before = w.budget.used_bytes,
-               given = hyp_pager_shrink(w.pager, 10 << 20); // pages 0 to 2 can not go
+        // Pages 0 to 2 can not go.
+        size_t before = w.budget.used_bytes, given = hyp_pager_shrink(w.pager, 10 << 20);
         CHECK(given > 0 && w.budget.used_bytes == before - given &&
               hyp_pager_get_stats(w.pager).resident == 3);
         CHECK(hyp_pager_shrink(w.pager, 1) == 0 && w.budget.used_bytes == before - given);

@@ -101,8 +101,8 @@ static void every_operation_walked(void) {
     }
     for (int i = 0; i < 40; i++) hyp_slab_free(slab, all[i].block, all[i].bytes);
     hyp_slab_stats s = hyp_slab_get_stats(slab);
-    CHECK(s.free_bytes == 0 || s.largest_free_bytes * 10 >=
-                                   s.free_bytes * 9); // all joined again: nothing is left in pieces
+    // All joined again: nothing is left in pieces.
+    CHECK(s.free_bytes == 0 || s.largest_free_bytes * 10 >= s.free_bytes * 9);
     CHECK(hyp_slab_destroy(slab) == 0);
 }
 

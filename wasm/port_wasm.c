@@ -51,8 +51,8 @@ host_thread(void (*run)(void *), void *context, void *stack);
 void hyp_stack_set(void *top); // stack.S
 
 bool hyp_port_thread(void (*run)(void *context), void *context) {
-    char *stack = hyp_port_map(
-        THREAD_STACK_BYTES); // never given back: the worker may outlive the pool by a moment
+    // Never given back: the worker may outlive the pool by a moment.
+    char *stack = hyp_port_map(THREAD_STACK_BYTES);
     return stack && host_thread(run, context, stack + THREAD_STACK_BYTES);
 }
 __attribute__((noinline)) static void run_thread(void (*run)(void *), void *context) {

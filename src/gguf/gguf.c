@@ -8,8 +8,9 @@ enum {
     MAX_NAME = 1 << 10,
     READ_BYTES = 128 << 10,
     MAX_ALIGNMENT = 1 << 20,
-    MAX_PROBES = 256 // by chance not even millions of names in a table that is half empty stand 100
-                     // slots from their own
+    // In a table that is half empty, not even millions of names land 100 slots from their own by
+    // chance.
+    MAX_PROBES = 256
 };
 
 typedef struct reader {
@@ -143,8 +144,8 @@ hyp_status hyp_gguf_read(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor, ui
     if (from > tensor->bytes || count > tensor->bytes - from) return HYP_E_ARGUMENT;
     const hyp_buffer *head = &gguf->header[tensor->shard];
     uint64_t at = tensor->offset + from;
-    if (at < head->bytes) { // the header's last chunk reaches into the data: a stream need not go
-                            // back for it
+    // The header's last chunk may hold the start of the data: a stream need not go back for it.
+    if (at < head->bytes) {
         size_t part = head->bytes - at < count ? (size_t)(head->bytes - at) : count;
         memcpy(dst, head->data + at, part);
         dst = (char *)dst + part;

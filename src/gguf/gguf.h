@@ -42,15 +42,16 @@ typedef struct hyp_gguf_kv {
     uint32_t shard;
     hyp_gguf_type type, element; // element: of an array
     uint64_t key_at, key_bytes;  // within the shard's header
-    uint64_t at, bytes, count;   // the value (an array's elements, a string's characters); count of
-                                 // elements, 1 for a scalar
+    // Where the value stands (an array's elements, a string's characters), and how many elements it
+    // has: 1 for a scalar.
+    uint64_t at, bytes, count;
 } hyp_gguf_kv;
 
 typedef struct hyp_gguf_tensor {
     uint32_t shard, dims, type; // type: the file's number
     hyp_format format; // HYP_FORMATS: one that the core can not compute with; `bytes` is then 0
-    hyp_sparse sparse; // not HYP_DENSE: groups of rows of `format` Q4_0, of their own sizes
-                       // (hyp_gguf_group_bytes)
+    // Not HYP_DENSE: groups of rows of `format` Q4_0, of their own sizes (hyp_gguf_group_bytes).
+    hyp_sparse sparse;
     uint64_t sizes_at; // of them, within the shard's header
     uint64_t name_at, name_bytes;
     uint64_t dim[HYP_GGUF_DIMS]; // dim[0] is contiguous; missing ones are 1
@@ -71,8 +72,8 @@ typedef struct hyp_gguf {
     uint32_t shards, version;
     hyp_buffer header[HYP_GGUF_SHARDS]; // what has been read of each file's start
     hyp_buffer kvs, tensors;            // of hyp_gguf_kv, hyp_gguf_tensor
-    hyp_gguf_names key_names, tensor_names,
-        shard_names; // the last: of the keys of a later shard, while it is read
+    // `shard_names`: of the keys of a later shard, while it is read.
+    hyp_gguf_names key_names, tensor_names, shard_names;
     hyp_fault *fault;
 } hyp_gguf;
 
@@ -90,8 +91,8 @@ hyp_text hyp_gguf_key(const hyp_gguf *gguf, const hyp_gguf_kv *kv);
 
 uint32_t hyp_gguf_tensor_count(const hyp_gguf *gguf);
 const hyp_gguf_tensor *hyp_gguf_tensor_at(const hyp_gguf *gguf, uint32_t index);
-const hyp_gguf_tensor *hyp_gguf_tensor_named(const hyp_gguf *gguf,
-                                             const char *name); // NULL: absent
+// NULL: there is none.
+const hyp_gguf_tensor *hyp_gguf_tensor_named(const hyp_gguf *gguf, const char *name);
 hyp_text hyp_gguf_tensor_name(const hyp_gguf *gguf, const hyp_gguf_tensor *tensor);
 
 // Bytes of group `index` of a sparse tensor, as its metadata says: they add up to the tensor's.

@@ -160,7 +160,7 @@ static hyp_status read_pieces(loader *l, piece *pieces) {
     }
     sort(pieces, count);
     l->row = hyp_budget_map(l->budget, row_bytes);
-    if (!l->row)
+    if (!l->row && row_bytes)
         return hyp_fail(l->fault, HYP_E_NOMEM, "not enough memory to read the model's norms");
     hyp_status status = HYP_OK;
     for (uint32_t i = 0; i < count && !status; i++)

@@ -10,13 +10,13 @@ typedef struct hyp_json {
     bool comma;
 } hyp_json;
 
-void hyp_json_open(hyp_json *json, const char *key,
-                   char bracket); // '{' or '['; key NULL within an array or at the top
+// `bracket`: '{' or '['. `key`: NULL within an array or at the top.
+void hyp_json_open(hyp_json *json, const char *key, char bracket);
 void hyp_json_close(hyp_json *json, char bracket); // '}' or ']'
-void hyp_json_text(hyp_json *json, const char *key, const char *text,
-                   size_t bytes); // invalid UTF-8 becomes U+FFFD
-void hyp_json_number(hyp_json *json, const char *key,
-                     double value); // whole numbers up to 2^53 are written exactly
+// Invalid UTF-8 becomes U+FFFD.
+void hyp_json_text(hyp_json *json, const char *key, const char *text, size_t bytes);
+// Whole numbers up to 2^53 are written exactly.
+void hyp_json_number(hyp_json *json, const char *key, double value);
 void hyp_json_bool(hyp_json *json, const char *key, bool value);
 
 #endif

@@ -9,8 +9,8 @@
 // ---- Building
 
 enum {
-    PROBES_MOST = 256,    // by chance not even 2^24 texts in a table that is half empty stand 100
-                          // slots from their own
+    // In a table that is half empty, not even 2^24 texts land 100 slots from their own by chance.
+    PROBES_MOST = 256,
     TOKENS_AT_ONCE = 4096 // between which others may run, and the caller may stop the load
 };
 

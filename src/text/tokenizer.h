@@ -25,8 +25,8 @@ typedef enum hyp_token_type {
 enum {
     HYP_NO_TOKEN = -1,
     HYP_TEXT_MAX = 1 << 26,
-    HYP_SPECIAL_MOST = 1024 // bytes of a control or user-defined token's text: each place of a text
-                            // is compared with them
+    // Bytes of a control or user-defined token's text: each place of a text is compared with them.
+    HYP_SPECIAL_MOST = 1024
 };
 
 typedef struct hyp_token {
@@ -54,8 +54,8 @@ typedef struct hyp_tokenizer {
     // Control and user-defined tokens, by text; those whose text begins with byte b from
     // special_from[b] to special_from[b + 1].
     int32_t *specials;
-    int32_t *special_starts; // by their number: that of the longest other one whose text theirs
-                             // starts with, or -1
+    // For each special token, the longest other one whose text its own starts with, or -1.
+    int32_t *special_starts;
     uint32_t special_count, special_from[257];
     int32_t bytes[256];                             // token of a single byte
     int32_t bos, eos, eot, eom, unk, sep, pad, cls; // HYP_NO_TOKEN: none
@@ -68,8 +68,8 @@ HYP_MUST_USE hyp_status hyp_tokenizer_init(hyp_tokenizer *tokenizer, const hyp_g
                                            hyp_arena *arena, hyp_progress progress);
 
 typedef enum hyp_encode_flags {
-    HYP_ENCODE_ADD_SPECIAL =
-        1, // the tokens that the model expects around a text (BOS, EOS, CLS, SEP)
+    // The tokens that the model expects around a text (BOS, EOS, CLS, SEP).
+    HYP_ENCODE_ADD_SPECIAL = 1,
     HYP_ENCODE_PARSE_SPECIAL = 2 // texts of special tokens become those tokens
 } hyp_encode_flags;
 

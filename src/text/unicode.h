@@ -9,19 +9,19 @@
 
 typedef enum hyp_class {
     HYP_CLASS_OTHER,
-    HYP_CLASS_UPPER,
-    HYP_CLASS_LOWER,
-    HYP_CLASS_TITLE,
-    HYP_CLASS_MODIFIER,
-    HYP_CLASS_LETTER, // Lu Ll Lt Lm Lo
-    HYP_CLASS_MARK,
-    HYP_CLASS_MARK_SPACING,
-    HYP_CLASS_NUMBER,
-    HYP_CLASS_PUNCTUATION,
-    HYP_CLASS_SYMBOL, // Mn Mc/Me N P S
-    HYP_CLASS_SPACE,
-    HYP_CLASS_CONTROL,
-    HYP_CLASS_FORMAT // \s, Cc, Cf
+    HYP_CLASS_UPPER,        // Lu
+    HYP_CLASS_LOWER,        // Ll
+    HYP_CLASS_TITLE,        // Lt
+    HYP_CLASS_MODIFIER,     // Lm
+    HYP_CLASS_LETTER,       // Lo
+    HYP_CLASS_MARK,         // Mn
+    HYP_CLASS_MARK_SPACING, // Mc, Me
+    HYP_CLASS_NUMBER,       // N
+    HYP_CLASS_PUNCTUATION,  // P
+    HYP_CLASS_SYMBOL,       // S
+    HYP_CLASS_SPACE,        // \s
+    HYP_CLASS_CONTROL,      // Cc
+    HYP_CLASS_FORMAT        // Cf
 } hyp_class;
 
 enum { HYP_RUNE_INVALID = 0xFFFD };

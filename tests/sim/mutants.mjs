@@ -104,7 +104,7 @@ const MUTANTS = [
   {
     name: 'an answer begins with drafts of the last one',
     file: 'src/runtime/session.c',
-    from: '    s->rows = 0;\n    s->chosen = -1;',
+    from: '    s->rows = s->row = 0;\n    s->chosen = -1;',
     to: '    s->chosen = -1;',
   },
   {

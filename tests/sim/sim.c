@@ -160,8 +160,8 @@ typedef struct told { // an answer, token by token
     uint8_t bytes[ORACLE_TOKENS];
     char piece[ORACLE_TOKENS][PIECE_MOST];
 } told;
-typedef struct looked_at { // of a prompt: hashes of the scores after each token, and of three
-                           // vectors
+// Of a prompt: hashes of the scores after each token, and of three vectors.
+typedef struct looked_at {
     uint64_t score[24], vector[3];
 } looked_at;
 
@@ -250,8 +250,8 @@ typedef struct origin { // a source
     struct host *host;
     uint32_t format, slow, failing; // percent of the reads
     bool closed, is_file;
-    hyp_source file,
-        decoy; // what another part of the program opens when the file's descriptor is free
+    // `decoy`: what another part of the program opens when the file's descriptor is free.
+    hyp_source file, decoy;
 } origin;
 
 typedef enum task_kind { NOTHING, ANSWER, SCORE, EMBED } task_kind;
