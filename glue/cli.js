@@ -130,7 +130,7 @@ async function textArgument(argument) {
   return argument === '-' || !process.stdin.isTTY ? readInput() : '';
 }
 
-/** Opens a model for `act`, and closes it whatever happens: a worker would keep the process. @param {string} name @param {import('./model.js').OpenOptions} options @param {(model: any) => Promise<unknown>} act */
+/** Opens a model for `act`, and closes it whatever happens: a worker would keep the process. @param {string} name @param {import('./engine.js').OpenOptions} options @param {(model: any) => Promise<unknown>} act */
 async function withModel(name, options, act) {
   const model = await open(place(name), options);
   try {
@@ -161,7 +161,7 @@ function runtimeLine({ fibers, threads, weights, memory, lanes }) {
   ].join(', ');
 }
 
-/** @param {any} model @param {any} o @param {AsyncGenerator<any>} pieces @param {string} [prompt] */
+/** @param {any} model @param {any} o @param {import('./session.js').Answer} pieces @param {string} [prompt] */
 async function answer(model, o, pieces, prompt) {
   if (!o.json && prompt) say(prompt);
   let text = '';
@@ -171,16 +171,18 @@ async function answer(model, o, pieces, prompt) {
     finish = piece.finish;
     if (!o.json) say(piece.text);
   }
+  const usage = /** @type {import('./session.js').Usage} */ (pieces.usage);
+  const { promptTokens, answerTokens, promptTokensPerSecond, answerTokensPerSecond } = usage;
   const s = await model.stats();
   if (o.json) {
     line(
       JSON.stringify({
         text,
         finish,
-        promptTokens: s.promptTokens,
-        answerTokens: s.answerTokens,
-        promptTokensPerSecond: s.promptTokensPerSecond,
-        answerTokensPerSecond: s.answerTokensPerSecond,
+        promptTokens,
+        answerTokens,
+        promptTokensPerSecond,
+        answerTokensPerSecond,
         memoryPeakBytes: s.memory.peakBytes,
         linearMemoryBytes: s.memory.linearMemoryBytes,
         kernels: s.kernels,
@@ -192,7 +194,7 @@ async function answer(model, o, pieces, prompt) {
     if (!o.quiet)
       console.error(
         dim(
-          `${s.promptTokens} prompt tokens at ${s.promptTokensPerSecond.toFixed(1)}/s, ${s.answerTokens} tokens at ${s.answerTokensPerSecond.toFixed(1)}/s, ${(s.memory.linearMemoryBytes / 1e6).toFixed(1)} MB of linear memory, ${s.kernels} kernels, artefact ${s.artefact}`,
+          `${promptTokens} prompt tokens at ${promptTokensPerSecond.toFixed(1)}/s, ${answerTokens} tokens at ${answerTokensPerSecond.toFixed(1)}/s, ${(s.memory.linearMemoryBytes / 1e6).toFixed(1)} MB of linear memory, ${s.kernels} kernels, artefact ${s.artefact}`,
         ),
       );
     if (!o.quiet) console.error(dim(runtimeLine(s)));
@@ -209,7 +211,7 @@ const general = v =>
         .replace(/e([+-])(\d)$/, 'e$10$2')
     : String(Number(v.toPrecision(9)));
 
-/** Sums of operations by name and by layer. @param {import('./model.js').Operation[]} operations */
+/** Sums of operations by name and by layer. @param {import('./session.js').Operation[]} operations */
 function phase(operations) {
   /** @type {Record<string, {ms: number, bytes: number, macs: number}>} */
   const names = {};
@@ -383,6 +385,7 @@ const verbs = {
       profile: true,
     });
     const loadSeconds = (performance.now() - start) / 1000;
+    const session = await model.session();
     const prompt = [];
     const decode = [];
     for (let run = -1; run < RUNS; run++) {
@@ -390,16 +393,20 @@ const verbs = {
         { length: PROMPT },
         (_, i) => (i * 31 + (run + 1) * 7 + 300) % model.facts.vocab,
       );
-      for await (const piece of model.generate(tokens, { maxTokens: ANSWER, temperature: 0 }))
-        void piece;
-      const s = await model.stats();
-      if (run >= 0) (prompt.push(s.promptTokensPerSecond), decode.push(s.answerTokensPerSecond));
+      const pieces = session.generate(tokens, { maxTokens: ANSWER, temperature: 0 });
+      for await (const piece of pieces) void piece;
+      const usage = /** @type {import('./session.js').Usage} */ (pieces.usage);
+      if (run >= 0) {
+        prompt.push(usage.promptTokensPerSecond);
+        decode.push(usage.answerTokensPerSecond);
+      }
       if (!o.quiet && !o.json) progressBar('measuring', run + 1, RUNS - 1);
     }
     const middle = (/** @type {number[]} */ values) =>
       values.sort((a, b) => a - b)[values.length >> 1];
-    let s = await model.stats();
-    const whole = phase(s.operations);
+    const s = await model.stats();
+    const { operations, latencyMs } = await session.stats();
+    const whole = phase(operations);
     /** @type {any} */
     let profile = null;
     if (o.profile || o.trace) {
@@ -408,17 +415,17 @@ const verbs = {
         { length: PROMPT },
         (_, i) => ((PROMPT - i) * 37 + 500) % model.facts.vocab,
       );
-      await model.forget();
-      const pieces = model.generate(fresh, { maxTokens: ANSWER + 1, temperature: 0 });
+      await session.resetProfile();
+      const pieces = session.generate(fresh, { maxTokens: ANSWER + 1, temperature: 0 });
       await pieces.next(); // its logits are the prompt's
-      const prompt = (await model.stats()).operations;
-      await model.forget();
+      const prompt = (await session.stats()).operations;
+      await session.resetProfile();
       for await (const piece of pieces) void piece;
-      s = await model.stats();
+      const answer = (await session.stats()).operations;
       profile = {
         peaks,
         prompt: perToken(phase(prompt), PROMPT),
-        answer: perToken(phase(s.operations), Math.max(1, s.answerTokens - 1)),
+        answer: perToken(phase(answer), Math.max(1, (pieces.usage?.answerTokens ?? 1) - 1)),
       };
       if (o.trace)
         await writeOut(o.trace, write =>
@@ -426,10 +433,10 @@ const verbs = {
             Buffer.from(
               `{"traceEvents":[\n${[
                 ['prompt', prompt],
-                ['answer', s.operations],
+                ['answer', answer],
               ]
                 .flatMap(([cat, list]) =>
-                  /** @type {import('./model.js').Operation[]} */ (list)
+                  /** @type {import('./session.js').Operation[]} */ (list)
                     .filter(x => x.lastMs)
                     .map(x =>
                       JSON.stringify({
@@ -460,13 +467,13 @@ const verbs = {
       threads: s.threads.count,
       helped: s.threads.tiles ? s.threads.byWorkers / s.threads.tiles : 0,
       repeated: s.threads.repeated,
-      latencyMs: s.latencyMs,
+      latencyMs,
       operationMs: Object.fromEntries(Object.entries(whole.names).map(([name, x]) => [name, x.ms])),
       ...(o.profile && profile),
     };
     if (o.json) line(JSON.stringify(figures));
     else {
-      const { p50, p90, p95, p99 } = s.latencyMs;
+      const { p50, p90, p95, p99 } = latencyMs;
       line(
         `prompt  ${figures.promptTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${PROMPT} tokens, median of ${RUNS})\nanswer  ${figures.answerTokensPerSecond.toFixed(1).padStart(8)} tokens/s  (${ANSWER} tokens)\nload    ${loadSeconds.toFixed(2).padStart(8)} s\nmemory  ${(s.memory.linearMemoryBytes / 1e6).toFixed(1).padStart(8)} MB of linear memory\nkernels ${s.kernels.padStart(8)}, ${s.threads.count} thread${s.threads.count > 1 ? 's' : ''}\nlatency ${p50.toFixed(2).padStart(8)} ms at the median, ${p90.toFixed(2)} / ${p95.toFixed(2)} / ${p99.toFixed(2)} at the 90th, 95th and 99th percentile`,
       );

@@ -3,6 +3,7 @@
 // Knows no struct of the core: scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
 import { HyperionError } from './errors.js';
 import { artefactFile, bestArtefact, threadsHere } from './detect.js';
+import { ProgressKind, Status } from './generated/interface.js';
 import { cancelled, checkThreads, checkTokens, textOf, throwIfAborted } from './options.js';
 
 /** @typedef {import('./sources.js').ByteSource} ByteSource */
@@ -18,17 +19,27 @@ import { cancelled, checkThreads, checkTokens, textOf, throwIfAborted } from './
  * @property {AbortSignal} [signal] stops the fetching of the module
  */
 
+/** @typedef {import('./generated/interface.js').Exports} Exports */
+
 /**
- * @typedef {object} Call a call under way, of a session or the job
+ * @typedef {object} Callbacks of a call. What one of them throws ends the call, which rejects with it
+ * @property {number} [vocab] how many log-probabilities `visit` gets
+ * @property {(position: number, logProbabilities: Float32Array) => void} [visit] of a score
+ * @property {(done: number, total: number) => void} [progress] of a job
+ * @property {(bytes: Uint8Array) => void} [write] of a job: the new file from front to back
+ */
+
+/**
+ * @typedef {object} Call under way, of a session or a job
+ * @property {Callbacks} callbacks
+ * @property {() => void} cancel it ends soon
  * @property {(status: number) => void} end
  * @property {(error: unknown) => void} fail
- * @property {((position: number, logProbabilities: Float32Array) => void) | undefined} visit of a score
+ * @property {Promise<void>} over
  * @property {{error: unknown} | null} thrown by a callback of the call: the call ends with it
  */
 
-const STATUS = { IO: -2, CANCELLED: -7 };
 const PENDING = 1; // of read: its bytes come later
-const READY = 0; // of engine_run: there is more to run
 const BREATH_MS = 12; // how long the event loop may wait for the engine
 
 /** Lets the host run its other tasks. @returns {Promise<void>} */
@@ -83,18 +94,24 @@ const SHARED_PAGES = { initial: 32, maximum: 65536 }; // of 64 KiB; as CMakeList
 
 /**
  * Runs the module's thread_main over the same memory in a worker; returns how to end it.
- * @param {object} order @param {(error: Error) => void} fail the worker came to compute, and has died of it
+ * @param {object} order @param {() => void} here it has come, or never will
+ * @param {(error: Error) => void} fail the worker came to compute, and has died of it
  * @returns {Promise<() => unknown>}
  */
-async function startThread(order, fail) {
+async function startThread(order, here, fail) {
   const url = new URL('./thread.js', import.meta.url);
   let came = false;
+  const arrive = () => {
+    came = true;
+    here();
+  };
   const died = (/** @type {any} */ error) => {
+    here();
     if (came) fail(error instanceof Error ? error : new Error(error?.message || 'it has stopped'));
   };
   if (typeof Worker === 'function') {
     const worker = new Worker(url, { type: 'module', name: 'hyperion worker' });
-    worker.onmessage = () => (came = true);
+    worker.onmessage = arrive;
     worker.onerror = died;
     worker.postMessage(order);
     return () => worker.terminate();
@@ -103,8 +120,8 @@ async function startThread(order, fail) {
   const worker = new threads.Worker(url);
   worker.on('error', died);
   const arrived = new Promise(resolve => {
-    worker.on('message', () => resolve((came = true)));
-    worker.on('exit', resolve);
+    worker.on('message', () => resolve(arrive()));
+    worker.on('exit', () => resolve(here()));
   });
   worker.unref();
   worker.postMessage(order);
@@ -138,32 +155,27 @@ export class Core {
   #engine = 0;
   #decoder = new TextDecoder();
   #encoder = new TextEncoder();
-  /** @type {ByteSource[]} by handle */
-  #sources = [];
+  /** @type {Map<number, ByteSource>} by handle */
+  #sources = new Map();
+  #handles = 0; // ever given
+  /** @type {Map<number, unknown>} why the last read of a source failed, by its handle */
+  #causes = new Map();
   /** @type {Map<number, object>} reads that the core waits for, by ticket; a forgotten read's ticket may come again for another */
   #reads = new Map();
-  /** @type {Map<number, Call>} calls under way, by session; 0: the job */
+  /** @type {Map<number, Call>} calls under way, by the address of their session or job */
   #calls = new Map();
-  /** @type {unknown} why the last read failed */
-  #cause = undefined;
-  /** @type {{error: unknown} | null} by `onWrite` in a call that never waits */
-  #thrown = null;
   #running = false;
   #ended = false; // a call, since the engine last ran
   #breath = 0; // when the host's other tasks last ran
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer = undefined;
-  /** @type {((done: number, total: number) => boolean) | null} */
-  onProgress = null;
-  /** @type {((bytes: Uint8Array) => boolean) | null} takes the output of quantize */
-  onWrite = null;
-  vocab = 0;
   /** @type {WebAssembly.Module | null} */
   #module = null;
   /** @type {WebAssembly.Memory | null} shared with the workers */
   #memory = null;
   /** @type {Promise<() => unknown>[]} how to end them */
   #threads = [];
+  threadsComing = 0; // worker threads that have been started and are not here yet
 
   /** @param {Artefact | 'custom'} artefact */
   constructor(artefact) {
@@ -197,14 +209,18 @@ export class Core {
   }
 
   #imports() {
-    /** A callback that throws ends its call. @param {() => number} act */
-    const called = act => {
+    /**
+     * A callback that throws ends its call.
+     * @param {number} caller @param {(callbacks: Callbacks) => void} act @returns {number} 0: end it
+     */
+    const called = (caller, act) => {
+      const call = this.#calls.get(caller);
+      if (!call || call.thrown) return 0; // closed, or about to end
       try {
-        return act();
+        act(call.callbacks);
+        return call.thrown ? 0 : 1;
       } catch (error) {
-        const job = this.#calls.get(0);
-        if (job) job.thrown = { error };
-        else this.#thrown = { error };
+        call.thrown = { error };
         return 0;
       }
     };
@@ -214,8 +230,8 @@ export class Core {
         /** @param {number} handle @param {number} offset @param {number} pointer @param {number} bytes @param {number} ticket */
         read: (handle, offset, pointer, bytes, ticket) => {
           const failed = (/** @type {unknown} */ cause) => {
-            this.#cause = cause;
-            return /** @type {any} */ (cause)?.name === 'AbortError' ? STATUS.CANCELLED : STATUS.IO;
+            this.#causes.set(handle, cause);
+            return /** @type {any} */ (cause)?.name === 'AbortError' ? Status.CANCELLED : Status.IO;
           };
           const self = {};
           const done = (/** @type {() => number} */ status) => {
@@ -225,10 +241,12 @@ export class Core {
             this.#pump();
           };
           try {
-            const data = /** @type {any} */ (this.#sources[handle].read(offset, bytes));
-            if (typeof data?.then !== 'function') return this.#deliver(data, pointer, bytes);
+            const source = /** @type {ByteSource} */ (this.#sources.get(handle));
+            const data = /** @type {any} */ (source.read(offset, bytes));
+            if (typeof data?.then !== 'function')
+              return this.#deliver(handle, data, pointer, bytes);
             Promise.resolve(data).then(
-              arrived => done(() => this.#deliver(arrived, pointer, bytes)),
+              arrived => done(() => this.#deliver(handle, arrived, pointer, bytes)),
               cause => done(() => failed(cause)),
             );
           } catch (cause) {
@@ -239,16 +257,22 @@ export class Core {
         },
         /** @param {number} ticket */
         forget: ticket => void this.#reads.delete(ticket),
-        /** @param {number} session @param {number} status */
-        ended: (session, status) => {
+        /** @param {number} caller @param {number} status */
+        ended: (caller, status) => {
           this.#ended = true;
-          this.#calls.get(session)?.end(status);
+          this.#calls.get(caller)?.end(status);
         },
         /** @param {number} run @param {number} context @param {number} stack */
         thread: (run, context, stack) => {
           // It may come late, or never: the engine computes alone until it does.
           const order = { module: this.#module, memory: this.#memory, run, context, stack };
-          const started = startThread(order, cause =>
+          let coming = true;
+          const here = () => {
+            if (coming) this.threadsComing--;
+            coming = false;
+          };
+          this.threadsComing++;
+          const started = startThread(order, here, cause =>
             this.#stop(
               new HyperionError(
                 'HYP_E_HOST',
@@ -257,7 +281,7 @@ export class Core {
               ),
             ),
           );
-          started.catch(() => {});
+          started.catch(here);
           this.#threads.push(started);
           return 1;
         },
@@ -268,55 +292,51 @@ export class Core {
             `the engine has stopped, because an invariant of it is broken: ${this.#text(message)}`,
           );
         },
-        /** @param {number} done @param {number} total */
-        progress: (done, total) =>
-          called(() => (this.onProgress && this.onProgress(done, total) === false ? 0 : 1)),
-        /** @param {number} pointer @param {number} bytes */
-        write: (pointer, bytes) =>
-          called(() =>
-            this.onWrite &&
-            this.onWrite(new Uint8Array(this.#buffer, pointer, bytes).slice()) === false
-              ? 0
-              : 1,
+        /** @param {number} job @param {number} done @param {number} total */
+        progress: (job, done, total) => called(job, ({ progress }) => progress?.(done, total)),
+        /** @param {number} caller @param {number} pointer @param {number} bytes */
+        write: (caller, pointer, bytes) =>
+          called(caller, ({ write }) =>
+            write?.(new Uint8Array(this.#buffer, pointer, bytes).slice()),
           ),
         /** @param {number} session @param {number} position @param {number} pointer */
         scored: (session, position, pointer) => {
-          const call = this.#calls.get(session);
-          if (!call || call.thrown) return; // closed, or about to end
-          try {
-            call.visit?.(position, new Float32Array(this.#buffer, pointer, this.vocab));
-          } catch (error) {
-            call.thrown = { error };
-            this.#exports?.session_cancel(session);
-          }
+          const goesOn = called(session, ({ visit, vocab = 0 }) =>
+            visit?.(position, new Float32Array(this.#buffer, pointer, vocab)),
+          );
+          if (!goesOn) this.#exports?.session_cancel(session);
         },
       },
       ...(this.#memory && { env: { memory: this.#memory } }),
     };
   }
 
-  /** @param {unknown} data @param {number} pointer @param {number} bytes @returns {number} */
-  #deliver(data, pointer, bytes) {
+  /** @param {number} handle @param {unknown} data @param {number} pointer @param {number} bytes @returns {number} */
+  #deliver(handle, data, pointer, bytes) {
     if (isBytes(data) && data.length === bytes) {
       new Uint8Array(this.#buffer, pointer, bytes).set(data);
-      return 0;
+      this.#causes.delete(handle);
+      return Status.OK;
     }
-    this.#cause = new Error(
+    const what =
       isBytes(data) && data.length > 0
         ? `the source gave ${data.length} of ${bytes} bytes`
-        : `the source gave ${described(data)} where a Uint8Array of ${bytes} bytes is wanted`,
-    );
-    return STATUS.IO;
+        : `the source gave ${described(data)} where a Uint8Array of ${bytes} bytes is wanted`;
+    this.#causes.set(handle, new Error(what));
+    return Status.IO;
   }
 
   get #buffer() {
     return /** @type {WebAssembly.Memory} */ (this.#memory).buffer;
   }
 
-  /** A call that never waits. @param {string} name @param {...number} args @returns {number} */
+  /**
+   * A call that never waits.
+   * @template {keyof Exports} K @param {K} name @param {Parameters<Exports[K]>} args @returns {ReturnType<Exports[K]>}
+   */
   call(name, ...args) {
     if (!this.#exports)
-      throw this.#ending ?? new HyperionError('HYP_E_STATE', 'the model is closed');
+      throw this.#ending ?? new HyperionError('HYP_E_STATE', 'the engine is closed');
     try {
       return this.#exports[name](...args);
     } catch (error) {
@@ -324,39 +344,87 @@ export class Core {
     }
   }
 
-  /** As `call`, with a negative status thrown. @param {string} name @param {...number} args */
+  /**
+   * As `call`, with a negative status thrown.
+   * @template {keyof Exports} K @param {K} name @param {Parameters<Exports[K]>} args @returns {number}
+   */
   run(name, ...args) {
-    this.#thrown = null;
-    return this.#check(this.call(name, ...args));
+    return this.#check(/** @type {number} */ (this.call(name, ...args)));
   }
 
   /**
-   * Waits for the call that `begin` begins for `session` (0: the job), until its end or the signal's.
-   * @param {number} session @param {() => void} begin @param {AbortSignal} [signal] @param {Call['visit']} [visit]
+   * As `run`, of a call for `caller` that writes a file.
+   * @param {'session_write_imatrix'} name @param {number} caller @param {(bytes: Uint8Array) => void} write
+   */
+  runWriting(name, caller, write) {
+    const none = () => {};
+    /** @type {Call} */
+    const call = {
+      callbacks: { write },
+      thrown: null,
+      cancel: none,
+      end: none,
+      fail: none,
+      over: Promise.resolve(),
+    };
+    this.#calls.set(caller, call);
+    try {
+      this.run(name, caller);
+    } catch (error) {
+      throw call.thrown ? call.thrown.error : error;
+    } finally {
+      this.#calls.delete(caller);
+    }
+  }
+
+  /** Sources for jobs and models, by the handles that the engine reads them by. @param {ByteSource[]} sources @returns {number[]} */
+  addSources(sources) {
+    return sources.map(source => {
+      this.#sources.set(++this.#handles, source);
+      return this.#handles;
+    });
+  }
+
+  /** Nothing reads them any more. @param {number[]} handles */
+  dropSources(handles) {
+    for (const handle of handles) {
+      this.#sources.delete(handle);
+      this.#causes.delete(handle);
+    }
+  }
+
+  /**
+   * Waits for the call that `begin` begins for a session or a job, until its end or the signal's.
+   * @param {number} caller its address @param {'session_cancel' | 'job_cancel'} cancelling @param {() => void} begin
+   * @param {number[]} handles of the sources that it reads
+   * @param {{signal?: AbortSignal, callbacks?: Callbacks}} [more]
    * @returns {Promise<number>}
    */
-  #until(session, begin, signal, visit) {
+  #until(caller, cancelling, begin, handles, { signal, callbacks = {} } = {}) {
     return new Promise((resolve, reject) => {
       throwIfAborted(signal);
       begin();
       const cancel = () => {
         if (!this.#exports) return;
-        if (session) this.call('session_cancel', session);
-        else this.call('job_cancel');
+        this.call(cancelling, caller);
         this.#pump();
       };
+      let ended = () => {};
       const over = () => {
-        this.#calls.delete(session);
+        this.#calls.delete(caller);
         signal?.removeEventListener('abort', cancel);
+        ended();
       };
       /** @type {Call} */
       const call = {
-        visit,
+        callbacks,
+        cancel,
         thrown: null,
+        over: new Promise(settle => (ended = settle)),
         end: status => {
           over();
           try {
-            const result = this.#check(status); // an error's text is the engine's until the next one
+            const result = this.#check(status, handles); // an error's text is the engine's until the next one
             if (call.thrown) reject(call.thrown.error);
             else if (signal?.aborted) reject(cancelled(signal));
             else resolve(result);
@@ -369,42 +437,56 @@ export class Core {
           reject(error);
         },
       };
-      this.#calls.set(session, call);
+      this.#calls.set(caller, call);
       signal?.addEventListener('abort', cancel);
       this.#pump();
     });
   }
 
   /**
-   * Begins a job (model_open, inspect, quantize), which reads `sources` and may wait for them. One at a time.
-   * @param {string} name @param {ByteSource[]} sources @param {AbortSignal | undefined} signal @param {...number} args
-   * @returns {Promise<number>}
+   * Ends the call that is under way for a session or a job with `error`; resolves when the engine is done with it.
+   * @param {number} caller @param {unknown} error @returns {Promise<void>}
    */
-  runJob(name, sources, signal, ...args) {
-    return this.#until(
-      0,
-      () => {
-        this.call('sources_clear');
-        for (const source of sources)
-          this.run('sources_add', this.#sources.push(source) - 1, source.size);
-        this.#cause = undefined;
-        this.run(name, this.#engine, ...args);
-      },
-      signal,
-    );
+  async endCall(caller, error) {
+    const call = this.#calls.get(caller);
+    if (!call) return;
+    call.thrown ??= { error };
+    call.cancel();
+    await call.over;
   }
 
   /**
-   * Runs a call of a session (see hyp_call_kind) beside whatever else is under way.
-   * @param {number} session @param {number} kind
-   * @param {{count?: number, pooling?: number, signal?: AbortSignal, visit?: Call['visit']}} [more]
+   * Does a job, which reads sources and may wait for them, beside whatever else is under way.
+   * @template T
+   * @param {number[]} handles of its sources @param {(job: number) => void} begin by one of the exports job_* @param {(job: number) => T} take its result
+   * @param {{signal?: AbortSignal, callbacks?: Callbacks}} [more] @returns {Promise<T>}
    */
-  runCall(session, kind, { count = 0, pooling = 0, signal, visit } = {}) {
+  async runJob(handles, begin, take, more) {
+    throwIfAborted(more?.signal);
+    const job = this.call('job_create', this.#engine);
+    if (!job) throw new HyperionError('HYP_E_NOMEM', 'not enough memory to begin reading');
+    try {
+      for (const handle of handles)
+        this.run('job_add_source', job, handle, this.#sources.get(handle)?.size ?? 0);
+      await this.#until(job, 'job_cancel', () => begin(job), handles, more);
+      return take(job);
+    } finally {
+      if (this.#exports) this.call('job_free', job);
+    }
+  }
+
+  /**
+   * Runs a call of a session (see CallKind) beside whatever else is under way.
+   * @param {number} session @param {number} kind @param {number[]} handles of its model's sources
+   * @param {{count?: number, pooling?: number, signal?: AbortSignal, callbacks?: Callbacks}} [more]
+   */
+  runCall(session, kind, handles, { count = 0, pooling = 0, ...more } = {}) {
     return this.#until(
       session,
-      () => this.run('session_post', session, kind, count, pooling),
-      signal,
-      visit,
+      'session_cancel',
+      () => void this.run('session_post', session, kind, count, pooling),
+      handles,
+      more,
     );
   }
 
@@ -424,7 +506,7 @@ export class Core {
         this.#ended = false;
         if (
           !this.#exports ||
-          this.call('engine_run', this.#engine, left > 0 ? left : BREATH_MS) !== READY
+          this.call('engine_run', this.#engine, left > 0 ? left : BREATH_MS) !== ProgressKind.READY
         )
           break;
         await null;
@@ -458,19 +540,17 @@ export class Core {
     return why;
   }
 
-  /** @param {number} status */
-  #check(status) {
+  /** @param {number} status @param {number[]} [handles] of the sources that were read */
+  #check(status, handles = []) {
     if (status >= 0) return status;
-    const thrown = this.#thrown;
-    this.#thrown = null;
-    if (thrown) throw thrown.error;
-    const cause = status === STATUS.IO || status === STATUS.CANCELLED ? this.#cause : undefined;
-    if (cause !== undefined) this.#cause = undefined;
+    const bySource = status === Status.IO || status === Status.CANCELLED;
+    const failed = bySource ? handles.find(handle => this.#causes.has(handle)) : undefined;
+    const cause = failed === undefined ? undefined : this.#causes.get(failed);
     if (!this.#exports) throw this.#ending;
     const why =
       this.#text(this.call('engine_error', this.#engine)) ||
       this.#text(this.call('status_message', status));
-    const detail = status === STATUS.IO && cause instanceof Error ? ` (${cause.message})` : '';
+    const detail = status === Status.IO && cause instanceof Error ? ` (${cause.message})` : '';
     throw new HyperionError(this.#text(this.call('status_name', status)), why + detail, { cause });
   }
 
@@ -558,17 +638,22 @@ export class Core {
     return tokens.length;
   }
 
-  /** @returns {{kernels: string, memory: import('./model.js').MemoryStats, fibers: import('./model.js').FiberStats}} */
+  /** @returns {{kernels: string, memory: import('./engine.js').MemoryStats, fibers: import('./engine.js').FiberStats}} */
   stats() {
     this.run('engine_stats', this.#engine);
     return this.resultJson();
   }
 
-  /** Lets go of the instance and all its memory; resolves when its worker threads have ended. @returns {Promise<void>} */
-  async close() {
-    this.#stop(new HyperionError('HYP_E_STATE', 'the model is closed'));
+  /**
+   * Lets go of the instance and all its memory; resolves when its worker threads have ended.
+   * @param {HyperionError} [why] what calls under way and later ones end with
+   * @returns {Promise<void>}
+   */
+  async close(why = new HyperionError('HYP_E_STATE', 'the engine is closed')) {
+    this.#stop(why);
     await Promise.allSettled(this.#threads.splice(0).map(async started => (await started)()));
     this.#memory = this.#module = null;
-    this.#sources = [];
+    this.#sources.clear();
+    this.#causes.clear();
   }
 }

@@ -1,5 +1,6 @@
 // What options may be, in one place: each is refused by its name and its range before the engine hears of it.
 import { HyperionError } from './errors.js';
+import { Pooling, Purpose } from './generated/interface.js';
 
 /** @typedef {{least: number, most: number, whole?: boolean}} Range */
 
@@ -32,8 +33,12 @@ const GENERATE = {
 };
 const CACHES = ['f16', 'q8_0'];
 const POLICIES = ['intent', 'round-robin'];
-export const PURPOSES = { interactive: 0, batch: 2, background: 3 }; // hyp_purpose
-export const POOLINGS = { mean: 0, cls: 1, last: 2 }; // hyp_pooling
+const PURPOSES = {
+  interactive: Purpose.INTERACTIVE,
+  batch: Purpose.BATCH,
+  background: Purpose.BACKGROUND,
+};
+const POOLINGS = { mean: Pooling.MEAN, cls: Pooling.CLS, last: Pooling.LAST };
 
 /** @param {string} message @returns {never} */
 function refuse(message) {
@@ -118,17 +123,28 @@ export function checkThreads(threads = 'auto') {
     refuse(`threads must be 'auto' or a number from 1 to 16, not ${shown(threads)}`);
 }
 
-/** @param {import('./model.js').OpenOptions} options */
-export function checkOpen(options) {
-  checkRanges(options, OPEN);
-  checkChoice('cache format', options.cache, CACHES);
+/** @param {import('./engine.js').EngineOptions} options */
+export function checkEngine(options) {
   checkChoice('policy', options.policy, POLICIES);
   memoryBytes(options.memory);
-  const { onProgress } = options;
   checkThreads(options.threads);
+  checkSignal(options.signal);
+}
+
+/** @param {import('./model.js').ModelOptions} options */
+export function checkModel(options) {
+  checkRanges(options, OPEN);
+  checkChoice('cache format', options.cache, CACHES);
+  const { onProgress } = options;
   if (onProgress && typeof onProgress !== 'function')
     refuse(`onProgress must be a function, not ${shown(onProgress)}`);
   checkSignal(options.signal);
+}
+
+/** @param {import('./engine.js').OpenOptions} options */
+export function checkOpen(options) {
+  checkModel(options);
+  checkEngine(options);
 }
 
 /** @param {unknown} purpose @returns {number} as the engine counts them */
@@ -145,7 +161,7 @@ export function poolingOf(pooling = 'mean') {
   return POOLINGS[/** @type {keyof typeof POOLINGS} */ (pooling)];
 }
 
-/** @param {import('./model.js').GenerateOptions} options */
+/** @param {import('./session.js').GenerateOptions} options */
 export function checkGenerate(options) {
   checkRanges(options, GENERATE);
   purposeOf(options.purpose);

@@ -1,13 +1,22 @@
-// A model in a worker, with the interface of one in this thread. Calls go by postMessage; results and the pieces of an answer come over a
-// lane where memory can be shared.
+// An engine in a worker, its models and their sessions, with the interface of those in this thread. Calls go by postMessage; results and the
+// pieces of an answer come over a lane where memory can be shared.
 import { Receiver } from './channel.js';
 import { HyperionError } from './errors.js';
-import { cancelled, checkOpen, throwIfAborted } from './options.js';
+import { cancelled, checkEngine, checkModel, checkOpen, throwIfAborted } from './options.js';
+import { answerOf } from './session.js';
 
 /** @typedef {import('./sources.js').Source} Source */
-/** @typedef {import('./model.js').OpenOptions} OpenOptions */
-/** @typedef {import('./model.js').GenerateOptions} GenerateOptions */
-/** @typedef {import('./model.js').Piece} Piece */
+/** @typedef {import('./engine.js').EngineOptions} EngineOptions */
+/** @typedef {import('./engine.js').OpenOptions} OpenOptions */
+/** @typedef {import('./engine.js').ReadOptions} ReadOptions */
+/** @typedef {import('./model.js').ModelOptions} ModelOptions */
+/** @typedef {import('./session.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./session.js').SessionOptions} SessionOptions */
+/** @typedef {import('./session.js').Answer} Answer */
+/** @typedef {import('./session.js').Piece} Piece */
+/** @typedef {import('./session.js').Usage} Usage */
+/** @typedef {import('./chat.js').Message} Message */
+/** @typedef {{model?: number, session?: number}} Target whom a call asks, by the number of the call that made it; the engine when left out */
 
 /** In a page: yes, so that it stays responsive. */
 export const workerByDefault = () =>
@@ -58,19 +67,29 @@ async function startWorker() {
   };
 }
 
-export class RemoteModel {
+/** An URL that means the same in the worker. @param {any} one @returns {any} */
+function absolute(one) {
+  if (Array.isArray(one)) return one.map(absolute);
+  if (one instanceof URL) return one.href;
+  const base = typeof location === 'object' ? location.href : undefined;
+  return typeof one === 'string' && base ? new URL(one, base).href : one;
+}
+
+const closed = (/** @type {string} */ what) =>
+  new HyperionError('HYP_E_STATE', `the ${what} is closed`);
+
+/** The worker, as what asks it sees it. */
+class Link {
   /** @type {Port} */
   #port;
   #receiver;
   #next = 1;
   /** @type {HyperionError | null} why every call is refused */
-  #ending = null;
+  ending = null;
   /** @type {Promise<void> | null} */
   #closing = null;
   /** @type {Map<number, {take: (message: any) => void, fail: (error: unknown) => void}>} */
   #calls = new Map();
-  /** @type {import('./model.js').Facts} */
-  facts = /** @type {any} */ (null);
 
   /** @param {Port} port */
   constructor(port) {
@@ -87,18 +106,7 @@ export class RemoteModel {
     port.listen(message => this.#receiver.posted(message), fail);
   }
 
-  /** Every call is refused from now on, those under way too. @param {HyperionError} why */
-  #stop(why) {
-    if (this.#ending) return;
-    this.#ending = why;
-    this.#receiver.close();
-    for (const call of [...this.#calls.values()]) call.fail(why);
-  }
-
-  /** @param {Source | Source[]} source @param {OpenOptions} options @returns {Promise<RemoteModel>} */
-  static async open(source, { onProgress, signal, worker, ...options }) {
-    checkOpen({ onProgress, signal, ...options });
-    throwIfAborted(signal);
+  static async start() {
     const port = await startWorker().catch(cause => {
       throw new HyperionError(
         'HYP_E_HOST',
@@ -106,50 +114,30 @@ export class RemoteModel {
         { cause },
       );
     });
-    const model = new RemoteModel(port);
-    const base = typeof location === 'object' ? location.href : undefined;
-    const absolute = (/** @type {any} */ one) =>
-      one instanceof URL
-        ? one.href
-        : typeof one === 'string' && base
-          ? new URL(one, base).href
-          : one;
-    /** @type {(value?: unknown) => void} */
-    let abort = () => {};
-    try {
-      const places = (/** @type {any} */ from) =>
-        Array.isArray(from) ? from.map(absolute) : absolute(from);
-      const args = [
-        places(source),
-        { ...options, draft: places(options.draft), wasm: absolute(options.wasm) },
-      ];
-      const opened = model.#call('open', args, undefined, progress => onProgress?.(progress));
-      // An abort ends the worker, and so needs no answer from it.
-      const aborted = new Promise((_, reject) => (abort = () => reject(cancelled(signal))));
-      signal?.addEventListener('abort', abort);
-      if (signal?.aborted) abort();
-      model.facts = await Promise.race([opened, aborted]);
-      throwIfAborted(signal);
-      return model;
-    } catch (error) {
-      await model.close();
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-    }
+    return new Link(port);
+  }
+
+  /** Every call is refused from now on, those under way too. @param {HyperionError} why */
+  #stop(why) {
+    if (this.ending) return;
+    this.ending = why;
+    this.#receiver.close();
+    for (const call of [...this.#calls.values()]) call.fail(why);
   }
 
   /**
-   * @param {string} method @param {unknown[]} args @param {AbortSignal} [signal]
-   * @param {(value: any) => void} [onEvent] what it throws ends the call
+   * @param {Target} target @param {string} method @param {unknown[]} args
+   * @param {{signal?: AbortSignal, onEvent?: (event: any) => void, begun?: (id: number) => void, ended?: (message: any) => void}} [more]
+   *   onEvent: what it throws ends the call. begun: the call's number. ended: its last message
    * @returns {Promise<any>}
    */
-  async #call(method, args, signal, onEvent) {
+  async call(target, method, args, { signal, onEvent, begun, ended } = {}) {
     throwIfAborted(signal);
-    if (this.#ending) throw this.#ending;
+    if (this.ending) throw this.ending;
     const id = this.#next++;
+    begun?.(id);
     const cancel = () => {
-      if (!this.#ending) this.#port.post({ id, cancel: true });
+      if (!this.ending) this.#port.post({ id, cancel: true });
     };
     try {
       return await new Promise((resolve, reject) => {
@@ -163,7 +151,10 @@ export class RemoteModel {
                 cancel();
                 reject(error);
               }
-            } else if (signal?.aborted) reject(cancelled(signal));
+              return;
+            }
+            ended?.(message);
+            if (signal?.aborted) reject(cancelled(signal));
             else if (message.error)
               reject(new HyperionError(message.error.code, message.error.message));
             else resolve(message.value);
@@ -172,7 +163,8 @@ export class RemoteModel {
         });
         signal?.addEventListener('abort', cancel);
         try {
-          this.#port.post({ id, method, args, ...(id === 1 && { lane: this.#receiver.lane }) });
+          const lane = id === 1 ? this.#receiver.lane : undefined;
+          this.#port.post({ ...target, id, method, args, lane });
         } catch (cause) {
           reject(
             new HyperionError(
@@ -189,31 +181,50 @@ export class RemoteModel {
     }
   }
 
-  /** @param {string} method @param {unknown} first @param {GenerateOptions} options @returns {AsyncGenerator<Piece, void, void>} */
-  async *#stream(method, first, { signal, ...options }) {
+  /**
+   * The pieces of an answer.
+   * @param {Target} target @param {() => void} check throws when the target is closed
+   * @param {string} method @param {unknown} first @param {GenerateOptions} options @returns {Answer}
+   */
+  answer(target, check, method, first, options) {
+    return answerOf(record => this.#stream(target, check, method, first, options, record));
+  }
+
+  /**
+   * @param {Target} target @param {() => void} check @param {string} method @param {unknown} first @param {GenerateOptions} options
+   * @param {(usage: Usage) => void} record
+   * @returns {AsyncGenerator<Piece, void, void>}
+   */
+  async *#stream(target, check, method, first, { signal, ...options }, record) {
     throwIfAborted(signal);
+    check();
     const stop = new AbortController();
     const abort = () => stop.abort(signal?.reason);
     signal?.addEventListener('abort', abort);
     /** @type {Piece[]} */
     const pieces = [];
     let wake = () => {};
-    let ended = false;
-    const call = this.#call(
-      method,
-      [first, options],
-      stop.signal,
-      piece => (pieces.push(piece), wake()),
-    ).finally(() => ((ended = true), wake()));
+    let over = false;
+    const call = this.call(target, method, [first, options], {
+      signal: stop.signal,
+      onEvent: ({ piece }) => {
+        pieces.push(piece);
+        wake();
+      },
+      ended: ({ value, usage = value }) => usage && record(usage),
+    }).finally(() => {
+      over = true;
+      wake();
+    });
     call.catch(() => {}); // awaited below, after the pieces that came before the failure
     try {
       for (;;) {
         while (pieces.length) {
-          if (this.#closing) throw this.#ending;
+          check();
           yield /** @type {Piece} */ (pieces.shift());
           throwIfAborted(signal);
         }
-        if (ended) break;
+        if (over) break;
         await new Promise(resolve => (wake = () => resolve(undefined)));
       }
       await call;
@@ -223,6 +234,195 @@ export class RemoteModel {
       stop.abort();
       await call.catch(() => {});
     }
+  }
+
+  lanes() {
+    return this.#receiver.stats();
+  }
+
+  /** Ends the worker. @param {string} what is closed with it @returns {Promise<void>} */
+  close(what) {
+    return (this.#closing ??= this.#close(closed(what)));
+  }
+
+  /** @param {HyperionError} why */
+  async #close(why) {
+    this.#stop(why);
+    this.ending = why;
+    await this.#port.end();
+  }
+}
+
+export class RemoteEngine {
+  #link;
+  #closing = false;
+
+  /** @param {Link} link */
+  constructor(link) {
+    this.#link = link;
+  }
+
+  /** @param {EngineOptions} options @returns {Promise<RemoteEngine>} */
+  static async create(options) {
+    checkEngine(options);
+    const { signal } = options;
+    throwIfAborted(signal);
+    return starting(signal, async link => {
+      await create(link, options);
+      return new RemoteEngine(link);
+    });
+  }
+
+  /** A model in an engine, and a worker, of its own. @param {Source | Source[]} source @param {OpenOptions} options @returns {Promise<RemoteModel>} */
+  static async openAlone(source, options) {
+    checkOpen(options);
+    const { signal } = options;
+    throwIfAborted(signal);
+    return starting(signal, async link => {
+      await create(link, options);
+      return open(link, source, options, true);
+    });
+  }
+
+  #check() {
+    if (this.#closing) throw closed('engine');
+  }
+
+  /**
+   * @param {string} method @param {unknown[]} args
+   * @param {{signal?: AbortSignal, onEvent?: (event: any) => void}} [more]
+   */
+  async #call(method, args, more) {
+    this.#check();
+    return this.#link.call({}, method, args, more);
+  }
+
+  /** @param {Source | Source[]} source @param {ModelOptions} [options] @returns {Promise<RemoteModel>} */
+  async open(source, options = {}) {
+    checkModel(options);
+    this.#check();
+    return open(this.#link, source, options, false);
+  }
+
+  /** @param {Source | Source[]} source @param {ReadOptions} [options] @returns {Promise<any>} */
+  inspect(source, { signal, onProgress } = {}) {
+    return this.#call('inspect', [absolute(source)], {
+      signal,
+      onEvent: ({ progress }) => onProgress?.(progress),
+    });
+  }
+
+  /**
+   * @param {Source | Source[]} source @param {string} format @param {(bytes: Uint8Array) => void} write
+   * @param {ReadOptions & {importance?: Source, density?: number}} [options] @returns {Promise<void>}
+   */
+  quantize(source, format, write, { signal, onProgress, importance, density } = {}) {
+    const how = { importance: absolute(importance), density };
+    return this.#call('quantize', [absolute(source), format, how], {
+      signal,
+      onEvent: ({ progress, bytes }) => (bytes ? write(bytes) : onProgress?.(progress)),
+    });
+  }
+
+  /** @returns {Promise<import('./engine.js').EngineStats>} */
+  async stats() {
+    return { ...(await this.#call('stats', [])), lanes: this.#link.lanes() };
+  }
+
+  /** Closes its models, and ends the worker. @returns {Promise<void>} */
+  close() {
+    this.#closing = true;
+    return this.#link.close('engine');
+  }
+}
+
+/**
+ * Starts a worker for `act`; it ends when that fails or the signal comes, and so owes no answer to an abort.
+ * @template T
+ * @param {AbortSignal | undefined} signal @param {(link: Link) => Promise<T>} act @returns {Promise<T>}
+ */
+async function starting(signal, act) {
+  const link = await Link.start();
+  /** @type {() => void} */
+  let abort = () => {};
+  try {
+    /** @type {Promise<never>} */
+    const aborted = new Promise((_, reject) => (abort = () => reject(cancelled(signal))));
+    aborted.catch(() => {});
+    signal?.addEventListener('abort', abort);
+    if (signal?.aborted) abort();
+    const made = act(link);
+    made.catch(() => {}); // looked at below, if nothing comes first
+    const result = await Promise.race([made, aborted]);
+    throwIfAborted(signal);
+    return result;
+  } catch (error) {
+    await link.close('engine');
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** @param {Link} link @param {EngineOptions} options */
+const create = (link, { memory, threads, policy, artefact, wasm }) =>
+  link.call({}, 'create', [{ memory, threads, policy, artefact, wasm: absolute(wasm) }]);
+
+/** @param {Link} link @param {Source | Source[]} source @param {ModelOptions} options @param {boolean} alone the worker ends with this model */
+async function open(link, source, options, alone) {
+  const { context, cache, batch, profile, lookup, signal, onProgress } = options;
+  const told = { context, cache, batch, profile, lookup, draft: absolute(options.draft) };
+  let model = 0;
+  try {
+    const facts = await link.call({}, 'open', [absolute(source), told, alone], {
+      signal,
+      onEvent: ({ progress }) => onProgress?.(progress),
+      begun: id => (model = id),
+    });
+    return new RemoteModel(link, { model }, facts, alone);
+  } catch (error) {
+    if (!alone) leave(link, { model });
+    throw error;
+  }
+}
+
+/** Closes what nobody wants any more, also where it has been made meanwhile. @param {Link} link @param {Target} target */
+async function leave(link, target) {
+  try {
+    if (!link.ending) await link.call(target, 'close', []);
+  } catch {
+    // it is closed, or has never been
+  }
+}
+
+export class RemoteModel {
+  #link;
+  #target;
+  #alone;
+  /** @type {Promise<void> | null} */
+  #closing = null;
+
+  /** @param {Link} link @param {Target} target @param {import('./model.js').Facts} facts @param {boolean} alone the worker ends with it */
+  constructor(link, target, facts, alone) {
+    this.#link = link;
+    this.#target = target;
+    this.#alone = alone;
+    this.facts = facts;
+  }
+
+  #check = () => {
+    if (this.#closing) throw closed('model');
+    if (this.#link.ending) throw this.#link.ending;
+  };
+
+  /**
+   * @param {string} method @param {unknown[]} args @param {AbortSignal} [signal]
+   * @param {(event: any) => void} [onEvent]
+   */
+  async #call(method, args, signal, onEvent) {
+    throwIfAborted(signal);
+    this.#check();
+    return this.#link.call(this.#target, method, args, { signal, onEvent });
   }
 
   /** @param {string} text @param {{edges?: boolean, specials?: boolean, signal?: AbortSignal}} [options] @returns {Promise<number[]>} */
@@ -235,14 +435,29 @@ export class RemoteModel {
     return this.#call('detokenize', [tokens, options], signal);
   }
 
-  /** @param {string | ArrayLike<number>} prompt @param {GenerateOptions} [options] @returns {AsyncGenerator<Piece, void, void>} */
+  /** @param {string | ArrayLike<number>} prompt @param {GenerateOptions} [options] @returns {Answer} */
   generate(prompt, options = {}) {
-    return this.#stream('generate', prompt, options);
+    return this.#link.answer(this.#target, this.#check, 'generate', prompt, options);
   }
 
-  /** @param {import('./chat.js').Message[]} messages @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] @returns {AsyncGenerator<Piece, void, void>} */
+  /** @param {Message[]} messages @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] @returns {Answer} */
   chat(messages, options = {}) {
-    return this.#stream('chat', messages, options);
+    return this.#link.answer(this.#target, this.#check, 'chat', messages, options);
+  }
+
+  /** @param {SessionOptions & {signal?: AbortSignal}} [options] @returns {Promise<RemoteSession>} */
+  async session({ signal, ...options } = {}) {
+    throwIfAborted(signal);
+    this.#check();
+    let session = 0;
+    const begun = (/** @type {number} */ id) => (session = id);
+    try {
+      await this.#link.call(this.#target, 'session', [options], { signal, begun });
+    } catch (error) {
+      leave(this.#link, { session });
+      throw error;
+    }
+    return new RemoteSession(this.#link, { session }, this.#check);
   }
 
   /** @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options] @returns {Promise<Float32Array>} */
@@ -255,12 +470,14 @@ export class RemoteModel {
    * @returns {Promise<void>}
    */
   score(tokens, visit, { signal } = {}) {
-    return this.#call('score', [tokens], signal, ({ position, values }) => visit(position, values));
+    return this.#call('score', [tokens], signal, ({ score }) =>
+      visit(score.position, score.values),
+    );
   }
 
   /** @returns {Promise<import('./model.js').Stats>} */
   async stats() {
-    return { ...(await this.#call('stats', [])), lanes: this.#receiver.stats() };
+    return { ...(await this.#call('stats', [])), lanes: this.#link.lanes() };
   }
 
   /** @returns {Promise<Uint8Array>} */
@@ -273,19 +490,75 @@ export class RemoteModel {
     return this.#call('measure', []);
   }
 
-  /** @returns {Promise<void>} */
-  forget() {
-    return this.#call('forget', []);
-  }
-
-  /** Ends the worker. @returns {Promise<void>} */
+  /** Gives its memory back; ends the worker, where that was started for it. @returns {Promise<void>} */
   close() {
     return (this.#closing ??= this.#close());
   }
 
-  async #close() {
-    this.#stop(new HyperionError('HYP_E_STATE', 'the model is closed'));
-    this.#ending = new HyperionError('HYP_E_STATE', 'the model is closed');
-    await this.#port.end();
+  #close() {
+    return this.#alone ? this.#link.close('model') : leave(this.#link, this.#target);
+  }
+}
+
+export class RemoteSession {
+  #link;
+  #target;
+  #ofModel;
+  /** @type {Promise<void> | null} */
+  #closing = null;
+
+  /** @param {Link} link @param {Target} target @param {() => void} check throws when its model is closed */
+  constructor(link, target, check) {
+    this.#link = link;
+    this.#target = target;
+    this.#ofModel = check;
+  }
+
+  #check = () => {
+    this.#ofModel();
+    if (this.#closing) throw closed('session');
+  };
+
+  /** @param {string} method @param {(id: number) => void} [begun] */
+  async #call(method, begun) {
+    this.#check();
+    return this.#link.call(this.#target, method, [], { begun });
+  }
+
+  /** @param {string | ArrayLike<number>} prompt @param {GenerateOptions & {append?: boolean}} [options] @returns {Answer} */
+  generate(prompt, options = {}) {
+    return this.#link.answer(this.#target, this.#check, 'generate', prompt, options);
+  }
+
+  /** @param {Message[]} messages @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] @returns {Answer} */
+  chat(messages, options = {}) {
+    return this.#link.answer(this.#target, this.#check, 'chat', messages, options);
+  }
+
+  /** @returns {Promise<RemoteSession>} */
+  async fork() {
+    let session = 0;
+    await this.#call('fork', id => (session = id));
+    return new RemoteSession(this.#link, { session }, this.#ofModel);
+  }
+
+  /** @returns {Promise<number[]>} */
+  tokens() {
+    return this.#call('tokens');
+  }
+
+  /** @returns {Promise<import('./session.js').SessionStats>} */
+  stats() {
+    return this.#call('stats');
+  }
+
+  /** @returns {Promise<void>} */
+  resetProfile() {
+    return this.#call('resetProfile');
+  }
+
+  /** @returns {Promise<void>} */
+  close() {
+    return (this.#closing ??= leave(this.#link, this.#target));
   }
 }

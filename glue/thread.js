@@ -11,6 +11,7 @@ async function help({ module, memory, run, context, stack }) {
   const instance = await WebAssembly.instantiate(module, imports);
   tell('here'); // what fails from now on leaves the engine's memory in an unknown state
   /** @type {any} */ (instance.exports).thread_main(run, context, stack);
+  if (inPage) scope.self.close(); // elsewhere it ends when nothing is listened to
 }
 
 const scope = /** @type {any} */ (globalThis);

@@ -1,11 +1,20 @@
-// The worker's side of remote.js: one model, calls by name, pieces as events. Calls come by postMessage (a File can come no other way),
-// everything back goes over the channel.
+// The worker's side of remote.js: one engine with its models and their sessions, calls by name, pieces as events. Calls come by postMessage
+// (a File can come no other way), everything back goes over the channel.
 import { sender } from './channel.js';
+import { Engine } from './engine.js';
 import { HyperionError } from './errors.js';
-import { openModel } from './model.js';
 
-/** @type {import('./model.js').Model | null} */
-let model = null;
+/** @typedef {import('./model.js').Model} Model */
+/** @typedef {import('./session.js').Session} Session */
+/** @typedef {import('./session.js').Answer} Answer */
+/** @typedef {{id: number, signal: AbortSignal, send: (event: unknown) => void}} Call */
+
+/** @type {Engine | null} */
+let engine = null;
+/** @type {Map<number, Model>} by the number of the call that opened them */
+const models = new Map();
+/** @type {Map<number, {session: Session, model: Model}>} by the number of the call that made them */
+const sessions = new Map();
 /** @type {Map<number, AbortController>} */
 const running = new Map();
 
@@ -17,66 +26,150 @@ const port = /** @type {any} */ (threads ? threads.parentPort : self);
 /** @type {(message: unknown) => void} over a lane, once the first message has brought one */
 let send = message => port.postMessage(message);
 
-/** @type {Record<string, (id: number, signal: AbortSignal, ...args: any[]) => Promise<unknown>>} */
-const methods = {
-  async open(id, signal, source, options) {
-    model = await openModel(source, {
-      ...options,
-      signal,
-      onProgress: event => send({ id, event }),
-    });
+/** @template T @param {T | null | undefined} one @param {string} what @returns {T} */
+function known(one, what) {
+  if (!one) throw new HyperionError('HYP_E_STATE', `the ${what} is closed`);
+  return one;
+}
+
+/** The pieces of an answer as events; what it took is the call's value, or stands with its error. @param {Answer} answer @param {Call} call */
+async function tell(answer, call) {
+  try {
+    for await (const piece of answer) call.send({ piece });
+    return answer.usage;
+  } catch (error) {
+    throw Object.assign(/** @type {Error} */ (error), { usage: answer.usage });
+  }
+}
+
+const progressTo = (/** @type {Call} */ call) => (/** @type {unknown} */ progress) =>
+  call.send({ progress });
+
+/** @type {Record<string, (call: Call, ...args: any[]) => Promise<unknown>>} */
+const ofEngine = {
+  async create({ signal }, options) {
+    engine = await Engine.create({ ...options, signal });
+  },
+  async open(call, source, options, alone) {
+    const onProgress = progressTo(call);
+    const { signal } = call;
+    const model = await known(engine, 'engine').open(
+      source,
+      { ...options, signal, onProgress },
+      alone,
+    );
+    models.set(call.id, model);
     return model.facts;
   },
-  async generate(id, signal, prompt, options) {
-    for await (const event of opened().generate(prompt, { ...options, signal }))
-      send({ id, event });
-  },
-  async chat(id, signal, messages, options) {
-    for await (const event of opened().chat(messages, { ...options, signal })) send({ id, event });
-  },
-  score: (id, signal, tokens) =>
-    opened().score(
-      tokens,
-      (position, values) => send({ id, event: { position, values: values.slice() } }),
-      { signal },
-    ),
-  tokenize: (_, __, text, options) => opened().tokenize(text, options),
-  detokenize: (_, __, tokens, options) => opened().detokenize(tokens, options),
-  embed: (_, signal, text, options) => opened().embed(text, { ...options, signal }),
-  heat: () => opened().heat(),
-  stats: () => opened().stats(),
-  measure: () => opened().measure(),
-  forget: () => opened().forget(),
+  inspect: (call, source) =>
+    known(engine, 'engine').inspect(source, {
+      signal: call.signal,
+      onProgress: progressTo(call),
+    }),
+  quantize: (call, source, format, options) =>
+    known(engine, 'engine').quantize(source, format, bytes => call.send({ bytes }), {
+      ...options,
+      signal: call.signal,
+      onProgress: progressTo(call),
+    }),
+  stats: () => known(engine, 'engine').stats(),
 };
 
-function opened() {
-  if (!model) throw new Error('no model is open');
-  return model;
-}
+/** @type {Record<string, (model: Model, call: Call, ...args: any[]) => Promise<unknown>>} */
+const ofModel = {
+  generate: (model, call, prompt, options) =>
+    tell(model.generate(prompt, { ...options, signal: call.signal }), call),
+  chat: (model, call, messages, options) =>
+    tell(model.chat(messages, { ...options, signal: call.signal }), call),
+  async session(model, { id, signal }, options) {
+    sessions.set(id, { session: await model.session({ ...options, signal }), model });
+  },
+  score: (model, { signal, send }, tokens) =>
+    model.score(
+      tokens,
+      (position, values) => send({ score: { position, values: values.slice() } }),
+      { signal },
+    ),
+  tokenize: (model, _, text, options) => model.tokenize(text, options),
+  detokenize: (model, _, tokens, options) => model.detokenize(tokens, options),
+  embed: (model, { signal }, text, options) => model.embed(text, { ...options, signal }),
+  heat: model => model.heat(),
+  stats: model => model.stats(),
+  measure: model => model.measure(),
+  close: model => model.close(),
+};
+
+/** @type {Record<string, (session: Session, call: Call, ...args: any[]) => Promise<unknown>>} */
+const ofSession = {
+  async fork(session, { id }) {
+    const model = [...sessions.values()].find(one => one.session === session)?.model;
+    const fork = await session.fork();
+    sessions.set(id, { session: fork, model: known(model, 'model') });
+  },
+  generate: (session, call, prompt, options) =>
+    tell(session.generate(prompt, { ...options, signal: call.signal }), call),
+  chat: (session, call, messages, options) =>
+    tell(session.chat(messages, { ...options, signal: call.signal }), call),
+  tokens: session => session.tokens(),
+  stats: session => session.stats(),
+  resetProfile: session => session.resetProfile(),
+  close: session => session.close(),
+};
 
 /** Ends what is under way, and this worker. */
 async function leave() {
   for (const controller of running.values()) controller.abort();
   while (running.size) await new Promise(resolve => setTimeout(resolve));
-  await model?.close();
+  await engine?.close();
   process.exit();
 }
 
-/** @param {{id: number, cancel?: boolean, end?: boolean, method: string, args: unknown[], lane?: SharedArrayBuffer}} message */
-async function take({ id, cancel, end, method, args, lane }) {
+/**
+ * @typedef {object} Message
+ * @property {number} id of the call
+ * @property {boolean} [cancel] the call ends soon
+ * @property {boolean} [end] all of it
+ * @property {number} [model] that is asked, by the call that opened it
+ * @property {number} [session] that is asked; neither: the engine
+ * @property {string} method
+ * @property {unknown[]} args
+ * @property {SharedArrayBuffer} [lane]
+ */
+
+/** @param {Message} message @param {Call} call @returns {Promise<unknown>} */
+async function perform({ model, session, method, args }, call) {
+  if (session !== undefined) {
+    const one = known(sessions.get(session), 'session').session;
+    if (method === 'close') sessions.delete(session);
+    return ofSession[method](one, call, ...args);
+  }
+  if (model !== undefined) {
+    const one = known(models.get(model), 'model');
+    if (method === 'close') {
+      models.delete(model);
+      for (const [id, own] of sessions) if (own.model === one) sessions.delete(id);
+    }
+    return ofModel[method](one, call, ...args);
+  }
+  return ofEngine[method](call, ...args);
+}
+
+/** @param {Message} message */
+async function take(message) {
+  const { id, cancel, end, lane } = message;
   if (end) return leave();
   if (lane) send = sender(lane, message => port.postMessage(message));
   if (cancel) return running.get(id)?.abort();
   const controller = new AbortController();
   running.set(id, controller);
   try {
-    send({ id, value: await methods[method](id, controller.signal, ...args) });
+    const { signal } = controller;
+    const value = await perform(message, { id, signal, send: event => send({ id, event }) });
+    send({ id, value });
   } catch (error) {
-    const { message = String(error) } = /** @type {any} */ (error);
-    send({
-      id,
-      error: { code: error instanceof HyperionError ? error.code : 'HYP_E_HOST', message },
-    });
+    const { message = String(error), usage = null } = /** @type {any} */ (error);
+    const code = error instanceof HyperionError ? error.code : 'HYP_E_HOST';
+    send({ id, error: { code, message }, usage });
   } finally {
     running.delete(id);
   }

@@ -599,7 +599,7 @@ static void costs(void) {
 
 int main(void) {
     static void (*const tests[HYP_OP_KINDS])(void) = {
-        // of each row of the table
+    // of each row of the table
 #define HYP_OP(kind, name) test_##name,
 #include "../src/nn/ops.def"
 #undef HYP_OP

@@ -115,7 +115,8 @@ static void a_changed_text_is_computed_anew(void) {
 // number is of all of them.
 static uint64_t logits_hash;
 static void hash_logits(void *context, uint32_t position, const float *log_probabilities) {
-    (void)context, (void)position;
+    (void)context;
+    (void)position;
     logits_hash = (logits_hash ^ hyp_hash(log_probabilities, 2048 * sizeof(float))) *
                   1099511628211u;
 }
@@ -179,7 +180,8 @@ static void batches_do_not_matter(void) {
         divergence += exp((double)one.values[i]) * (double)(one.values[i] - many.values[i]);
     CHECK_MSG(divergence / N > 0 && divergence / N < 0.01, "KL divergence %g", divergence / N);
     close_all(&f);
-    free(one.values), free(many.values);
+    free(one.values);
+    free(many.values);
 }
 
 typedef struct file {
@@ -253,7 +255,9 @@ static void threads_tiers_and_limits_do_not_matter(void) {
             }
             close_all(&f);
         }
-        free(want.values), free(got.values), free(other.data);
+        free(want.values);
+        free(got.values);
+        free(other.data);
     }
     story = own;
     story_bytes = own_bytes;
@@ -322,7 +326,8 @@ static void calibration(void) {
     how = (hyp_quantization){.format = "q4_0", .density = 1.5f};
     CHECK(hyp_engine_quantize(engine, &source, 1, &how, &out) == HYP_E_ARGUMENT);
     hyp_engine_destroy(engine);
-    free(sink.data), free(importance.data);
+    free(sink.data);
+    free(importance.data);
 }
 
 static void stop_texts(void) {
@@ -679,7 +684,9 @@ static void reads_that_fail_on_the_way(void) {
             }
             CHECK(!every || failures > 5);
             CHECK(!lookup || hyp_session_get_stats(session).drafted > 5);
-            hyp_session_destroy(session), hyp_model_close(model), hyp_engine_destroy(engine);
+            hyp_session_destroy(session);
+            hyp_model_close(model);
+            hyp_engine_destroy(engine);
         }
 }
 
@@ -826,7 +833,9 @@ static void weights_that_are_no_numbers(void) {
 // nothing is sampled. Values that are only too large for the cache are stored as its largest: the
 // same tokens in every tier.
 static void ignore_row(void *context, uint32_t position, const float *log_probabilities) {
-    (void)context, (void)position, (void)log_probabilities;
+    (void)context;
+    (void)position;
+    (void)log_probabilities;
 }
 static void sums_that_overflow(void) {
     static const char *const tensors[] = {"output_norm.weight", "blk.2.ffn_norm.weight",
@@ -1082,7 +1091,8 @@ static void guesses_do_not_matter(void) {
                        got); // goes on from a cache with guesses in it
                 answer(&plain, prompts[(p + 1) % 3], &sampling, NULL, 0, 10, want);
                 CHECK_MSG(strcmp(want, got) == 0, "afterwards: '%s', not '%s'", got, want);
-                close_all(&plain), close_all(&guessing);
+                close_all(&plain);
+                close_all(&guessing);
             }
     CHECK_MSG(right > 50, "%u right guesses", right);
 }
@@ -1147,7 +1157,8 @@ static void drafts_do_not_matter(void) {
     hyp_model_close(stranger);
     hyp_engine_destroy(other);
     close_all(&f);
-    free(draft.data), free(far.data);
+    free(draft.data);
+    free(far.data);
 }
 
 #ifndef __wasm__

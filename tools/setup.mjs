@@ -142,14 +142,15 @@ async function build(preset, ...targets) {
   if (code !== 0) fail(`building ${preset} failed\n${output}`);
 }
 
+const node = (file, ...argv) => run(process.execPath, [join(root, file), ...argv]);
+
 async function prepare(...groups) {
   installPackages(groups);
   installModules(root, 'for the build and the tests');
+  if (node('tools/generate.mjs') !== 0) fail('tools/generate.mjs failed');
   await build('wasm');
   if (groups.includes('native')) await build('native');
 }
-
-const node = (file, ...argv) => run(process.execPath, [join(root, file), ...argv]);
 
 function peers() {
   installModules(join(root, 'tests/peers'), 'of the peers (llama.cpp, wllama, tokenizers)');

@@ -53,6 +53,7 @@ async function load({ name, source }) {
     const { architecture, parameters, weightBytes, context } = model.facts;
     $('model-name').textContent =
       `${model.facts.name ?? name} · ${architecture} · ${(parameters / 1e6).toFixed(parameters < 1e8 ? 1 : 0)} M parameters · ${megabytes(weightBytes)} · context ${context} · loaded in ${((performance.now() - start) / 1000).toFixed(1)} s`;
+    showUsage(null);
     await showFigures();
     state('ready');
   } catch (error) {
@@ -80,12 +81,15 @@ function sampling() {
   };
 }
 
+/** @param {any} usage of the last answer; null: there has been none since the model was loaded */
+function showUsage(usage) {
+  const rate = (tokens, perSecond) => (tokens ? `${perSecond.toFixed(0)} tokens/s` : '–');
+  $('rate').textContent = rate(usage?.answerTokens, usage?.answerTokensPerSecond);
+  $('prompt-rate').textContent = rate(usage?.promptTokens, usage?.promptTokensPerSecond);
+}
+
 async function showFigures() {
   const s = await model.stats();
-  $('rate').textContent = s.answerTokens ? `${s.answerTokensPerSecond.toFixed(0)} tokens/s` : '–';
-  $('prompt-rate').textContent = s.promptTokens
-    ? `${s.promptTokensPerSecond.toFixed(0)} tokens/s`
-    : '–';
   $('memory').textContent = megabytes(s.memory.linearMemoryBytes);
   $('engine').textContent = s.kernels;
   if ($('inside').open) await showInside(s);
@@ -157,6 +161,7 @@ async function run() {
     if (atEnd) box.scrollTop = box.scrollHeight;
   };
   let finish = '';
+  let pieces = null;
   const watch = setInterval(
     () =>
       $('inside').open &&
@@ -168,9 +173,10 @@ async function run() {
   );
   try {
     const options = { ...sampling(), signal: mine.signal };
-    for await (const piece of chat
+    pieces = chat
       ? model.chat([{ role: 'user', content: prompt }], options)
-      : model.generate(prompt, options)) {
+      : model.generate(prompt, options);
+    for await (const piece of pieces) {
       if (!tokens++) first = performance.now();
       waiting += piece.text;
       finish = piece.finish;
@@ -184,6 +190,7 @@ async function run() {
     cancelAnimationFrame(frame);
     paint();
     answering = null;
+    showUsage(pieces?.usage);
     if (model) await showFigures().catch(() => {});
     state(
       `${tokens} tokens, ${{ end: 'finished', stop: 'stop text', length: 'length reached', context: 'context full' }[finish] ?? finish}`,

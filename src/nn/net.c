@@ -76,17 +76,25 @@ static hyp_status too_small(const loader *l, uint64_t least) {
         (unsigned long long)(l->budget->used_bytes + least + weights) / 1000000 + 1);
 }
 
-// Gives the pager what the limit leaves beside a session.
+// What the limit leaves for weights beside a session; 0: there is no limit.
+static uint64_t room_for_weights(const loader *l) {
+    if (!l->budget->limit_bytes) return 0;
+    uint64_t taken = l->budget->used_bytes + l->session_bytes;
+    return l->budget->limit_bytes > taken ? l->budget->limit_bytes - taken : 1;
+}
+
+// Gives the pager what the limit leaves. Where that is less than the least, the engine's other
+// models make room for the least.
 static hyp_status open_weights(loader *l) {
     hyp_graph *g = &l->net->graph;
     hyp_status status = hyp_weights_plan(&l->net->weights, g->gguf, g->kernels, g->matrices,
                                          g->matrix_count, g->arena);
-    uint64_t limit = 0, least = 0;
-    if (!status && l->budget->limit_bytes) {
-        uint64_t taken = l->budget->used_bytes + l->session_bytes;
-        limit = l->budget->limit_bytes > taken ? l->budget->limit_bytes - taken : 1;
-    }
-    if (!status) status = hyp_weights_open(&l->net->weights, l->budget, limit, &least);
+    uint64_t least = 0, room = room_for_weights(l);
+    if (!status) status = hyp_weights_open(&l->net->weights, l->budget, room, &least);
+    uint64_t wanted = l->budget->used_bytes + l->session_bytes + least;
+    if (status == HYP_E_NOMEM && room && room < least && wanted > l->budget->limit_bytes &&
+        hyp_reclaim(l->budget->pagers, (size_t)(wanted - l->budget->limit_bytes)))
+        status = hyp_weights_open(&l->net->weights, l->budget, room_for_weights(l), &least);
     return status == HYP_E_NOMEM ? too_small(l, l->session_bytes + least) : status;
 }
 

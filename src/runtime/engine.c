@@ -53,8 +53,10 @@ hyp_engine_stats hyp_engine_get_stats(hyp_engine *engine) {
 hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name) {
     static const hyp_policy *const policies[] = {&hyp_policy_intent, &hyp_policy_round_robin};
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
-        if (strcmp(name, policies[i]->name) == 0)
-            return hyp_sched_set_policy(engine->sched, policies[i]), HYP_OK;
+        if (strcmp(name, policies[i]->name) == 0) {
+            hyp_sched_set_policy(engine->sched, policies[i]);
+            return HYP_OK;
+        }
     return hyp_fail(&engine->fault, HYP_E_ARGUMENT,
                     "there is no policy '%s': intent or round-robin", name);
 }

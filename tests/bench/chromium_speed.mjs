@@ -39,7 +39,7 @@ const page = await browser.newPage();
 await page.goto(`http://127.0.0.1:${server.address().port}/`);
 const result = await page.evaluate(
   async (build, count) => {
-    const { openModel } = await import('/glue/model.js'); // no worker: what a page's own thread computes is what a worker would
+    const { openModel } = await import('/glue/engine.js'); // no worker: what a page's own thread computes is what a worker would
     const model = await openModel('/model.gguf', {
       artefact: build,
       threads: count,
@@ -52,11 +52,12 @@ const result = await page.evaluate(
         { length: 126 },
         (_, i) => (i * 31 + (run + 1) * 7 + 300) % model.facts.vocab,
       );
-      for await (const piece of model.generate(tokens, { maxTokens: 64, temperature: 0 }))
-        void piece;
-      const s = await model.stats();
-      if (run >= 0)
-        (rates.prompt.push(s.promptTokensPerSecond), rates.decode.push(s.answerTokensPerSecond));
+      const answer = model.generate(tokens, { maxTokens: 64, temperature: 0 });
+      for await (const piece of answer) void piece;
+      if (run >= 0) {
+        rates.prompt.push(answer.usage.promptTokensPerSecond);
+        rates.decode.push(answer.usage.answerTokensPerSecond);
+      }
     }
     const middle = list => list.sort((a, b) => a - b)[list.length >> 1];
     const s = await model.stats();

@@ -266,8 +266,9 @@ describe('sessions', () => {
       ]),
     );
     for (const text of [a, b, a]) {
-      await collect(model.generate(text, { ...GREEDY, maxTokens: 1 }));
-      assert.equal((await model.stats()).reusedTokens, text.length - 1);
+      const answer = model.generate(text, { ...GREEDY, maxTokens: 1 });
+      await collect(answer);
+      assert.equal(answer.usage.reusedTokens, text.length - 1);
     }
     await model.close();
   });
@@ -637,7 +638,13 @@ describe('what never ends', () => {
 describe('the end of an engine', () => {
   test('a trap ends every call with its reason, now and later', async () => {
     const core = await Core.create({ threads: 2 });
-    const job = core.runJob('inspect', [{ size: 5000, read: () => new Promise(() => {}) }]);
+    const inspecting = sources =>
+      core.runJob(
+        core.addSources(sources),
+        job => core.run('job_inspect', job),
+        job => core.run('job_text', job),
+      );
+    const job = inspecting([{ size: 5000, read: () => new Promise(() => {}) }]);
     const ended = rejects(job, 'HYP_E_HOST', /the engine has stopped/);
     await turn();
     assert.throws(
@@ -645,7 +652,7 @@ describe('the end of an engine', () => {
       error => error.code === 'HYP_E_HOST' && /has stopped/.test(error.message),
     );
     await ended;
-    await rejects(core.runJob('inspect', []), 'HYP_E_HOST', /has stopped/);
+    await rejects(inspecting([]), 'HYP_E_HOST', /has stopped/);
     await within(core.close());
     await within(core.close());
     await workersEnd();

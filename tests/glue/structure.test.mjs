@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize, relative } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { enumsOf, exportsOf, statusesOf } from '../../tools/generate/interface.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const walk = dir =>
@@ -97,6 +98,53 @@ const layout = text =>
 test('the glue holds no hand-written struct offset', () => {
   for (const file of walk('glue')) assert.ok(!layout(readFileSync(join(root, file), 'utf8')), file);
   assert.ok(layout('view.getUint32(pointer + 8, true)') && layout('pointer + 4'));
+});
+
+test("the glue's enums and signatures are those of the C interface", () => {
+  const files = walk('wasm').filter(file => /exports.*\.c$/.test(file));
+  const count = files
+    .map(file => readFileSync(join(root, file), 'utf8').match(/\bEXPORT\(/g)?.length ?? 0)
+    .reduce((sum, n) => sum + n, 0);
+  assert.equal(files.flatMap(f => exportsOf(readFileSync(join(root, f), 'utf8'))).length, count);
+  assert.deepEqual(
+    exportsOf(
+      'EXPORT(a_b)\nhyp_status a_b(const x *m, // c, d\n  uint32_t n) {} EXPORT(c) void c(void) {}',
+    ),
+    [
+      { name: 'a_b', parameters: ['m', 'n'], result: 'number' },
+      { name: 'c', parameters: [], result: 'void' },
+    ],
+  );
+  const enums = enumsOf(readFileSync(join(root, 'src/hyperion/hyperion.h'), 'utf8'));
+  assert.deepEqual(enums.get('Finish'), { NONE: 0, END: 1, STOP: 2, CONTEXT: 3 });
+  assert.deepEqual(enums.get('Text'), { ADD_SPECIAL: 1, PARSE_SPECIAL: 2 });
+  assert.throws(() => enumsOf('enum { HYP_X_A = HYP_Y, HYP_X_B };'), /no number/);
+  assert.equal(
+    statusesOf(readFileSync(join(root, 'src/hyperion/status.def'), 'utf8')).CANCELLED,
+    -7,
+  );
+});
+
+// A number that the core gives a meaning is named by what is generated: typed by hand it would be a list of the core's names, a name in capitals
+// with a small number, or a number beside the name of a call.
+const NAMES = 'none|prefill|next|score|mean|cls|end|stop|interactive|batch|f16|cancelled|io|nomem';
+const typedEnum = text =>
+  new RegExp(
+    `\\b(?:${NAMES})\\b['"]?\\s*:\\s*-?\\d|\\[\\s*'',\\s*'(?:${NAMES})'|^const (?:EDGES|SPECIALS|READY|IO)\\b\\s*=\\s*-?\\d`,
+    'im',
+  ).test(text);
+
+test('the glue types no enum of the core by hand', () => {
+  // A lane's layout is docs/LANES.md's, and held against C by tests/bus.
+  for (const file of walk('glue').filter(f => f.endsWith('.js') && !/generated|lane\.js/.test(f)))
+    assert.ok(!typedEnum(readFileSync(join(root, file), 'utf8')), file);
+  for (const wrong of [
+    "const FINISH = ['', 'end', 'stop', 'context'];",
+    'const CALL = { prefill: 0, next: 1 };',
+    'const EDGES = 1;',
+    'const STATUS = { IO: -2 };',
+  ])
+    assert.ok(typedEnum(wrong), wrong);
 });
 
 test('the web page uses only the public interface', () => {

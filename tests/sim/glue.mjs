@@ -1,6 +1,7 @@
-// A simulation of schedules through the glue: from one seed a host with models in this thread and in workers, memory limits, threads,
-// policies, drafts, look-ups, cache formats, slow and failing sources and such that never answer, and callers who do several things at once,
-// throw from their callbacks, break off, abort and close in the middle.
+// A simulation of schedules through the glue: from one seed a host with models in this thread and in workers, in engines of their own or
+// together in one, memory limits, threads, policies, drafts, look-ups, cache formats, slow and failing sources and such that never answer, and
+// callers who do several things at once, keep sessions and fork them, inspect and quantize meanwhile, throw from their callbacks, break off,
+// abort and close in the middle.
 // Oracle: each answer, vector and score equals that of the same call alone in a fresh engine, to the bit; every refusal is one that can be,
 // with a message; nothing hangs; when all is closed no descriptor, worker or source is left.
 // usage: glue.mjs [--seeds A..B | N] [--seconds S] [--verbose]
@@ -9,7 +10,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import threads from 'node:worker_threads';
-import { HyperionError, open } from 'hyperion-runtime';
+import { HyperionError, createEngine, inspect, open, quantize } from 'hyperion-runtime';
 import { makeSimModels } from '../tools/models.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -117,6 +118,8 @@ function alone(path, { context, cache }, kind, what) {
   const key = JSON.stringify([path, context, cache, kind, what]);
   if (!oracles.has(key)) {
     const ask = async () => {
+      const own = { inspect, quantize };
+      if (kind in own) return perform(own, kind, what, {});
       const model = await open(path, {
         wasm: await moduleOf(false),
         threads: 1,
@@ -138,13 +141,17 @@ async function perform(model, kind, what, { signal, purpose, each = () => {} }) 
   switch (kind) {
     case 'generate': {
       const told = [];
-      for await (const piece of model.generate(what.prompt, {
+      const answer = model.generate(what.prompt, {
+        append: what.append,
         ...what.sampling,
         stop: what.stop,
         maxTokens: what.maxTokens,
         purpose,
         signal,
-      })) {
+      });
+      for await (const { usage, ...piece } of answer) {
+        if (Boolean(usage) !== Boolean(piece.finish))
+          throw new Error(`usage ${usage} with finish '${piece.finish}'`);
         told.push(piece);
         if (each(told) === 'break') return { told, broken: true };
       }
@@ -163,6 +170,17 @@ async function perform(model, kind, what, { signal, purpose, each = () => {} }) 
         { signal },
       );
       return { rows };
+    }
+    case 'inspect':
+      return { facts: await model.inspect(what.path, { signal }) };
+    case 'quantize': {
+      const parts = [];
+      const write = data => {
+        parts.push(data);
+        each(parts);
+      };
+      await model.quantize(what.path, what.format, write, { signal });
+      return { file: Buffer.concat(parts).toString('base64') };
     }
     case 'embed':
       return {
@@ -186,6 +204,8 @@ class Host {
     this.say = say;
     /** @type {Set<{what: string, stop: AbortController | null}>} */
     this.underway = new Set();
+    /** @type {any} an engine of several models; null: each has its own */
+    this.shared = null;
     this.stuck = 0; // reads that never answer
     this.over = false;
   }
@@ -238,22 +258,50 @@ class Host {
     };
   }
 
-  async options(random, path, inWorker) {
+  /** An engine's options. @param {number} limit of memory, where there is one */
+  async engineOptions(random, limit, inWorker) {
     const count = random.chance(25) ? 2 : 1;
-    const limit =
-      path === STORY ? 4.2e6 + random.below(3e6) : 1.6e6 + random.below(random.of([1.2e6, 2.4e6]));
     return {
       wasm: await moduleOf(count > 1),
       threads: count,
+      policy: random.of(['intent', 'round-robin']),
+      memory: random.chance(60) ? limit : undefined,
+      worker: inWorker,
+    };
+  }
+
+  modelOptions(random) {
+    return {
       context: random.of([24, 64]),
       batch: random.of([1, 5, 8, 16]),
       cache: random.of(['f16', 'f16', 'q8_0']),
-      policy: random.of(['intent', 'round-robin']),
       lookup: random.chance(30) ? 1 + random.below(7) : undefined,
-      memory: random.chance(60) ? limit : undefined,
       profile: random.chance(10),
-      worker: inWorker,
     };
+  }
+
+  /** What a model needs, or a little less, or more. */
+  limitOf(random, path) {
+    return path === STORY
+      ? 4.2e6 + random.below(3e6)
+      : 1.6e6 + random.below(random.of([1.2e6, 2.4e6]));
+  }
+
+  /** An engine for several guests. @param {number} count */
+  async share(count) {
+    const random = this.random.fork();
+    const limit = count * (0.8e6 + random.below(2.4e6));
+    const options = await this.engineOptions(random, limit, random.chance(12));
+    const { wasm, ...told } = options;
+    this.say(`an engine for ${count} models ${JSON.stringify(told)}`);
+    this.shared = { engine: await createEngine(options), options, guests: [], most: 0 };
+    if (random.chance(12))
+      this.later(random.below(200), () => {
+        this.say('the engine is closed');
+        for (const guest of this.shared.guests) guest.closing = true;
+        this.shared.closing = true;
+        this.shared.engine.close();
+      });
   }
 
   /** May it have failed like that? */
@@ -294,7 +342,8 @@ class Host {
 
   async guest(index) {
     const random = this.random.fork();
-    const inWorker = random.chance(12);
+    const { shared } = this;
+    const inWorker = shared ? shared.options.worker : random.chance(12);
     const path = random.chance(4) ? STORY : random.of(MODELS.slice(0, -1));
     const guest = {
       index,
@@ -302,20 +351,26 @@ class Host {
       kinds: [],
       sources: [],
       fails: false,
-      closing: false,
+      closing: Boolean(shared?.closing),
       calm: false,
       options: /** @type {any} */ ({}),
       model: null,
       most: 0,
       running: 0,
+      sessions: 0,
     };
-    guest.options = await this.options(random, path, inWorker);
+    shared?.guests.push(guest);
+    const limit = this.limitOf(random, path);
+    guest.options = {
+      ...(shared ? shared.options : await this.engineOptions(random, limit, inWorker)),
+      ...this.modelOptions(random),
+    };
     const source = this.source(path, guest, inWorker);
     const draft =
       path !== STORY && random.chance(20)
         ? this.source(random.chance(70) ? DRAFT : path, guest, inWorker)
         : undefined;
-    if (draft && guest.options.memory) guest.options.memory += 0.4e6;
+    if (draft && guest.options.memory && !shared) guest.options.memory += 0.4e6;
     guest.draft = draft;
     const { wasm, ...told } = guest.options;
     const what = `model ${index} (${path.split('/').at(-1)} from ${guest.kinds.join(' and ')})`;
@@ -329,9 +384,10 @@ class Host {
     if (stop && !guest.kinds.includes('stuck'))
       this.later(random.below(12), () => stop.abort('no more'));
     try {
-      guest.model = await this.under(what, stop, () =>
-        open(source, { ...guest.options, draft, onProgress, signal: stop?.signal }),
-      );
+      guest.model = await this.under(what, stop, () => {
+        const asked = { ...guest.options, draft, onProgress, signal: stop?.signal };
+        return shared ? shared.engine.open(source, asked) : open(source, asked);
+      });
       if (own?.thrown) this.fail(`${what}: opened, although onProgress has thrown`);
       if (stop?.signal.aborted && !inWorker) this.say(`${what}: open, just before the abort`);
     } catch (error) {
@@ -347,8 +403,8 @@ class Host {
     });
   }
 
-  request(random) {
-    const kind = random.of([
+  request(random, kind = '') {
+    kind ||= random.of([
       'generate',
       'generate',
       'generate',
@@ -371,15 +427,73 @@ class Host {
     return { kind, what };
   }
 
-  /** Asks for one thing, perhaps breaking it off, and checks what came. */
-  async ask(guest, random) {
-    const { kind, what } = this.request(random);
-    const about = `model ${guest.index}: ${kind} ${JSON.stringify(what)}`;
+  /** Has the engine of several models do a job meanwhile. */
+  job(guest, random) {
+    const path = random.of(MODELS.slice(0, -1));
+    const kind = random.of(['inspect', 'quantize']);
+    const what = kind === 'inspect' ? { path } : { path, format: random.of(['q8_0', 'q4_0']) };
+    return this.ask(guest, random, { kind, what, of: this.shared.engine });
+  }
+
+  /** A text of one's own, with a fork perhaps: it goes on from what it has, and is what the whole of it would be alone. */
+  async talk(guest, random, session = null, rounds = 1 + random.below(3)) {
+    const what = `model ${guest.index}: a session`;
+    guest.sessions++;
+    try {
+      session ??= await guest.model.session();
+      for (; rounds > 0; rounds--) {
+        const text = await session.tokens();
+        const more = text.length ? [1 + random.below(60), 5] : random.of(PROMPTS.slice(0, 5));
+        const whole = [...text, ...more];
+        if (whole.length >= guest.options.context) break;
+        const request = this.request(random, 'generate');
+        await this.ask(guest, random, {
+          kind: 'generate',
+          what: { ...request.what, prompt: whole },
+          of: session,
+          asked: text.length && random.chance(70) ? { prompt: more, append: true } : {},
+        });
+        const told = await session.tokens();
+        if (!same(told.slice(0, whole.length), whole) && !same(told, text))
+          this.fail(`${what} has ${told}, asked for ${whole}`);
+        if (random.chance(25)) {
+          const fork = await session.fork();
+          if (!same(await fork.tokens(), told)) this.fail(`${what}: its fork has another text`);
+          await Promise.all([
+            this.talk(guest, random.fork(), fork, rounds - 1),
+            this.talk(guest, random.fork(), session, rounds - 1),
+          ]);
+          break;
+        }
+      }
+    } catch (error) {
+      this.judge(error, { what, guest });
+    } finally {
+      // One that is left open would keep its memory: only where there is enough.
+      if (guest.options.memory || random.chance(70)) await session?.close();
+    }
+  }
+
+  /**
+   * Asks for one thing, perhaps breaking it off, and checks what came.
+   * @param {any} guest @param {Random} random
+   * @param {{kind: string, what: any, of?: any, asked?: any}} [request] of: the session or engine that is asked; asked: what is said in place of a part of `what`
+   */
+  async ask(guest, random, { kind, what, of = guest.model, asked = {} } = this.request(random)) {
+    const about = `model ${guest.index}: ${kind} ${JSON.stringify({ ...what, ...asked })}`;
     const stuck = guest.kinds.includes('stuck') && !guest.calm;
     const wrong = !guest.calm && random.chance(3);
     const request = wrong
-      ? { ...what, sampling: { temperature: -1 }, pooling: 'max', text: 7, tokens: [1.5] }
-      : what;
+      ? {
+          ...what,
+          ...asked,
+          sampling: { temperature: -1 },
+          pooling: 'max',
+          text: 7,
+          tokens: [1.5],
+          path: 7,
+        }
+      : { ...what, ...asked };
     const stop = stuck || (!guest.calm && random.chance(20)) ? new AbortController() : null;
     const own = !guest.calm && kind === 'score' && random.chance(25) ? { thrown: null } : null;
     const breaks =
@@ -401,7 +515,7 @@ class Host {
     let result;
     try {
       result = await this.under(about, stop, () =>
-        perform(guest.model, kind, request, { signal: stop?.signal, purpose, each }),
+        perform(of, kind, request, { signal: stop?.signal, purpose, each }),
       );
     } catch (error) {
       if (guest.calm && error.code === 'HYP_E_NOMEM') return { about, kind, what, refused: error };
@@ -439,8 +553,12 @@ class Host {
         this.fail(`${usedBytes} bytes, at most ${peakBytes}, under a limit of ${limitBytes}`);
       if (weights.kept > weights.pages || weights.resident > weights.pages)
         this.fail(`weights: ${JSON.stringify(weights)}`);
-      if (fibers.count > guest.most)
-        this.fail(`${fibers.count} sessions, and never more than ${guest.most} calls at once`);
+      const here = this.shared ? this.shared.guests : [guest];
+      // Its calls, its sessions, and the job that opens it.
+      const most = here.reduce((sum, one) => sum + one.most + one.sessions, 0);
+      const jobs = this.shared ? here.length + this.shared.most : 0;
+      if (fibers.count > most + jobs)
+        this.fail(`${fibers.count} fibers, and never more than ${most} calls and ${jobs} jobs`);
       const heat = await guest.model.heat();
       if (heat.length !== weights.pages)
         this.fail(`heat of ${heat.length} pages, of ${weights.pages}`);
@@ -468,7 +586,11 @@ class Host {
     for (let left = 1 + random.below(3); left > 0; left--) {
       await turns(random.below(8));
       if (random.chance(15)) await this.look(guest);
-      else if (random.chance(2)) await this.close(guest);
+      else if (random.chance(20)) await this.talk(guest, random);
+      else if (this.shared && random.chance(8)) {
+        this.shared.most++;
+        await this.job(guest, random);
+      } else if (random.chance(2)) await this.close(guest);
       else await this.ask(guest, random);
     }
   }
@@ -495,6 +617,7 @@ class Host {
     const decoys = [];
     try {
       const count = random.of([1, 1, 1, 2, 3]);
+      if (random.chance(count > 1 ? 60 : 10)) await this.share(count);
       /** @type {Promise<void>[]} */
       const all = [];
       for (let i = 0; i < count; i++) {
@@ -515,6 +638,14 @@ class Host {
       }
       const results = await Promise.allSettled(all);
       for (const { reason } of /** @type {any[]} */ (results)) if (reason) throw reason;
+      if (this.shared) {
+        if (!this.shared.closing) {
+          const { models } = await this.shared.engine.stats();
+          if (models) this.fail(`${models} models are open when all are closed`);
+        }
+        await this.shared.engine.close();
+        for (const guest of this.shared.guests) this.checkClosed(guest, `model ${guest.index}`);
+      }
       if (this.problem) throw this.problem;
     } finally {
       this.over = true;
@@ -546,6 +677,7 @@ class Host {
 
   /** Memory is refused with nothing under way: then a fresh engine refuses it as well. */
   async checkRefused(guest, refused, kind, what, about) {
+    if (this.shared) return this.say(`${about}: no memory, which others have`);
     const fresh = await open(guest.path, {
       ...guest.options,
       worker: false,

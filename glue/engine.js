@@ -1,0 +1,324 @@
+// An engine in this thread: one instance of the core with its memory limit and its scheduler, for any number of models.
+import { Core } from './core.js';
+import { HyperionError } from './errors.js';
+import { Model } from './model.js';
+import { checkEngine, checkModel, checkOpen, memoryBytes, throwIfAborted } from './options.js';
+import { openSource, shardsOf } from './sources.js';
+
+/** @typedef {import('./sources.js').Source} Source */
+/** @typedef {import('./model.js').ModelOptions} ModelOptions */
+
+/**
+ * @typedef {object} EngineOptions
+ * @property {number | string} [memory] limit for the weights, caches and buffers of all models: bytes, or as '96MB'
+ * @property {'auto' | number} [threads] that compute; `auto` is one for each processor where the host shares memory between workers (in a page: with COOP and COEP headers)
+ * @property {'intent' | 'round-robin'} [policy] how the engine divides its thread among answers under way
+ * @property {'auto' | import('./detect.js').Artefact} [artefact]
+ * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or compile it
+ * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
+ * @property {AbortSignal} [signal] stops the loading
+ */
+/** @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?: AbortSignal}} ReadOptions */
+/** @typedef {EngineOptions & ModelOptions} OpenOptions */
+
+/** @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number, blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab */
+/** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
+/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, models: number, lanes: import('./lane.js').LaneStats[]}} EngineStats `models`: that are open */
+
+/** `onProgress` as the core calls it. @param {ReadOptions['onProgress']} onProgress */
+const progressTo = onProgress => (/** @type {number} */ loaded, /** @type {number} */ total) =>
+  onProgress?.({ loaded, total });
+
+export class Engine {
+  #core;
+  #limit;
+  /** @type {Set<Model>} */
+  #models = new Set();
+  /** @type {Promise<void> | null} */
+  #closing = null;
+
+  /** @param {Core} core @param {number} limit of memory, in bytes; 0: none */
+  constructor(core, limit) {
+    this.#core = core;
+    this.#limit = limit;
+  }
+
+  /** @param {EngineOptions} options @returns {Promise<Engine>} */
+  static async create(options) {
+    checkEngine(options);
+    const { artefact, threads, wasm, policy, signal } = options;
+    throwIfAborted(signal);
+    const limit = memoryBytes(options.memory);
+    /** @type {Core | null} */
+    let core = null;
+    try {
+      core = await Core.create({ memoryBytes: limit, artefact, threads, wasm, signal });
+      throwIfAborted(signal);
+      if (policy) {
+        core.inputText(policy);
+        core.run('engine_set_policy', core.engine);
+      }
+      return new Engine(core, limit);
+    } catch (error) {
+      await core?.close();
+      throwIfAborted(signal);
+      throw error;
+    }
+  }
+
+  /** Not within a callback of the engine, whose memory must not move, and which can not be entered again. */
+  async #ready() {
+    await null;
+    if (this.#closing) throw new HyperionError('HYP_E_STATE', 'the engine is closed');
+    return this.#core;
+  }
+
+  /**
+   * Opens the files of each of `groups` for `act`, which reads them by their handles. They are closed when it fails, else by who calls `release`.
+   * @template T
+   * @param {(Source | Source[])[]} groups @param {AbortSignal | undefined} signal
+   * @param {(handles: number[][], release: () => Promise<void>) => Promise<T>} act @returns {Promise<T>}
+   */
+  async #reading(groups, signal, act) {
+    throwIfAborted(signal);
+    const core = await this.#ready();
+    /** @type {import('./sources.js').ByteSource[]} */
+    const opened = [];
+    /** @type {number[][]} */
+    const handles = [];
+    const release = async () => {
+      core.dropSources(handles.splice(0).flat());
+      await Promise.all(opened.splice(0).map(async one => one.close?.()));
+    };
+    try {
+      for (const group of groups) {
+        const sources = [];
+        for (const one of shardsOf(group)) {
+          const source = await openSource(one, signal);
+          opened.push(source);
+          sources.push(source);
+        }
+        handles.push(core.addSources(sources));
+      }
+      throwIfAborted(signal);
+      await this.#ready();
+      return await act(handles, release);
+    } catch (error) {
+      release().catch(() => {}); // not waited for: a source's own `close` may never end
+      throwIfAborted(signal);
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a model. All models of an engine share its memory and its scheduler.
+   * @param {Source | Source[]} source the file, or the parts of a split model in order
+   * @param {ModelOptions} [options] @param {boolean} [alone] the engine is closed with this model
+   * @returns {Promise<Model>}
+   */
+  async open(source, options = {}, alone = false) {
+    checkModel(options);
+    const { draft, context = 0, signal, onProgress } = options;
+    const more = { signal, callbacks: { progress: progressTo(onProgress) } };
+    const core = this.#core;
+    const read = (/** @type {number[]} */ handles) =>
+      core.runJob(
+        handles,
+        job => core.run('job_open_model', job, context),
+        job => core.call('job_take_model', job),
+        more,
+      );
+    return this.#reading([source], signal, async ([handles], release) => {
+      if (this.#limit) this.makeRoom(); // texts that are only remembered
+      const pointer = await read(handles);
+      let guesses = 0;
+      /** @type {(() => Promise<void>)[]} */
+      const releases = [release];
+      const sources = [...handles];
+      try {
+        if (draft)
+          await this.#reading([draft], signal, async ([own], releaseOwn) => {
+            guesses = await read(own);
+            core.call('model_stop_workers', guesses); // draft models run on one thread: they are too small to share
+            sources.push(...own);
+            releases.push(releaseOwn);
+          });
+        throwIfAborted(signal);
+        const model = new Model(this, core, { pointer, draft: guesses, sources }, options, {
+          release: async () => void (await Promise.all(releases.map(one => one()))),
+          closed: () => {
+            if (alone) return this.#end('the model is closed');
+            this.#models.delete(model);
+            return null;
+          },
+        });
+        this.#models.add(model);
+        // Without a limit pages never leave, and nothing will be read again.
+        if (!this.#limit && model.keeps()) await model.releaseSources();
+        return model;
+      } catch (error) {
+        if (!core.ended)
+          for (const one of [guesses, pointer]) if (one) core.call('model_close', one);
+        for (const one of releases) one().catch(() => {});
+        throw error;
+      }
+    });
+  }
+
+  /** Lets go of all sessions that nobody uses; false: there are none. @param {number} [keep] of each model's, the latest */
+  makeRoom(keep = 0) {
+    let gone = 0;
+    for (const model of this.#models) gone += model.destroyIdle(keep);
+    return gone > 0;
+  }
+
+  /** Have weights had to make room? Then sessions that only remember make room for weights. */
+  get crowded() {
+    if (!this.#limit) return false;
+    try {
+      return [...this.#models].some(model => !model.keeps());
+    } catch {
+      return true; // not even the answer to that has found memory
+    }
+  }
+
+  /**
+   * Metadata and tensors of a GGUF file.
+   * @param {Source | Source[]} source @param {ReadOptions} [options]
+   */
+  inspect(source, { signal, onProgress } = {}) {
+    const core = this.#core;
+    const callbacks = { progress: progressTo(onProgress) };
+    return this.#reading([source], signal, async ([handles], release) => {
+      const facts = await core.runJob(
+        handles,
+        job => core.run('job_inspect', job),
+        job => (core.run('job_text', job), core.resultJson()),
+        { signal, callbacks },
+      );
+      release().catch(() => {});
+      return facts;
+    });
+  }
+
+  /**
+   * Writes a model with its float matrices in another format, or pruned.
+   * @param {Source | Source[]} source @param {'q4_0' | 'q4_k' | 'q6_k' | 'q8_0' | 'f16' | 'f32' | string} format
+   * @param {(bytes: Uint8Array) => void} write takes the new file from front to back
+   * @param {ReadOptions & {importance?: Source, density?: number}} [options] importance: what `calibrate` has written, or an importance matrix of llama.cpp in
+   *   GGUF. density: of the layers' matrices after pruning, above 0 and at most 1; with 'q4_0' only
+   * @returns {Promise<void>}
+   */
+  quantize(source, format, write, { importance, density = 0, signal, onProgress } = {}) {
+    const core = this.#core;
+    const callbacks = { progress: progressTo(onProgress), write };
+    const parts = importance ? [...shardsOf(source), importance] : source;
+    return this.#reading([parts], signal, async ([handles], release) => {
+      await core.runJob(
+        handles,
+        job => {
+          core.inputText(format);
+          core.run('job_quantize', job, density, importance ? 1 : 0);
+        },
+        () => {},
+        { signal, callbacks },
+      );
+      release().catch(() => {});
+    });
+  }
+
+  /** @returns {Promise<EngineStats>} */
+  async stats() {
+    const core = await this.#ready();
+    const { kernels, memory, fibers } = core.stats();
+    const { artefact } = core;
+    return { artefact, kernels, memory, fibers, models: this.#models.size, lanes: [] };
+  }
+
+  /** Closes its models, and gives all memory back. @returns {Promise<void>} */
+  close() {
+    return this.#end('the engine is closed');
+  }
+
+  /** @param {string} why what calls under way end with, and later ones @returns {Promise<void>} */
+  #end(why) {
+    return (this.#closing ??= this.#close(why));
+  }
+
+  /** @param {string} why */
+  async #close(why) {
+    const models = [...this.#models];
+    this.#models.clear();
+    try {
+      if (!this.#core.ended) for (const model of models) model.stopWorkers();
+    } catch {
+      // the engine has failed, and will not be asked again
+    }
+    const ended = this.#core.close(new HyperionError('HYP_E_STATE', why));
+    await Promise.all([ended, ...models.map(model => model.ended())]);
+  }
+}
+
+/**
+ * An engine for one thing.
+ * @template T
+ * @param {OpenOptions} options @param {(engine: Engine) => Promise<T>} act @returns {Promise<T>}
+ */
+async function withEngine(options, act) {
+  checkOpen(options);
+  const engine = await Engine.create(options);
+  try {
+    return await act(engine);
+  } finally {
+    await engine.close();
+  }
+}
+
+/**
+ * Opens a model in this thread, in an engine of its own.
+ * @param {Source | Source[]} source the file, or the parts of a split model in order
+ * @param {OpenOptions} [options]
+ */
+export async function openModel(source, options = {}) {
+  checkOpen(options);
+  const engine = await Engine.create(options);
+  try {
+    return await engine.open(source, options, true);
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+/** As Engine.inspect, in an engine of its own. @param {Source | Source[]} source @param {OpenOptions} [options] */
+export const inspect = (source, options = {}) =>
+  withEngine({ ...options, threads: 1 }, engine => engine.inspect(source, options));
+
+/**
+ * As Engine.quantize, in an engine of its own.
+ * @param {Source | Source[]} source @param {string} format @param {(bytes: Uint8Array) => void} write
+ * @param {OpenOptions & {importance?: Source, density?: number}} [options]
+ */
+export const quantize = (source, format, write, options = {}) =>
+  withEngine({ ...options, threads: 1 }, engine => engine.quantize(source, format, write, options));
+
+/**
+ * Measures on texts what each column of a model's matrices counts for.
+ * @param {Source | Source[]} source @param {Iterable<string>} texts
+ * @param {(bytes: Uint8Array) => void} write takes the importance file, GGUF
+ * @param {OpenOptions} [options] `onProgress` speaks of loading
+ */
+export async function calibrate(source, texts, write, options = {}) {
+  const model = await openModel(source, options);
+  try {
+    const { context = Math.min(model.facts.context, 2048) } = options;
+    for (const text of texts) {
+      const tokens = await model.tokenize(text);
+      for (let at = 0; at < tokens.length; at += context)
+        await model.observe(tokens.slice(at, at + context), options);
+    }
+    model.writeImportance(write);
+  } finally {
+    await model.close();
+  }
+}

@@ -1,0 +1,479 @@
+// Running texts of a model: what a session of the core is to the glue, and what it is to the user.
+import { HyperionError } from './errors.js';
+import { Cache, CallKind, Finish as FINISH, Text } from './generated/interface.js';
+import { checkGenerate, checkTokens, purposeOf, throwIfAborted } from './options.js';
+
+/** @typedef {import('./chat.js').Message} Message */
+
+/**
+ * @typedef {object} SessionOptions
+ * @property {number} [context] tokens of prompt and answer together, 2^24 at most; the model's own, at most 2048, when left out
+ * @property {'f16' | 'q8_0'} [cache] format of the KV cache
+ * @property {number} [batch] prompt tokens computed at once, 4096 at most
+ * @property {boolean} [profile] time each operation
+ * @property {number} [lookup] tokens guessed ahead from the text itself and checked in one step, 7 at most: the same answer, sooner where it repeats; none when left out
+ */
+
+/**
+ * @typedef {object} GenerateOptions
+ * @property {number} [maxTokens] 256 when left out
+ * @property {number} [temperature] 0.7 when left out; 0 always takes the likeliest token
+ * @property {number} [topK]
+ * @property {number} [topP]
+ * @property {number} [minP]
+ * @property {number} [typicalP]
+ * @property {number} [repeatPenalty]
+ * @property {number} [frequencyPenalty]
+ * @property {number} [presencePenalty]
+ * @property {number} [penaltyLast] tokens that the penalties look back; 64 when left out
+ * @property {number} [mirostat] target surprise in bits
+ * @property {number} [mirostatEta]
+ * @property {Record<number, number>} [logitBias] by token
+ * @property {number} [seed] the same seed gives the same text on every platform; random when left out
+ * @property {string[]} [stop] texts that end the answer and are not part of it
+ * @property {boolean} [specials] read special tokens in the prompt
+ * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others under way, interactive ones get the most of the engine
+ * @property {AbortSignal} [signal]
+ */
+
+/** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
+/** @typedef {{text: string, token: number, finish: Finish, usage?: Usage}} Piece `finish` and `usage` are set on the last one */
+/** @typedef {{p50: number, p90: number, p95: number, p99: number}} Percentiles */
+/**
+ * What an answer took.
+ * @typedef {object} Usage
+ * @property {number} promptTokens computed for the prompt; `reusedTokens` more of it were known
+ * @property {number} reusedTokens
+ * @property {number} answerTokens
+ * @property {number} batchedTokens of the answer's, computed in one step with other answers' tokens
+ * @property {number} draftedTokens
+ * @property {number} acceptedTokens
+ * @property {number} promptMs of computing
+ * @property {number} answerMs
+ * @property {number} promptTokensPerSecond
+ * @property {number} answerTokensPerSecond
+ * @property {Percentiles} latencyMs from one token to the next, as the caller waited for it: the answer's last 1024
+ */
+/** @typedef {AsyncGenerator<Piece, void, void> & {readonly usage: Usage | null}} Answer `usage` is set when the answer has ended, also when it was broken off */
+/** @typedef {{name: string, layer: number, ms: number, bytes: number, macs: number, beganMs: number, lastMs: number}} Operation since the session was made: time, bytes of weights or of the cache, multiply-adds; `beganMs`, `lastMs`: of the last step. `layer` -1: none */
+/** @typedef {{context: number, used: number, latencyMs: Percentiles, operations: Operation[]}} SessionStats `used`: tokens of its text. `latencyMs`: of computing its last 1024 tokens. `operations`: with the option `profile` */
+
+/**
+ * What a session needs of its model.
+ * @typedef {object} ModelHandle
+ * @property {import('./core.js').Core} core
+ * @property {number} pointer
+ * @property {number} draft 0: none
+ * @property {number[]} sources that its weights are read from, the draft model's too
+ * @property {import('./model.js').Facts} facts
+ * @property {() => void} check throws when the model is closed
+ * @property {() => boolean} makeRoom lets go of what nobody uses; false: there is nothing
+ */
+
+const LATENCIES = 1024;
+
+/** @type {Finish[]} */
+const FINISHES = [];
+for (const [name, value] of Object.entries(FINISH))
+  FINISHES[value] = /** @type {Finish} */ (name === 'NONE' ? '' : name.toLowerCase());
+
+/** The flags of a text. @param {boolean} edges @param {boolean} specials */
+const flagsOf = (edges, specials) =>
+  (edges ? Text.ADD_SPECIAL : 0) | (specials ? Text.PARSE_SPECIAL : 0);
+
+/** @param {ModelHandle} model @param {string} text @param {{edges?: boolean, specials?: boolean}} [options] @returns {number[]} */
+export function tokenize({ core, pointer, check }, text, { edges = true, specials = false } = {}) {
+  check();
+  core.run('model_tokenize', pointer, core.inputText(text), flagsOf(edges, specials));
+  return core.resultTokens();
+}
+
+/** @param {ModelHandle} model @param {ArrayLike<number>} tokens @param {{specials?: boolean}} [options] @returns {string} */
+export function detokenize({ core, pointer, check }, tokens, { specials = false } = {}) {
+  check();
+  core.run('model_detokenize', pointer, core.inputTokens(tokens), flagsOf(false, specials));
+  return core.resultText();
+}
+
+/**
+ * A conversation as the tokens of a prompt, by the model's own template.
+ * @param {ModelHandle} model @param {Message[]} messages @param {{variables?: Record<string, unknown>, signal?: AbortSignal}} options
+ * @returns {Promise<number[]>}
+ */
+export async function chatTokens(model, messages, { variables, signal }) {
+  const { renderChat } = await import('./chat.js');
+  const { bos, eos, addsBos, chatTemplate } = model.facts;
+  const special = (/** @type {number} */ token) =>
+    token >= 0 ? detokenize(model, [token], { specials: true }) : '';
+  const bosToken = special(bos);
+  const text = renderChat(chatTemplate, messages, {
+    bosToken,
+    eosToken: special(eos),
+    variables,
+    signal,
+  });
+  const edges = addsBos && !(bosToken && text.startsWith(bosToken));
+  return tokenize(model, text, { edges, specials: true });
+}
+
+/**
+ * An answer: the pieces that `tell` makes, with the usage that it records.
+ * @param {(record: (usage: Usage) => void) => AsyncGenerator<Piece, void, void>} tell @returns {Answer}
+ */
+export function answerOf(tell) {
+  /** @type {Usage | null} */
+  let usage = null;
+  const pieces = tell(told => (usage = told));
+  return /** @type {Answer} */ (
+    Object.defineProperty(pieces, 'usage', { get: () => usage, enumerable: true })
+  );
+}
+
+/** By nearest rank. @param {number[]} values @returns {Percentiles} */
+function percentiles(values) {
+  const sorted = values.slice().sort((a, b) => a - b);
+  const at = (/** @type {number} */ percent) =>
+    sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? 0;
+  return { p50: at(50), p90: at(90), p95: at(95), p99: at(99) };
+}
+
+/** A session of the core, used by one caller at a time: its owner sees to that by `busy`. */
+export class Sequence {
+  #model;
+  /** its address; 0: destroyed */
+  pointer = 0;
+  busy = false;
+  /** when it was given back last, in the order of such events */
+  used = 0;
+  /** @type {ArrayLike<number>} the text that it remembers: a prompt, with */
+  prompt = [];
+  /** @type {number[]} an answer behind it */
+  answer = [];
+
+  /** @param {ModelHandle} model @param {number} purpose @param {(core: import('./core.js').Core) => void} create whose result is the new session */
+  constructor(model, purpose, create) {
+    this.#model = model;
+    this.purpose = purpose;
+    const { core } = model;
+    try {
+      create(core);
+    } catch (error) {
+      if (/** @type {HyperionError} */ (error).code !== 'HYP_E_NOMEM' || !model.makeRoom())
+        throw error;
+      create(core);
+    }
+    this.pointer = core.resultPointer;
+  }
+
+  /**
+   * Throws HYP_E_NOMEM when there is no memory for it, also after the model has made room.
+   * @param {ModelHandle} model @param {SessionOptions} options @param {number} purpose
+   * @param {boolean} [plain] one that records what goes into each product, for `writeImportance`
+   */
+  static create(model, options, purpose, plain = false) {
+    const { context = 0, batch = 0, cache, profile, lookup = 0 } = options;
+    const create = (/** @type {import('./core.js').Core} */ core) =>
+      core.run(
+        'session_create',
+        model.pointer,
+        context,
+        plain ? 0 : batch,
+        cache === 'q8_0' && !plain ? Cache.Q8_0 : Cache.F16,
+        profile && !plain ? 1 : 0,
+        purpose,
+        plain ? 0 : lookup,
+        plain ? 0 : model.draft,
+        plain ? 1 : 0,
+      );
+    return new Sequence(model, purpose, create);
+  }
+
+  /** One that has the same text, without computing it anew. HYP_E_STATE: a call is under way. */
+  fork() {
+    void this.#core;
+    const create = (/** @type {import('./core.js').Core} */ core) =>
+      core.run('session_fork', this.pointer);
+    const fork = new Sequence(this.#model, this.purpose, create);
+    fork.prompt = this.prompt;
+    fork.answer = this.answer.slice();
+    return fork;
+  }
+
+  /** The core, while this session is in it. */
+  get #core() {
+    this.#model.check();
+    if (!this.pointer) throw new HyperionError('HYP_E_STATE', 'the session is closed');
+    return this.#model.core;
+  }
+
+  /** How many tokens of `tokens` need not be computed again. @param {ArrayLike<number>} tokens */
+  shared(tokens) {
+    const { prompt, answer } = this;
+    const most = Math.min(tokens.length, prompt.length + answer.length);
+    let n = 0;
+    while (n < most && tokens[n] === (n < prompt.length ? prompt[n] : answer[n - prompt.length]))
+      n++;
+    return n;
+  }
+
+  /** @param {number} purpose */
+  setPurpose(purpose) {
+    if (this.purpose === purpose) return;
+    this.#core.call('session_set_purpose', this.pointer, purpose);
+    this.purpose = purpose;
+  }
+
+  /**
+   * Continues a text, piece by piece.
+   * @param {ArrayLike<number>} tokens @param {GenerateOptions} options @param {(usage: Usage) => void} record
+   * @returns {AsyncGenerator<Piece, void, void>}
+   */
+  async *generate(tokens, options, record) {
+    const { maxTokens = 256, signal, stop = [] } = options;
+    const { sources } = this.#model;
+    const { pointer } = this;
+    /** @type {number[]} */
+    const latencies = [];
+    let begun = false;
+    const usage = () => this.#usage(latencies);
+    try {
+      this.#begin(tokens, options);
+      begun = true;
+      do await this.#core.runCall(pointer, CallKind.PREFILL, sources, { signal });
+      while (this.#core.call('session_left', pointer) > 0);
+      for (let made = 0; made < maxTokens; made++) {
+        const asked = performance.now();
+        await this.#core.runCall(pointer, CallKind.NEXT, sources, { signal });
+        if (made) latencies[(made - 1) % LATENCIES] = performance.now() - asked; // the first is the prompt's
+        const core = this.#core;
+        core.run('session_text', pointer);
+        /** @type {Piece} */
+        const piece = {
+          text: core.resultText(),
+          token: core.call('session_token', pointer),
+          finish: FINISHES[core.call('session_finish', pointer)],
+        };
+        if (!piece.finish && made + 1 === maxTokens) {
+          core.run('session_flush', pointer);
+          piece.text += core.resultText();
+          piece.finish = 'length';
+        }
+        if (piece.token >= 0 && piece.finish !== 'end') this.answer.push(piece.token);
+        if (piece.finish) piece.usage = usage();
+        yield piece;
+        if (piece.finish) return;
+        throwIfAborted(signal);
+      }
+    } finally {
+      await null; // a callback of the engine may have broken the answer off
+      if (begun && this.#lives) record(usage());
+    }
+  }
+
+  /** Neither it nor its model is closed, nor has the engine failed. */
+  get #lives() {
+    return this.pointer !== 0 && !this.#model.core.ended;
+  }
+
+  /** @param {ArrayLike<number>} tokens @param {GenerateOptions} options */
+  #begin(tokens, options) {
+    const core = this.#core;
+    this.prompt = tokens;
+    this.answer = [];
+    core.call(
+      'sampling_set',
+      options.temperature ?? 0.7,
+      options.topK ?? 0,
+      options.topP ?? 0,
+      options.minP ?? 0,
+      options.typicalP ?? 0,
+      options.repeatPenalty ?? 0,
+      options.frequencyPenalty ?? 0,
+      options.presencePenalty ?? 0,
+      options.penaltyLast ?? 0,
+      options.mirostat ?? 0,
+      options.mirostatEta ?? 0,
+      options.seed ?? Math.floor(Math.random() * 2 ** 32),
+    );
+    for (const [token, bias] of Object.entries(options.logitBias ?? {}))
+      core.run('sampling_bias', Number(token), bias);
+    const stop = options.stop ?? [];
+    core.run('session_begin', this.pointer, core.inputTokens(tokens, stop), stop.length);
+  }
+
+  /** @param {number[]} latencies @returns {Usage} of the answer that was begun last */
+  #usage(latencies) {
+    const { core } = this.#model;
+    core.run('session_usage', this.pointer);
+    const usage = core.resultJson();
+    const rate = (/** @type {number} */ tokens, /** @type {number} */ ms) =>
+      ms > 0 ? (tokens * 1000) / ms : 0;
+    return {
+      ...usage,
+      promptTokensPerSecond: rate(usage.promptTokens, usage.promptMs),
+      answerTokensPerSecond: rate(usage.answerTokens, usage.answerMs),
+      latencyMs: percentiles(latencies),
+    };
+  }
+
+  /** @param {ArrayLike<number>} tokens @param {number} pooling @param {AbortSignal} [signal] @returns {Promise<Float32Array>} */
+  async embed(tokens, pooling, signal) {
+    const core = this.#core;
+    this.prompt = this.answer = [];
+    const count = core.inputTokens(tokens);
+    const { sources } = this.#model;
+    await core.runCall(this.pointer, CallKind.EMBED, sources, { count, pooling, signal });
+    this.#core.run('session_vector', this.pointer);
+    return core.resultFloats();
+  }
+
+  /** @param {ArrayLike<number>} tokens @param {import('./core.js').Callbacks['visit']} visit @param {AbortSignal} [signal] */
+  async score(tokens, visit, signal) {
+    const core = this.#core;
+    this.prompt = this.answer = [];
+    const count = core.inputTokens(tokens);
+    const { sources, facts } = this.#model;
+    const callbacks = { visit, vocab: facts.vocab };
+    await core.runCall(this.pointer, CallKind.SCORE, sources, { count, signal, callbacks });
+  }
+
+  /** What has been recorded, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
+  writeImportance(write) {
+    this.#core.runWriting('session_write_imatrix', this.pointer, write);
+  }
+
+  /** @returns {SessionStats} */
+  stats() {
+    const core = this.#core;
+    core.run('session_stats', this.pointer);
+    return core.resultJson();
+  }
+
+  resetProfile() {
+    this.#core.call('session_reset_profile', this.pointer);
+  }
+
+  /** Ends the call under way with `error`; resolves when it may be destroyed. @param {unknown} error */
+  end(error) {
+    return this.pointer ? this.#model.core.endCall(this.pointer, error) : Promise.resolve();
+  }
+
+  /** Not while a call is under way. */
+  destroy() {
+    if (this.#lives) this.#model.core.call('session_destroy', this.pointer);
+    this.pointer = 0;
+  }
+}
+
+/** A text of one's own in a model: what has been computed of it is kept until the session is closed. */
+export class Session {
+  #model;
+  #sequence;
+  #events;
+  /** @type {Promise<void> | null} */
+  #closing = null;
+
+  /**
+   * @param {ModelHandle} model @param {Sequence} sequence
+   * @param {{forked: (sequence: Sequence) => Session, closed: (session: Session) => void}} events that its model hears of
+   */
+  constructor(model, sequence, events) {
+    this.#model = model;
+    this.#sequence = sequence;
+    this.#events = events;
+  }
+
+  /** Not within a callback of the engine. */
+  async #ready() {
+    await null;
+    this.#model.check();
+    if (this.#closing) throw new HyperionError('HYP_E_STATE', 'the session is closed');
+    return this.#sequence;
+  }
+
+  /**
+   * Continues a text. What the session already knows of it is not computed again.
+   * @param {string | ArrayLike<number>} prompt the whole text; with `append`: what comes behind the session's
+   * @param {GenerateOptions & {append?: boolean}} [options]
+   * @returns {Answer}
+   */
+  generate(prompt, options = {}) {
+    return this.#answer(options, sequence => {
+      const before = options.append ? [...Array.from(sequence.prompt), ...sequence.answer] : [];
+      const edges = before.length === 0;
+      const tokens =
+        typeof prompt === 'string'
+          ? tokenize(this.#model, prompt, { edges, specials: options.specials })
+          : Array.from(checkTokens(prompt));
+      return [...before, ...tokens];
+    });
+  }
+
+  /**
+   * Answers a conversation, rendered by the model's own chat template. Messages that the session has seen are not computed again.
+   * @param {Message[]} messages all of them
+   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further ones for the template
+   * @returns {Answer}
+   */
+  chat(messages, options = {}) {
+    return this.#answer(options, () => chatTokens(this.#model, messages, options));
+  }
+
+  /** @param {GenerateOptions} options @param {(sequence: Sequence) => number[] | Promise<number[]>} prompt @returns {Answer} */
+  #answer(options, prompt) {
+    const self = this;
+    return answerOf(async function* (record) {
+      checkGenerate(options);
+      throwIfAborted(options.signal);
+      const sequence = await self.#ready();
+      if (sequence.busy)
+        throw new HyperionError(
+          'HYP_E_STATE',
+          "the session's last answer is still under way: wait for its end, or use another session",
+        );
+      sequence.busy = true;
+      try {
+        const tokens = await prompt(sequence);
+        sequence.setPurpose(purposeOf(options.purpose));
+        yield* sequence.generate(tokens, options, record);
+      } finally {
+        sequence.busy = false;
+      }
+    });
+  }
+
+  /** Its text so far. @returns {Promise<number[]>} */
+  async tokens() {
+    const { prompt, answer } = await this.#ready();
+    return [...Array.from(prompt), ...answer];
+  }
+
+  /** @returns {Promise<SessionStats>} */
+  async stats() {
+    return (await this.#ready()).stats();
+  }
+
+  /** Operations and latencies of `stats` begin anew. @returns {Promise<void>} */
+  async resetProfile() {
+    (await this.#ready()).resetProfile();
+  }
+
+  /**
+   * A session with the same text, of which nothing is computed anew: what both have in common is kept once. Not while a token is being computed.
+   * @returns {Promise<Session>}
+   */
+  async fork() {
+    return this.#events.forked((await this.#ready()).fork());
+  }
+
+  /** Gives its memory back. An answer under way ends with an error. @returns {Promise<void>} */
+  close() {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close() {
+    await this.#sequence.end(new HyperionError('HYP_E_STATE', 'the session is closed'));
+    this.#events.closed(this);
+    this.#sequence.destroy();
+  }
+}

@@ -1,0 +1,34 @@
+// What the module shows to JavaScript: scalars in, a status out. Texts and vectors come back
+// through result_data / result_bytes, records as JSON, so that the glue knows no struct layout.
+// A file per subject: exports_engine.c, exports_job.c, exports_model.c, exports_session.c; this is
+// what they share.
+//
+// What computes or waits is begun (session_post, and the jobs: see exports_job.c) and runs within
+// engine_run, as a fiber; its end is told to the host by `ended`, with the session's or the job's
+// address. The glue's signatures and enums are made from these files: see tools/generate.mjs.
+#pragma once
+#include "../src/hyperion/hyperion.h"
+#include "../src/mem/buffer.h"
+#include "../src/text/json.h"
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+#define IMPORT(name) __attribute__((import_module("hyp"), import_name(#name)))
+
+IMPORT(progress) int32_t host_progress(const void *job, double done, double total);
+IMPORT(write) int32_t host_write(const void *caller, const void *data, size_t bytes);
+IMPORT(scored)
+void host_scored(const void *session, uint32_t position, const float *log_probabilities);
+IMPORT(ended) void host_ended(const void *caller, int32_t status);
+
+extern hyp_budget hyp_exports_budget; // of what the exports hold themselves; without a limit
+extern hyp_buffer hyp_exports_input;  // what JavaScript hands in: see input_reserve
+extern hyp_json hyp_exports_json;     // the record that is being written
+
+// Sets what result_data and result_bytes say, borrowed until the next export; returns `status`.
+hyp_status hyp_exports_give(hyp_status status, const void *data, size_t bytes);
+// Begins a record in hyp_exports_json, which has an object open.
+void hyp_exports_begin_json(void);
+// Gives the record; HYP_E_NOMEM where it did not fit.
+hyp_status hyp_exports_give_json(void);
+// A hyp_writer's `write`, to the host; `caller` is the session or the job.
+bool hyp_exports_write(void *caller, const void *data, size_t bytes);

@@ -1,0 +1,179 @@
+// A session's exports: calls that are begun, and what they gave.
+#include "exports.h"
+
+#include "../src/runtime/engine.h"
+
+#include <string.h>
+
+static hyp_sampling sampling;
+static hyp_logit_bias biases[256];
+static hyp_text stops[HYP_STOPS_MAX];
+
+static hyp_json *const json = &hyp_exports_json;
+
+EXPORT(session_create)
+hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache,
+                          uint32_t profile, uint32_t purpose, uint32_t lookup, hyp_model *draft,
+                          uint32_t calibrate) {
+    hyp_session *session = NULL;
+    hyp_status status = hyp_session_create(model,
+                                           &(hyp_session_config){.context = context,
+                                                                 .batch = batch,
+                                                                 .cache = (hyp_cache)cache,
+                                                                 .profile = profile,
+                                                                 .lookup = lookup,
+                                                                 .draft = draft,
+                                                                 .calibrate = calibrate,
+                                                                 .purpose = (hyp_purpose)purpose},
+                                           &session);
+    return hyp_exports_give(status, session, 0);
+}
+// The fork's address is the result's data.
+EXPORT(session_fork) hyp_status session_fork(const hyp_session *session) {
+    hyp_session *fork = NULL;
+    hyp_status status = hyp_session_fork(session, &fork);
+    return hyp_exports_give(status, fork, 0);
+}
+EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
+EXPORT(session_set_purpose) void session_set_purpose(hyp_session *session, uint32_t purpose) {
+    hyp_session_set_purpose(session, (hyp_purpose)purpose, 0);
+}
+EXPORT(session_cancel) void session_cancel(hyp_session *session) { hyp_session_cancel(session); }
+
+// To the host's `write`.
+EXPORT(session_write_imatrix) hyp_status session_write_imatrix(hyp_session *session) {
+    return hyp_session_write_imatrix(session,
+                                     &(hyp_writer){.write = hyp_exports_write, .context = session});
+}
+EXPORT(session_reset_profile) void session_reset_profile(hyp_session *session) {
+    hyp_session_reset_profile(session);
+}
+EXPORT(sampling_set)
+void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p,
+                  float repeat_penalty, float frequency_penalty, float presence_penalty,
+                  uint32_t penalty_last, float mirostat_tau, float mirostat_eta, double seed) {
+    sampling = (hyp_sampling){.temperature = temperature,
+                              .top_k = top_k,
+                              .top_p = top_p,
+                              .min_p = min_p,
+                              .typical_p = typical_p,
+                              .repeat_penalty = repeat_penalty,
+                              .frequency_penalty = frequency_penalty,
+                              .presence_penalty = presence_penalty,
+                              .penalty_last = penalty_last,
+                              .mirostat_tau = mirostat_tau,
+                              .mirostat_eta = mirostat_eta,
+                              .seed = (uint64_t)seed,
+                              .bias = biases};
+}
+EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
+    if (sampling.bias_count == sizeof biases / sizeof *biases) return HYP_E_ARGUMENT;
+    biases[sampling.bias_count++] = (hyp_logit_bias){token, bias};
+    return HYP_OK;
+}
+// Input: `count` int32 tokens, the bytes of each of the `stop_texts` texts as int32, then the
+// texts.
+EXPORT(session_begin)
+hyp_status session_begin(hyp_session *session, uint32_t count, uint32_t stop_texts) {
+    const int32_t *tokens = (const int32_t *)(const void *)hyp_exports_input.data,
+                  *lengths = tokens + count;
+    const char *text = (const char *)(lengths + stop_texts);
+    for (uint32_t i = 0; i < stop_texts && i < HYP_STOPS_MAX;
+         i++) { // more are refused by their count
+        stops[i] = (hyp_text){text, (size_t)lengths[i]};
+        text += lengths[i];
+    }
+    return hyp_session_begin(session, tokens, count, &sampling, stops, stop_texts);
+}
+static void ended(void *context, hyp_session *session, hyp_status status) {
+    (void)context;
+    host_ended(session, status);
+}
+static void scored(void *session, uint32_t position, const float *log_probabilities) {
+    host_scored(session, position, log_probabilities);
+}
+// `kind` as in hyp_call_kind. Embed and score take `count` tokens from the input.
+EXPORT(session_post)
+hyp_status session_post(hyp_session *session, uint32_t kind, uint32_t count, uint32_t pooling) {
+    return hyp_session_post(
+        session, &(hyp_call){.kind = (hyp_call_kind)kind,
+                             .tokens = (const int32_t *)(const void *)hyp_exports_input.data,
+                             .count = count,
+                             .pooling = (hyp_pooling)pooling,
+                             .visit = scored,
+                             .ended = ended,
+                             .context = session});
+}
+// Of the call that has ended: the piece's text, or the vector.
+EXPORT(session_text) hyp_status session_text(const hyp_session *session) {
+    const hyp_piece *piece = &hyp_session_result(session)->piece;
+    return hyp_exports_give(HYP_OK, piece->text, piece->bytes);
+}
+EXPORT(session_vector) hyp_status session_vector(const hyp_session *session) {
+    const hyp_result *r = hyp_session_result(session);
+    return hyp_exports_give(HYP_OK, r->vector, r->dim * sizeof *r->vector);
+}
+EXPORT(session_left) int32_t session_left(const hyp_session *session) {
+    return (int32_t)hyp_session_result(session)->left;
+}
+EXPORT(session_token) int32_t session_token(const hyp_session *session) {
+    return hyp_session_result(session)->piece.token;
+}
+EXPORT(session_finish) int32_t session_finish(const hyp_session *session) {
+    return (int32_t)hyp_session_result(session)->piece.finish;
+}
+EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
+    const char *text;
+    size_t bytes;
+    hyp_session_flush(session, &text, &bytes);
+    return hyp_exports_give(HYP_OK, text, bytes);
+}
+// Of the answer that was begun last.
+EXPORT(session_usage) hyp_status session_usage(const hyp_session *session) {
+    hyp_session_stats s = hyp_session_get_stats(session);
+    hyp_exports_begin_json();
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"promptTokens", s.prompt_tokens},
+                   {"reusedTokens", s.reused},
+                   {"answerTokens", s.answer_tokens},
+                   {"batchedTokens", s.batched},
+                   {"draftedTokens", s.drafted},
+                   {"acceptedTokens", s.accepted},
+                   {"promptMs", (double)s.prompt_ns / 1e6},
+                   {"answerMs", (double)s.answer_ns / 1e6}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        hyp_json_number(json, numbers[i].key, numbers[i].value);
+    hyp_json_close(json, '}');
+    return hyp_exports_give_json();
+}
+// Of the session: its text, the latencies of its last answers, and what its steps took.
+EXPORT(session_stats) hyp_status session_stats(const hyp_session *session) {
+    hyp_session_stats s = hyp_session_get_stats(session);
+    hyp_exports_begin_json();
+    hyp_json_number(json, "context", s.context);
+    hyp_json_number(json, "used", s.used);
+    static const char *const percentiles[] = {"p50", "p90", "p95", "p99"};
+    hyp_json_open(json, "latencyMs", '{');
+    for (int i = 0; i < 4; i++)
+        hyp_json_number(json, percentiles[i], (double)s.latency_ns[i] / 1e6);
+    hyp_json_close(json, '}');
+    hyp_json_open(json, "operations", '[');
+    hyp_operation o;
+    for (uint32_t i = 0; hyp_session_operation(session, i, &o); i++) {
+        if (!o.ns) continue; // part of the one before
+        hyp_json_open(json, NULL, '{');
+        hyp_json_text(json, "name", o.name, strlen(o.name));
+        hyp_json_number(json, "layer", o.layer == UINT32_MAX ? -1 : (double)o.layer);
+        hyp_json_number(json, "ms", (double)o.ns / 1e6);
+        hyp_json_number(json, "bytes", (double)o.bytes);
+        hyp_json_number(json, "macs", (double)o.macs);
+        hyp_json_number(json, "beganMs", (double)o.began_ns / 1e6);
+        hyp_json_number(json, "lastMs", (double)o.last_ns / 1e6);
+        hyp_json_close(json, '}');
+    }
+    hyp_json_close(json, ']');
+    hyp_json_close(json, '}');
+    return hyp_exports_give_json();
+}
