@@ -67,7 +67,7 @@ const VALUES = {
   artefact: { read: any },
   system: { read: any },
   against: { read: any },
-  importance: { read: any },
+  imatrix: { read: any },
   density: { read: density },
   trace: { read: any },
 };
@@ -75,7 +75,7 @@ const VALUES = {
 const FLAGS = {
   profile: {},
   lines: {},
-  specials: {},
+  'parse-special': {},
   json: {},
   quiet: { short: 'q' },
   help: { short: 'h' },

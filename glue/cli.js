@@ -46,11 +46,11 @@ engine:
       --system TEXT         chat: the system message
       --lines               perplexity, calibrate: every line is a text of its own
       --against MODEL       perplexity: the mean divergence from another model's predictions, too
-      --importance FILE     quantize, prune: what calibrate has written
+      --imatrix FILE        quantize, prune: what calibrate has written
       --density X           prune: the part of the weights that stays (default 0.5)
       --profile             bench: time, bytes and multiply-adds of each operation and layer
       --trace FILE          bench: the last steps, for Perfetto or chrome://tracing
-      --specials            tokenize: read special tokens in the text
+      --parse-special       tokenize: read special tokens in the text
       --json                one JSON object instead of text for people
   -q, --quiet               no progress and no figures
 
@@ -335,12 +335,14 @@ const verbs = {
     if (args.length < 1 || args.length > 2)
       throw new UsageError('tokenize takes a model and a text');
     const model = await open(place(args[0]), engine(o, 'loading'));
-    const tokens = await model.tokenize(await textArgument(args[1]), { specials: o.specials });
+    const tokens = await model.tokenize(await textArgument(args[1]), {
+      parseSpecial: o['parse-special'],
+    });
     if (o.json) line(JSON.stringify({ tokens }));
     else
       for (const token of tokens)
         line(
-          `${String(token).padStart(8)}  ${JSON.stringify(await model.detokenize([token], { specials: true }))}`,
+          `${String(token).padStart(8)}  ${JSON.stringify(await model.detokenize([token], { parseSpecial: true }))}`,
         );
     await model.close();
   },
@@ -492,7 +494,7 @@ const verbs = {
     await writeFile(o, args[1], write =>
       quantize(place(args[0]), args[2], write, {
         ...engine(o, 'converting'),
-        importance: o.importance,
+        imatrix: o.imatrix,
       }),
     );
   },
@@ -503,7 +505,7 @@ const verbs = {
     await writeFile(o, args[1], write =>
       quantize(place(args[0]), 'q4_0', write, {
         ...engine(o, 'converting'),
-        importance: o.importance,
+        imatrix: o.imatrix,
         density,
       }),
     );

@@ -4,7 +4,14 @@
 import { HyperionError } from './errors.js';
 import { artefactFile, bestArtefact, threadsHere } from './detect.js';
 import { ProgressKind, Status } from './generated/interface.js';
-import { cancelled, checkThreads, checkTokens, textOf, throwIfAborted } from './options.js';
+import {
+  cancelled,
+  checkThreads,
+  checkTokens,
+  optionsJson,
+  textOf,
+  throwIfAborted,
+} from './options.js';
 
 /** @typedef {import('./sources.js').ByteSource} ByteSource */
 /** @typedef {import('./detect.js').Artefact} Artefact */
@@ -13,6 +20,7 @@ import { cancelled, checkThreads, checkTokens, textOf, throwIfAborted } from './
 /**
  * @typedef {object} CoreOptions
  * @property {number} [memoryBytes] limit for everything the engine holds
+ * @property {import('./engine.js').EngineOptions['policy']} [policy]
  * @property {'auto' | Artefact} [artefact] which build; `auto` is the best that the host compiles
  * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each processor
  * @property {WasmSource} [wasm] the module itself, where the host can not fetch or compile it
@@ -183,7 +191,14 @@ export class Core {
   }
 
   /** @param {CoreOptions} [options] @returns {Promise<Core>} */
-  static async create({ memoryBytes = 0, artefact = 'auto', threads = 'auto', wasm, signal } = {}) {
+  static async create({
+    memoryBytes,
+    artefact = 'auto',
+    threads = 'auto',
+    policy,
+    wasm,
+    signal,
+  } = {}) {
     checkThreads(threads);
     const here = await threadsHere();
     const wanted = threads === 'auto' ? Math.max(here, 1) : here ? threads : 1;
@@ -199,12 +214,17 @@ export class Core {
     core.#exports = instance.exports;
     core.#memory ??= core.#exports.memory;
     core.#exports._initialize?.();
-    core.#engine = core.call('engine_create', memoryBytes, 0, wanted);
-    if (!core.#engine)
-      throw new HyperionError(
-        'HYP_E_NOMEM',
-        'not enough memory for the engine: raise the memory limit',
-      );
+    const options = { memory: memoryBytes, threads: wanted, policy };
+    core.#engine = core.call('engine_create', core.inputText(optionsJson('engine', options)));
+    if (!core.#engine) {
+      const why = core.resultText();
+      throw why
+        ? new HyperionError('HYP_E_ARGUMENT', why)
+        : new HyperionError(
+            'HYP_E_NOMEM',
+            'not enough memory for the engine: raise the memory limit',
+          );
+    }
     return core;
   }
 

@@ -2,22 +2,30 @@
 import { Core } from './core.js';
 import { HyperionError } from './errors.js';
 import { Model } from './model.js';
-import { checkEngine, checkModel, checkOpen, memoryBytes, throwIfAborted } from './options.js';
+import {
+  checkEngine,
+  checkModel,
+  checkOpen,
+  memoryBytes,
+  optionsJson,
+  throwIfAborted,
+} from './options.js';
 import { openSource, shardsOf } from './sources.js';
 
 /** @typedef {import('./sources.js').Source} Source */
 /** @typedef {import('./model.js').ModelOptions} ModelOptions */
 
+/** @typedef {import('./generated/options.js').EngineOptions} TableOptions */
+/** @typedef {{threads?: 'auto' | TableOptions['threads']}} ThreadOptions */
+
 /**
- * @typedef {object} EngineOptions
- * @property {number | string} [memory] limit for the weights, caches and buffers of all models: bytes, or as '96MB'
- * @property {'auto' | number} [threads] that compute; `auto` is one for each processor where the host shares memory between workers (in a page: with COOP and COEP headers)
- * @property {'intent' | 'round-robin'} [policy] how the engine divides its thread among answers under way
+ * @typedef {object} OwnEngineOptions
  * @property {'auto' | import('./detect.js').Artefact} [artefact]
  * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or compile it
  * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
  * @property {AbortSignal} [signal] stops the loading
  */
+/** @typedef {Omit<TableOptions, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
 /** @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?: AbortSignal}} ReadOptions */
 /** @typedef {EngineOptions & ModelOptions} OpenOptions */
 
@@ -52,12 +60,8 @@ export class Engine {
     /** @type {Core | null} */
     let core = null;
     try {
-      core = await Core.create({ memoryBytes: limit, artefact, threads, wasm, signal });
+      core = await Core.create({ memoryBytes: limit, artefact, threads, policy, wasm, signal });
       throwIfAborted(signal);
-      if (policy) {
-        core.inputText(policy);
-        core.run('engine_set_policy', core.engine);
-      }
       return new Engine(core, limit);
     } catch (error) {
       await core?.close();
@@ -118,13 +122,13 @@ export class Engine {
    */
   async open(source, options = {}, alone = false) {
     checkModel(options);
-    const { draft, context = 0, signal, onProgress } = options;
+    const { draft, context, signal, onProgress } = options;
     const more = { signal, callbacks: { progress: progressTo(onProgress) } };
     const core = this.#core;
     const read = (/** @type {number[]} */ handles) =>
       core.runJob(
         handles,
-        job => core.run('job_open_model', job, context),
+        job => core.run('job_open_model', job, core.inputText(optionsJson('model', { context }))),
         job => core.call('job_take_model', job),
         more,
       );
@@ -205,20 +209,20 @@ export class Engine {
    * Writes a model with its float matrices in another format, or pruned.
    * @param {Source | Source[]} source @param {'q4_0' | 'q4_k' | 'q6_k' | 'q8_0' | 'f16' | 'f32' | string} format
    * @param {(bytes: Uint8Array) => void} write takes the new file from front to back
-   * @param {ReadOptions & {importance?: Source, density?: number}} [options] importance: what `calibrate` has written, or an importance matrix of llama.cpp in
+   * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] imatrix: what `calibrate` has written, or an importance matrix of llama.cpp in
    *   GGUF. density: of the layers' matrices after pruning, above 0 and at most 1; with 'q4_0' only
    * @returns {Promise<void>}
    */
-  quantize(source, format, write, { importance, density = 0, signal, onProgress } = {}) {
+  quantize(source, format, write, { imatrix, density = 0, signal, onProgress } = {}) {
     const core = this.#core;
     const callbacks = { progress: progressTo(onProgress), write };
-    const parts = importance ? [...shardsOf(source), importance] : source;
+    const parts = imatrix ? [...shardsOf(source), imatrix] : source;
     return this.#reading([parts], signal, async ([handles], release) => {
       await core.runJob(
         handles,
         job => {
           core.inputText(format);
-          core.run('job_quantize', job, density, importance ? 1 : 0);
+          core.run('job_quantize', job, density, imatrix ? 1 : 0);
         },
         () => {},
         { signal, callbacks },
@@ -297,7 +301,7 @@ export const inspect = (source, options = {}) =>
 /**
  * As Engine.quantize, in an engine of its own.
  * @param {Source | Source[]} source @param {string} format @param {(bytes: Uint8Array) => void} write
- * @param {OpenOptions & {importance?: Source, density?: number}} [options]
+ * @param {OpenOptions & {imatrix?: Source, density?: number}} [options]
  */
 export const quantize = (source, format, write, options = {}) =>
   withEngine({ ...options, threads: 1 }, engine => engine.quantize(source, format, write, options));
@@ -305,7 +309,7 @@ export const quantize = (source, format, write, options = {}) =>
 /**
  * Measures on texts what each column of a model's matrices counts for.
  * @param {Source | Source[]} source @param {Iterable<string>} texts
- * @param {(bytes: Uint8Array) => void} write takes the importance file, GGUF
+ * @param {(bytes: Uint8Array) => void} write takes the imatrix file, GGUF
  * @param {OpenOptions} [options] `onProgress` speaks of loading
  */
 export async function calibrate(source, texts, write, options = {}) {
@@ -317,7 +321,7 @@ export async function calibrate(source, texts, write, options = {}) {
       for (let at = 0; at < tokens.length; at += context)
         await model.observe(tokens.slice(at, at + context), options);
     }
-    model.writeImportance(write);
+    model.writeImatrix(write);
   } finally {
     await model.close();
   }

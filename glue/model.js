@@ -134,7 +134,7 @@ export class Model {
 
   /**
    * @param {string} text
-   * @param {{edges?: boolean, specials?: boolean, signal?: AbortSignal}} [options] edges (default true): with the tokens the model expects around a text
+   * @param {{addSpecial?: boolean, parseSpecial?: boolean, signal?: AbortSignal}} [options] addSpecial (default true): with the tokens the model expects around a text
    * @returns {Promise<number[]>}
    */
   async tokenize(text, options = {}) {
@@ -143,7 +143,7 @@ export class Model {
     return tokenize(this.#handle, text, options);
   }
 
-  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
+  /** @param {ArrayLike<number>} tokens @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
   async detokenize(tokens, options = {}) {
     throwIfAborted(options.signal);
     await this.#ready();
@@ -159,7 +159,7 @@ export class Model {
   generate(prompt, options = {}) {
     return this.#answer(options, () =>
       typeof prompt === 'string'
-        ? tokenize(this.#handle, prompt, { specials: options.specials })
+        ? tokenize(this.#handle, prompt, { parseSpecial: options.parseSpecial })
         : Int32Array.from(checkTokens(prompt)),
     );
   }
@@ -258,11 +258,11 @@ export class Model {
   }
 
   /** For `calibrate`: what has been recorded, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
-  writeImportance(write) {
+  writeImatrix(write) {
     this.#open();
     if (!this.#observer)
       throw new HyperionError('HYP_E_ARGUMENT', 'no text has been scored to calibrate with');
-    this.#observer.writeImportance(write);
+    this.#observer.writeImatrix(write);
   }
 
   /** Which of the weights are in memory. @returns {Residency} */

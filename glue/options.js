@@ -1,38 +1,16 @@
-// What options may be, in one place: each is refused by its name and its range before the engine hears of it.
+// What may be asked for. What generated/options.js has is refused as C refuses it, by name and range, before the engine hears of it; the
+// rest of what JavaScript takes is checked here: signals, callbacks, texts, tokens.
 import { HyperionError } from './errors.js';
 import { Pooling, Purpose } from './generated/interface.js';
+import { OPTIONS } from './generated/options.js';
 
-/** @typedef {{least: number, most: number, whole?: boolean}} Range */
+/** @typedef {import('./generated/options.js').Option} Option */
+/** @typedef {keyof typeof OPTIONS} Scope */
 
 const BYTES_MOST = 2 ** 32 - 1; // a limit at or above what 32 bits address never binds
 const BIASES_MOST = 256;
 const STOPS_MOST = 16;
-const STOP_BYTES_MOST = 256;
-
-/** @type {Record<string, Range>} */
-const OPEN = {
-  context: { least: 1, most: 2 ** 24, whole: true },
-  batch: { least: 1, most: 4096, whole: true },
-  lookup: { least: 0, most: 7, whole: true },
-};
-/** @type {Record<string, Range>} */
-const GENERATE = {
-  maxTokens: { least: 0, most: Number.MAX_SAFE_INTEGER, whole: true },
-  seed: { least: 0, most: Number.MAX_SAFE_INTEGER, whole: true },
-  temperature: { least: 0, most: 100 },
-  topK: { least: 0, most: 2 ** 31 - 1, whole: true },
-  topP: { least: 0, most: 1 },
-  minP: { least: 0, most: 1 },
-  typicalP: { least: 0, most: 1 },
-  repeatPenalty: { least: 0, most: 10 },
-  frequencyPenalty: { least: -10, most: 10 },
-  presencePenalty: { least: -10, most: 10 },
-  penaltyLast: { least: 0, most: 65536, whole: true },
-  mirostat: { least: 0, most: 100 },
-  mirostatEta: { least: 0, most: 1 },
-};
-const CACHES = ['f16', 'q8_0'];
-const POLICIES = ['intent', 'round-robin'];
+// A deadline needs its time, which only the C interface takes.
 const PURPOSES = {
   interactive: Purpose.INTERACTIVE,
   batch: Purpose.BATCH,
@@ -53,29 +31,63 @@ const shown = value =>
       ? Object.prototype.toString.call(value)
       : String(value);
 
-/** @param {any} options @param {Record<string, Range>} ranges */
-function checkRanges(options, ranges) {
-  for (const [name, { least, most, whole }] of Object.entries(ranges)) {
-    const value = options[name] ?? undefined;
-    if (value === undefined) continue;
-    if (
-      typeof value === 'number' &&
-      value >= least &&
-      value <= most &&
-      (!whole || Number.isInteger(value))
-    )
-      continue;
-    refuse(
-      `${name} must be a ${whole ? 'whole ' : ''}number from ${least} to ${most}, not ${shown(value)}`,
-    );
+/** 'a, b or c' @param {string[]} names */
+const listed = names =>
+  [names.slice(0, -1).join(', '), ...names.slice(-1)].filter(Boolean).join(' or ');
+
+/**
+ * The number that a name stands for.
+ * @template {Record<string, number>} T
+ * @param {string} key @param {unknown} value @param {T} numbers @returns {number}
+ */
+function numberOf(key, value, numbers) {
+  if (typeof value !== 'string' || !Object.hasOwn(numbers, value))
+    return refuse(`${key} must be ${listed(Object.keys(numbers))}, not ${shown(value)}`);
+  return numbers[value];
+}
+
+/** @param {string} key @param {unknown} value @param {Option} option */
+function checkOption(key, value, { type, least, most, choices }) {
+  const must = (/** @type {string} */ be) => refuse(`${key} must be ${be}, not ${shown(value)}`);
+  const whole = type === 'u32' || type === 'u64';
+  if (type === 'flag') {
+    if (typeof value !== 'boolean') must('true or false');
+  } else if (type === 'choice') {
+    if (!choices.includes(/** @type {string} */ (value))) must(listed(choices));
+  } else if (type === 'bytes') memoryBytes(value, key);
+  else if (type === 'texts') checkTexts(key, value, most);
+  else if (
+    typeof value !== 'number' ||
+    !(value >= least && value <= most) ||
+    (whole && !Number.isInteger(value))
+  )
+    must(`a ${whole ? 'whole ' : ''}number from ${least} to ${most}`);
+}
+
+/** @param {string} key @param {unknown} texts @param {number} most bytes of one */
+function checkTexts(key, texts, most) {
+  if (!Array.isArray(texts)) return refuse(`${key} must be an array of texts, not ${shown(texts)}`);
+  if (texts.length > STOPS_MOST)
+    refuse(`${texts.length} ${key} texts given; at most ${STOPS_MOST} are possible`);
+  for (const text of texts) {
+    if (typeof text !== 'string') refuse(`a ${key} text must be a text, not ${shown(text)}`);
+    const bytes = new TextEncoder().encode(text).length;
+    if (bytes < 1 || bytes > most)
+      refuse(`a ${key} text must have 1 to ${most} bytes, not ${bytes}`);
   }
 }
 
-/** @param {string} name @param {unknown} value @param {string[]} among */
-function checkChoice(name, value, among) {
-  if (value !== undefined && value !== null && !among.includes(/** @type {string} */ (value)))
-    refuse(`${shown(value)} is no ${name}: ${among.slice(0, -1).join(', ')} or ${among.at(-1)}`);
+/** Those of a scope. What is undefined or null is left out. @param {Scope} scope @param {any} options */
+function checkScope(scope, options) {
+  for (const [key, option] of Object.entries(OPTIONS[scope])) {
+    const value = options[key] ?? undefined;
+    if (value !== undefined) checkOption(key, value, option);
+  }
 }
+
+/** Those of a scope, as the core takes them. @param {Scope} scope @param {any} options @returns {string} JSON */
+export const optionsJson = (scope, options) =>
+  JSON.stringify(Object.fromEntries(Object.keys(OPTIONS[scope]).map(key => [key, options[key]])));
 
 /** @param {unknown} signal */
 export function checkSignal(signal) {
@@ -99,17 +111,15 @@ export function throwIfAborted(signal) {
   if (signal?.aborted) throw cancelled(signal);
 }
 
-/** @param {unknown} memory @returns {number} 0: no limit */
-export function memoryBytes(memory) {
+/** @param {unknown} memory @param {string} [key] of the option @returns {number} 0: no limit */
+export function memoryBytes(memory, key = 'memory') {
   if (memory === undefined || memory === null || memory === 0) return 0;
   if (typeof memory === 'number' && memory >= 1 && Number.isFinite(memory))
     return Math.min(Math.floor(memory), BYTES_MOST);
   const match =
     typeof memory === 'string' && /^\s*(\d+(?:\.\d+)?)\s*([kmg]?)i?b?\s*$/i.exec(memory);
   if (!match)
-    return refuse(
-      `${shown(memory)} is no amount of memory: write 96MB or 2GB, or leave it out for no limit`,
-    );
+    return refuse(`${key} must be an amount of memory, as 96MB or 2GB, not ${shown(memory)}`);
   const unit = { '': 1, k: 1e3, m: 1e6, g: 1e9 }[
     /** @type {'' | 'k' | 'm' | 'g'} */ (match[2].toLowerCase())
   ];
@@ -118,23 +128,24 @@ export function memoryBytes(memory) {
 
 /** @param {unknown} threads */
 export function checkThreads(threads = 'auto') {
+  const { least, most } = OPTIONS.engine.threads;
   const count = /** @type {number} */ (threads);
-  if (threads !== 'auto' && !(Number.isInteger(count) && count >= 1 && count <= 16))
-    refuse(`threads must be 'auto' or a number from 1 to 16, not ${shown(threads)}`);
+  if (threads !== 'auto' && !(Number.isInteger(count) && count >= least && count <= most))
+    refuse(
+      `threads must be 'auto' or a whole number from ${least} to ${most}, not ${shown(threads)}`,
+    );
 }
 
 /** @param {import('./engine.js').EngineOptions} options */
-export function checkEngine(options) {
-  checkChoice('policy', options.policy, POLICIES);
-  memoryBytes(options.memory);
-  checkThreads(options.threads);
+export function checkEngine({ threads, ...options }) {
+  checkThreads(threads);
+  checkScope('engine', options);
   checkSignal(options.signal);
 }
 
 /** @param {import('./model.js').ModelOptions} options */
 export function checkModel(options) {
-  checkRanges(options, OPEN);
-  checkChoice('cache format', options.cache, CACHES);
+  checkScope('session', options);
   const { onProgress } = options;
   if (onProgress && typeof onProgress !== 'function')
     refuse(`onProgress must be a function, not ${shown(onProgress)}`);
@@ -148,33 +159,17 @@ export function checkOpen(options) {
 }
 
 /** @param {unknown} purpose @returns {number} as the engine counts them */
-export function purposeOf(purpose = 'interactive') {
-  if (typeof purpose !== 'string' || !Object.hasOwn(PURPOSES, purpose))
-    refuse(`${shown(purpose)} is no purpose: interactive, batch or background`);
-  return PURPOSES[/** @type {keyof typeof PURPOSES} */ (purpose)];
-}
+export const purposeOf = (purpose = 'interactive') => numberOf('purpose', purpose, PURPOSES);
 
 /** @param {unknown} pooling @returns {number} as the engine counts them */
-export function poolingOf(pooling = 'mean') {
-  if (typeof pooling !== 'string' || !Object.hasOwn(POOLINGS, pooling))
-    refuse(`${shown(pooling)} is no pooling: mean, cls or last`);
-  return POOLINGS[/** @type {keyof typeof POOLINGS} */ (pooling)];
-}
+export const poolingOf = (pooling = 'mean') => numberOf('pooling', pooling, POOLINGS);
 
 /** @param {import('./session.js').GenerateOptions} options */
 export function checkGenerate(options) {
-  checkRanges(options, GENERATE);
+  checkScope('sampling', options);
+  checkScope('answer', options);
   purposeOf(options.purpose);
-  const { stop = [], logitBias = {} } = options;
-  if (!Array.isArray(stop)) refuse(`stop must be an array of texts, not ${shown(stop)}`);
-  if (stop.length > STOPS_MOST)
-    refuse(`${stop.length} stop texts given; at most ${STOPS_MOST} are possible`);
-  for (const text of stop) {
-    if (typeof text !== 'string') refuse(`a stop text must be a text, not ${shown(text)}`);
-    const bytes = new TextEncoder().encode(text).length;
-    if (bytes < 1 || bytes > STOP_BYTES_MOST)
-      refuse(`a stop text must have 1 to ${STOP_BYTES_MOST} bytes, not ${bytes}`);
-  }
+  const { logitBias = {} } = options;
   const biases = Object.entries(logitBias);
   if (biases.length > BIASES_MOST)
     refuse(`logitBias for ${biases.length} tokens given; at most ${BIASES_MOST} are possible`);

@@ -314,10 +314,10 @@ export class RemoteEngine {
 
   /**
    * @param {Source | Source[]} source @param {string} format @param {(bytes: Uint8Array) => void} write
-   * @param {ReadOptions & {importance?: Source, density?: number}} [options] @returns {Promise<void>}
+   * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] @returns {Promise<void>}
    */
-  quantize(source, format, write, { signal, onProgress, importance, density } = {}) {
-    const how = { importance: absolute(importance), density };
+  quantize(source, format, write, { signal, onProgress, imatrix, density } = {}) {
+    const how = { imatrix: absolute(imatrix), density };
     return this.#call('quantize', [absolute(source), format, how], {
       signal,
       onEvent: ({ progress, bytes }) => (bytes ? write(bytes) : onProgress?.(progress)),
@@ -425,12 +425,12 @@ export class RemoteModel {
     return this.#link.call(this.#target, method, args, { signal, onEvent });
   }
 
-  /** @param {string} text @param {{edges?: boolean, specials?: boolean, signal?: AbortSignal}} [options] @returns {Promise<number[]>} */
+  /** @param {string} text @param {{addSpecial?: boolean, parseSpecial?: boolean, signal?: AbortSignal}} [options] @returns {Promise<number[]>} */
   tokenize(text, { signal, ...options } = {}) {
     return this.#call('tokenize', [text, options], signal);
   }
 
-  /** @param {ArrayLike<number>} tokens @param {{specials?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
+  /** @param {ArrayLike<number>} tokens @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
   detokenize(tokens, { signal, ...options } = {}) {
     return this.#call('detokenize', [tokens, options], signal);
   }

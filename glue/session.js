@@ -1,40 +1,21 @@
 // Running texts of a model: what a session of the core is to the glue, and what it is to the user.
 import { HyperionError } from './errors.js';
-import { Cache, CallKind, Finish as FINISH, Text } from './generated/interface.js';
-import { checkGenerate, checkTokens, purposeOf, throwIfAborted } from './options.js';
+import { CallKind, Finish as FINISH, Text } from './generated/interface.js';
+import { OPTIONS } from './generated/options.js';
+import { checkGenerate, checkTokens, optionsJson, purposeOf, throwIfAborted } from './options.js';
 
 /** @typedef {import('./chat.js').Message} Message */
 
-/**
- * @typedef {object} SessionOptions
- * @property {number} [context] tokens of prompt and answer together, 2^24 at most; the model's own, at most 2048, when left out
- * @property {'f16' | 'q8_0'} [cache] format of the KV cache
- * @property {number} [batch] prompt tokens computed at once, 4096 at most
- * @property {boolean} [profile] time each operation
- * @property {number} [lookup] tokens guessed ahead from the text itself and checked in one step, 7 at most: the same answer, sooner where it repeats; none when left out
- */
+/** @typedef {import('./generated/options.js').SessionOptions} SessionOptions */
+/** @typedef {import('./generated/options.js').SamplingOptions & import('./generated/options.js').AnswerOptions} TableOptions */
 
 /**
- * @typedef {object} GenerateOptions
- * @property {number} [maxTokens] 256 when left out
- * @property {number} [temperature] 0.7 when left out; 0 always takes the likeliest token
- * @property {number} [topK]
- * @property {number} [topP]
- * @property {number} [minP]
- * @property {number} [typicalP]
- * @property {number} [repeatPenalty]
- * @property {number} [frequencyPenalty]
- * @property {number} [presencePenalty]
- * @property {number} [penaltyLast] tokens that the penalties look back; 64 when left out
- * @property {number} [mirostat] target surprise in bits
- * @property {number} [mirostatEta]
- * @property {Record<number, number>} [logitBias] by token
- * @property {number} [seed] the same seed gives the same text on every platform; random when left out
- * @property {string[]} [stop] texts that end the answer and are not part of it
- * @property {boolean} [specials] read special tokens in the prompt
+ * @typedef {object} OwnGenerateOptions
+ * @property {Record<number, number>} [logitBias] added to the logits of up to 256 tokens
  * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others under way, interactive ones get the most of the engine
  * @property {AbortSignal} [signal]
  */
+/** @typedef {TableOptions & OwnGenerateOptions} GenerateOptions */
 
 /** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
 /** @typedef {{text: string, token: number, finish: Finish, usage?: Usage}} Piece `finish` and `usage` are set on the last one */
@@ -77,21 +58,25 @@ const FINISHES = [];
 for (const [name, value] of Object.entries(FINISH))
   FINISHES[value] = /** @type {Finish} */ (name === 'NONE' ? '' : name.toLowerCase());
 
-/** The flags of a text. @param {boolean} edges @param {boolean} specials */
-const flagsOf = (edges, specials) =>
-  (edges ? Text.ADD_SPECIAL : 0) | (specials ? Text.PARSE_SPECIAL : 0);
+/** The flags of a text. @param {boolean} addSpecial @param {boolean} parseSpecial */
+const flagsOf = (addSpecial, parseSpecial) =>
+  (addSpecial ? Text.ADD_SPECIAL : 0) | (parseSpecial ? Text.PARSE_SPECIAL : 0);
 
-/** @param {ModelHandle} model @param {string} text @param {{edges?: boolean, specials?: boolean}} [options] @returns {number[]} */
-export function tokenize({ core, pointer, check }, text, { edges = true, specials = false } = {}) {
+/** @param {ModelHandle} model @param {string} text @param {{addSpecial?: boolean, parseSpecial?: boolean}} [options] @returns {number[]} */
+export function tokenize(
+  { core, pointer, check },
+  text,
+  { addSpecial = true, parseSpecial = false } = {},
+) {
   check();
-  core.run('model_tokenize', pointer, core.inputText(text), flagsOf(edges, specials));
+  core.run('model_tokenize', pointer, core.inputText(text), flagsOf(addSpecial, parseSpecial));
   return core.resultTokens();
 }
 
-/** @param {ModelHandle} model @param {ArrayLike<number>} tokens @param {{specials?: boolean}} [options] @returns {string} */
-export function detokenize({ core, pointer, check }, tokens, { specials = false } = {}) {
+/** @param {ModelHandle} model @param {ArrayLike<number>} tokens @param {{parseSpecial?: boolean}} [options] @returns {string} */
+export function detokenize({ core, pointer, check }, tokens, { parseSpecial = false } = {}) {
   check();
-  core.run('model_detokenize', pointer, core.inputTokens(tokens), flagsOf(false, specials));
+  core.run('model_detokenize', pointer, core.inputTokens(tokens), flagsOf(false, parseSpecial));
   return core.resultText();
 }
 
@@ -104,7 +89,7 @@ export async function chatTokens(model, messages, { variables, signal }) {
   const { renderChat } = await import('./chat.js');
   const { bos, eos, addsBos, chatTemplate } = model.facts;
   const special = (/** @type {number} */ token) =>
-    token >= 0 ? detokenize(model, [token], { specials: true }) : '';
+    token >= 0 ? detokenize(model, [token], { parseSpecial: true }) : '';
   const bosToken = special(bos);
   const text = renderChat(chatTemplate, messages, {
     bosToken,
@@ -112,8 +97,8 @@ export async function chatTokens(model, messages, { variables, signal }) {
     variables,
     signal,
   });
-  const edges = addsBos && !(bosToken && text.startsWith(bosToken));
-  return tokenize(model, text, { edges, specials: true });
+  const addSpecial = addsBos && !(bosToken && text.startsWith(bosToken));
+  return tokenize(model, text, { addSpecial, parseSpecial: true });
 }
 
 /**
@@ -171,20 +156,14 @@ export class Sequence {
    * @param {boolean} [plain] one that records what goes into each product, for `writeImportance`
    */
   static create(model, options, purpose, plain = false) {
-    const { context = 0, batch = 0, cache, profile, lookup = 0 } = options;
-    const create = (/** @type {import('./core.js').Core} */ core) =>
-      core.run(
-        'session_create',
-        model.pointer,
-        context,
-        plain ? 0 : batch,
-        cache === 'q8_0' && !plain ? Cache.Q8_0 : Cache.F16,
-        profile && !plain ? 1 : 0,
-        purpose,
-        plain ? 0 : lookup,
-        plain ? 0 : model.draft,
-        plain ? 1 : 0,
-      );
+    const own = { purpose: OPTIONS.session.purpose.choices[purpose] };
+    const config = plain
+      ? { ...own, context: options.context, calibrate: true }
+      : { ...options, ...own };
+    const create = (/** @type {import('./core.js').Core} */ core) => {
+      const bytes = core.inputText(optionsJson('session', config));
+      core.run('session_create', model.pointer, plain ? 0 : model.draft, bytes);
+    };
     return new Sequence(model, purpose, create);
   }
 
@@ -229,7 +208,7 @@ export class Sequence {
    * @returns {AsyncGenerator<Piece, void, void>}
    */
   async *generate(tokens, options, record) {
-    const { maxTokens = 256, signal, stop = [] } = options;
+    const { maxTokens = OPTIONS.answer.maxTokens.usual, signal } = options;
     const { sources } = this.#model;
     const { pointer } = this;
     /** @type {number[]} */
@@ -280,21 +259,9 @@ export class Sequence {
     const core = this.#core;
     this.prompt = tokens;
     this.answer = [];
-    core.call(
-      'sampling_set',
-      options.temperature ?? 0.7,
-      options.topK ?? 0,
-      options.topP ?? 0,
-      options.minP ?? 0,
-      options.typicalP ?? 0,
-      options.repeatPenalty ?? 0,
-      options.frequencyPenalty ?? 0,
-      options.presencePenalty ?? 0,
-      options.penaltyLast ?? 0,
-      options.mirostat ?? 0,
-      options.mirostatEta ?? 0,
-      options.seed ?? Math.floor(Math.random() * 2 ** 32),
-    );
+    const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+    const bytes = core.inputText(optionsJson('sampling', { ...options, seed }));
+    core.run('sampling_set', this.pointer, bytes);
     for (const [token, bias] of Object.entries(options.logitBias ?? {}))
       core.run('sampling_bias', Number(token), bias);
     const stop = options.stop ?? [];
@@ -338,7 +305,7 @@ export class Sequence {
   }
 
   /** What has been recorded, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
-  writeImportance(write) {
+  writeImatrix(write) {
     this.#core.runWriting('session_write_imatrix', this.pointer, write);
   }
 
@@ -400,10 +367,10 @@ export class Session {
   generate(prompt, options = {}) {
     return this.#answer(options, sequence => {
       const before = options.append ? [...Array.from(sequence.prompt), ...sequence.answer] : [];
-      const edges = before.length === 0;
+      const addSpecial = before.length === 0;
       const tokens =
         typeof prompt === 'string'
-          ? tokenize(this.#model, prompt, { edges, specials: options.specials })
+          ? tokenize(this.#model, prompt, { addSpecial, parseSpecial: options.parseSpecial })
           : Array.from(checkTokens(prompt));
       return [...before, ...tokens];
     });

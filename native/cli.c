@@ -71,11 +71,11 @@ static const char help[] =
     "      --lines               perplexity, calibrate: every line is a text of its own\n"
     "      --against MODEL       perplexity: the mean divergence from another model's predictions, "
     "too\n"
-    "      --importance FILE     quantize, prune: what calibrate has written\n"
+    "      --imatrix FILE        quantize, prune: what calibrate has written\n"
     "      --density X           prune: the part of the weights that stays (default 0.5)\n"
     "      --profile             bench: time, bytes and multiply-adds of each operation and layer\n"
     "      --trace FILE          bench: the last steps, for Perfetto or chrome://tracing\n"
-    "      --specials            tokenize: read special tokens in the text\n"
+    "      --parse-special       tokenize: read special tokens in the text\n"
     "      --json                one JSON object instead of text for people\n"
     "  -q, --quiet               no progress and no figures\n"
     "\n"
@@ -92,9 +92,9 @@ typedef struct options {
     hyp_sampling sampling;
     hyp_text stops[HYP_STOPS_MAX];
     uint32_t stop_count;
-    const char *system, *trace, *importance, *against, *draft;
+    const char *system, *trace, *imatrix, *against, *draft;
     float density;
-    bool profile, lines, specials, json, quiet;
+    bool profile, lines, parse_special, json, quiet;
 } options;
 
 typedef struct loaded {
@@ -452,8 +452,8 @@ static int verb_tokenize(const options *o, int argc, char **argv) {
     const int32_t *tokens;
     uint32_t count;
     hyp_status status = hyp_model_tokenize(
-        l.model, text, bytes, HYP_TEXT_ADD_SPECIAL | (o->specials ? HYP_TEXT_PARSE_SPECIAL : 0),
-        &tokens, &count);
+        l.model, text, bytes,
+        HYP_TEXT_ADD_SPECIAL | (o->parse_special ? HYP_TEXT_PARSE_SPECIAL : 0), &tokens, &count);
     free(text);
     if (status) return unload(&l, failed(&l, status));
     int32_t *copy = malloc((count + 1) * sizeof *copy);
@@ -804,16 +804,14 @@ static hyp_status write_model(const hyp_writer *out, void *context) {
 }
 
 static int convert(const options *o, char **argv, const char *format, float density) {
-    loaded l = {0}, importance = {0};
+    loaded l = {0}, imatrix = {0};
     if (!open_sources(&l, argv[0])) return 1;
-    if (o->importance && !open_sources(&importance, o->importance)) return unload(&l, 1);
+    if (o->imatrix && !open_sources(&imatrix, o->imatrix)) return unload(&l, 1);
     l.engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = o->memory});
-    conversion c = {&l,
-                    {.format = format,
-                     .density = density,
-                     .importance = o->importance ? importance.sources : NULL}};
+    conversion c = {
+        &l, {.format = format, .density = density, .imatrix = o->imatrix ? imatrix.sources : NULL}};
     int code = write_file(&l, o, argv[1], write_model, &c);
-    unload(&importance, 0);
+    unload(&imatrix, 0);
     return unload(&l, code);
 }
 
@@ -986,7 +984,7 @@ static int observe_window(void *context, const int32_t *tokens, uint32_t count) 
     hyp_status status = hyp_session_score(seen->session, tokens, count, ignore_score, NULL);
     return status ? failed(seen->l, status) : 0;
 }
-static hyp_status write_importance(const hyp_writer *out, void *session) {
+static hyp_status write_imatrix(const hyp_writer *out, void *session) {
     return hyp_session_write_imatrix(session, out);
 }
 
@@ -1008,7 +1006,7 @@ static int verb_calibrate(const options *o, int argc, char **argv) {
         code = score_file(&l, o, argv[1], hyp_session_get_stats(session).context, observe_window,
                           &(observation){&l, session});
     if (!code && !interrupted)
-        code = write_file(&l, o, argc > 2 ? argv[2] : path, write_importance, session);
+        code = write_file(&l, o, argc > 2 ? argv[2] : path, write_imatrix, session);
     hyp_session_destroy(session);
     return unload(&l, interrupted ? 130 : code);
 }
@@ -1029,12 +1027,12 @@ static int command(int argc, char **argv) {
         CACHE,
         SYSTEM,
         DENSITY,
-        IMPORTANCE,
+        IMATRIX,
         AGAINST,
         PROFILE,
         TRACE,
         LINES,
-        SPECIALS,
+        PARSE_SPECIAL,
         JSON,
         VERSION
     };
@@ -1058,12 +1056,12 @@ static int command(int argc, char **argv) {
                                           {"cache", 1, 0, CACHE},
                                           {"system", 1, 0, SYSTEM},
                                           {"density", 1, 0, DENSITY},
-                                          {"importance", 1, 0, IMPORTANCE},
+                                          {"imatrix", 1, 0, IMATRIX},
                                           {"against", 1, 0, AGAINST},
                                           {"profile", 0, 0, PROFILE},
                                           {"trace", 1, 0, TRACE},
                                           {"lines", 0, 0, LINES},
-                                          {"specials", 0, 0, SPECIALS},
+                                          {"parse-special", 0, 0, PARSE_SPECIAL},
                                           {"json", 0, 0, JSON},
                                           {"quiet", 0, 0, 'q'},
                                           {"help", 0, 0, 'h'},
@@ -1101,12 +1099,12 @@ static int command(int argc, char **argv) {
             break;
         case SYSTEM: o.system = optarg; break;
         case DENSITY: ok = parse_real(optarg, &o.density) && o.density > 0 && o.density <= 1; break;
-        case IMPORTANCE: o.importance = optarg; break;
+        case IMATRIX: o.imatrix = optarg; break;
         case AGAINST: o.against = optarg; break;
         case PROFILE: o.profile = true; break;
         case TRACE: o.trace = optarg; break;
         case LINES: o.lines = true; break;
-        case SPECIALS: o.specials = true; break;
+        case PARSE_SPECIAL: o.parse_special = true; break;
         case JSON: o.json = true; break;
         case 'q': o.quiet = true; break;
         case 'h': return fputs(help, stdout), 0;

@@ -55,6 +55,9 @@ const THREADED_GLUE = [
 ];
 const THREADED = ['-R', '^test_(session|pool|fiber)$'];
 const GLUE_SIM = files('tests/sim');
+const OPTION_CORPORA = ['build/corpus_options', 'tests/fuzz/corpus_options'].map(dir =>
+  join(root, dir),
+);
 const CORPORA = [join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')];
 
 // Longest first, so that the two lanes end together.
@@ -106,6 +109,9 @@ const SUITES = {
   'C natively, as of 1 processor': { run: ctest('native', ...THREADED), processors: 1 },
   'fuzzing of models, 20 seconds': { run: fuzz('fuzz_model', 20, 60000, ...CORPORA) },
   'fuzzing of lanes, 10 seconds': { run: fuzz('fuzz_lane', 10, 900) },
+  'fuzzing of options, 10 seconds': {
+    run: fuzz('fuzz_options', 10, 400, ...OPTION_CORPORA),
+  },
   'lanes under Relacy and SPIN': { run: node(...files('tests/bus')) },
   'threads under TSan': { run: ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|pool)') },
   'C in wasm': { run: ctest('wasm-tests') },
@@ -218,7 +224,8 @@ async function lane() {
 }
 
 makeOracleModels(join(root, 'build/models'));
-mkdirSync(join(root, 'build/corpus'), { recursive: true });
+for (const dir of ['build/corpus', 'build/corpus_options'])
+  mkdirSync(join(root, dir), { recursive: true });
 await Promise.all([lane(), lane()]);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed || !passed ? 1 : 0);

@@ -443,7 +443,7 @@ static void pruning(void) {
     CHECK(hyp_gguf_open(&importance, &budget, &source, 1, &fault) == HYP_OK);
     for (int with = 0; with < 2; with++) {
         hyp_recipe recipe = {
-            .format = HYP_Q4_0, .density = 0.25f, .importance = with ? &importance : NULL};
+            .format = HYP_Q4_0, .density = 0.25f, .imatrix = with ? &importance : NULL};
         CHECK(open_bytes(f.data, f.bytes) == HYP_OK);
         written.bytes = 0;
         CHECK_MSG(hyp_gguf_rewrite(&gguf, &recipe, &sink) == HYP_OK, "%s", fault.text);
@@ -521,7 +521,7 @@ static void pruning(void) {
     hyp_store_u64(columns.data + 24 + 8 + strlen("blk.0.m.weight.in_sum2") + 4, COLS / 2);
     CHECK(hyp_gguf_open(&importance, &budget, &source, 1, &fault) == HYP_OK &&
           open_bytes(f.data, f.bytes) == HYP_OK);
-    CHECK(hyp_gguf_rewrite(&gguf, &(hyp_recipe){.format = HYP_Q8_0, .importance = &importance},
+    CHECK(hyp_gguf_rewrite(&gguf, &(hyp_recipe){.format = HYP_Q8_0, .imatrix = &importance},
                            &sink) == HYP_E_FORMAT &&
           strstr(fault.text, "another model"));
     hyp_gguf_deinit(&gguf);

@@ -202,7 +202,7 @@ static file rewritten(const char *format, float density, const file *importance)
                columns = importance ? hyp_source_of_memory(importance->data, importance->bytes)
                                     : source;
     hyp_quantization how = {
-        .format = format, .density = density, .importance = importance ? &columns : NULL};
+        .format = format, .density = density, .imatrix = importance ? &columns : NULL};
     CHECK_MSG(hyp_engine_quantize(engine, &source, 1, &how,
                                   &(hyp_writer){.write = append, .context = &out}) == HYP_OK,
               "%s", hyp_engine_error(engine));
@@ -316,11 +316,11 @@ static void calibration(void) {
     hyp_source source = hyp_source_of_memory(story, story_bytes),
                columns = hyp_source_of_memory(importance.data, importance.bytes);
     file sink = {0};
-    hyp_quantization how = {.format = "f16", .importance = &columns};
+    hyp_quantization how = {.format = "f16", .imatrix = &columns};
     out.context = &sink;
     memset(importance.data + importance.bytes - 20000, 0xFF, 19000);
     CHECK(hyp_engine_quantize(engine, &source, 1, &how, &out) == HYP_E_FORMAT &&
-          strstr(hyp_engine_error(engine), "importance"));
+          strstr(hyp_engine_error(engine), "imatrix"));
     how = (hyp_quantization){.format = "q8_0", .density = 0.5f};
     CHECK(hyp_engine_quantize(engine, &source, 1, &how, &out) == HYP_E_ARGUMENT);
     how = (hyp_quantization){.format = "q4_0", .density = 1.5f};
@@ -931,7 +931,8 @@ static void logits_of_any_kind(void) {
             hyp_kernels_scalar(&kernels);
             if (bit && !hyp_port_kernels(&kernels, 1u << (bit - 1))) continue;
             hyp_arena_init(&arena, &budget);
-            CHECK(hyp_sampler_init(&sampler, sampling, VOCAB, &kernels, &arena, NULL) == HYP_OK);
+            CHECK(hyp_sampler_init(&sampler, sampling, VOCAB, NULL, &kernels, &arena, NULL) ==
+                  HYP_OK);
             for (int32_t i = 0; i < 700; i++) hyp_sampler_accept(&sampler, i * 7 % (VOCAB + 40));
             for (int draw = 0; draw < 3; draw++) {
                 memcpy(copy, logits, sizeof copy);

@@ -27,6 +27,13 @@ void hyp_exports_begin_json(void) {
     hyp_json_open(json, NULL, '{');
 }
 
+hyp_status hyp_exports_options(const hyp_options *options, size_t bytes, void *config,
+                               hyp_fault *fault) {
+    hyp_options_begin(options, config);
+    hyp_text json = {(const char *)hyp_exports_input.data, bytes};
+    return hyp_options_parse_json(options, json, config, fault);
+}
+
 bool hyp_exports_write(void *caller, const void *data, size_t bytes) {
     return host_write(caller, data, bytes);
 }

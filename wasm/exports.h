@@ -7,6 +7,7 @@
 // engine_run, as a fiber; its end is told to the host by `ended`, with the session's or the job's
 // address. The glue's signatures and enums are made from these files: see tools/generate.mjs.
 #pragma once
+#include "../src/base/options.h"
 #include "../src/hyperion/hyperion.h"
 #include "../src/mem/buffer.h"
 #include "../src/text/json.h"
@@ -24,6 +25,9 @@ extern hyp_budget hyp_exports_budget; // of what the exports hold themselves; wi
 extern hyp_buffer hyp_exports_input;  // what JavaScript hands in: see input_reserve
 extern hyp_json hyp_exports_json;     // the record that is being written
 
+// Options as JSON in the input's first `bytes`, over their defaults, into `config`. HYP_E_ARGUMENT.
+HYP_MUST_USE hyp_status hyp_exports_options(const hyp_options *options, size_t bytes, void *config,
+                                            hyp_fault *fault);
 // Sets what result_data and result_bytes say, borrowed until the next export; returns `status`.
 hyp_status hyp_exports_give(hyp_status status, const void *data, size_t bytes);
 // Begins a record in hyp_exports_json, which has an object open.

@@ -2,15 +2,20 @@
 #include "exports.h"
 
 #include "../src/runtime/engine.h"
+#include "../src/runtime/options.h"
 
 #include <string.h>
 
 static hyp_json *const json = &hyp_exports_json;
 
-EXPORT(engine_create)
-hyp_engine *engine_create(double memory_bytes, uint32_t isa_mask, uint32_t threads) {
-    return hyp_engine_create(&(hyp_engine_config){
-        .memory_bytes = (size_t)memory_bytes, .isa_mask = isa_mask, .threads = threads});
+// With the options in the input. NULL: not even the engine itself fits; or, where there is a
+// result, for the reason that it gives.
+EXPORT(engine_create) hyp_engine *engine_create(size_t bytes) {
+    static hyp_fault fault;
+    hyp_engine_config config = {0};
+    hyp_status status = hyp_exports_options(&hyp_engine_options, bytes, &config, &fault);
+    (void)hyp_exports_give(status, fault.text, status ? strlen(fault.text) : 0);
+    return status ? NULL : hyp_engine_create(&config);
 }
 EXPORT(engine_destroy) void engine_destroy(hyp_engine *engine) { hyp_engine_destroy(engine); }
 EXPORT(engine_error) const char *engine_error(const hyp_engine *engine) {
@@ -39,10 +44,6 @@ EXPORT(engine_stats) hyp_status engine_stats(hyp_engine *engine) {
     hyp_json_close(json, '}');
     hyp_json_close(json, '}');
     return hyp_exports_give_json();
-}
-// The input holds the policy's name, terminated.
-EXPORT(engine_set_policy) hyp_status engine_set_policy(hyp_engine *engine) {
-    return hyp_engine_set_policy(engine, (const char *)hyp_exports_input.data);
 }
 // Runs what has been begun for about `ms`: 0 there is more to run, 1 all of it waits, 2 nothing has
 // been begun.

@@ -6,6 +6,7 @@
 #include "../src/gguf/gguf.h"
 #include "../src/port.h"
 #include "../src/runtime/engine.h"
+#include "../src/runtime/options.h"
 
 #include <string.h>
 
@@ -15,9 +16,9 @@ typedef struct source_job {
     hyp_engine *engine;
     hyp_status (*run)(struct source_job *);
     hyp_task *task;     // while it is under way
-    hyp_buffer sources; // hyp_source; the last one says what columns count for, with `importance`
-    bool importance;
-    uint32_t context;
+    hyp_buffer sources; // hyp_source; the last one says what columns count for, with `imatrix`
+    bool imatrix;
+    hyp_model_config config; // of opening
     char format[16];
     float density;
     hyp_model *model; // result of opening, until somebody takes it
@@ -82,14 +83,17 @@ EXPORT(job_cancel) void job_cancel(source_job *job) {
 }
 
 static hyp_status open_model(source_job *job) {
-    return hyp_model_open(
-        job->engine, sources_of(job), source_count(job),
-        &(hyp_model_config){.context = job->context, .progress = progress, .progress_context = job},
-        &job->model);
+    return hyp_model_open(job->engine, sources_of(job), source_count(job), &job->config,
+                          &job->model);
 }
 
-EXPORT(job_open_model) hyp_status job_open_model(source_job *job, uint32_t context) {
-    job->context = context;
+// With the model's options in the input.
+EXPORT(job_open_model) hyp_status job_open_model(source_job *job, size_t bytes) {
+    hyp_model_config *config = &job->config;
+    hyp_status status = hyp_exports_options(&hyp_model_options, bytes, config, &job->engine->fault);
+    if (status) return status;
+    config->progress = progress;
+    config->progress_context = job;
     return begin(job, open_model);
 }
 
@@ -119,21 +123,21 @@ EXPORT(job_text) hyp_status job_text(const source_job *job) {
 }
 
 static hyp_status quantize(source_job *job) {
-    uint32_t count = source_count(job) - job->importance;
+    uint32_t count = source_count(job) - job->imatrix;
     return hyp_engine_quantize(
         job->engine, sources_of(job), count,
         &(hyp_quantization){.format = job->format,
                             .density = job->density,
-                            .importance = job->importance ? sources_of(job) + count : NULL},
+                            .imatrix = job->imatrix ? sources_of(job) + count : NULL},
         &(hyp_writer){.write = hyp_exports_write, .progress = progress, .context = job});
 }
 
 // The input holds the format's name, terminated; the new file goes to the host's `write`. With
-// `importance` the last of the sources says what columns count for.
-EXPORT(job_quantize) hyp_status job_quantize(source_job *job, float density, uint32_t importance) {
-    if (importance && source_count(job) < 2) return HYP_E_ARGUMENT;
+// `imatrix` the last of the sources says what columns count for.
+EXPORT(job_quantize) hyp_status job_quantize(source_job *job, float density, uint32_t imatrix) {
+    if (imatrix && source_count(job) < 2) return HYP_E_ARGUMENT;
     job->density = density;
-    job->importance = importance;
+    job->imatrix = imatrix;
     const uint8_t *name = hyp_exports_input.data;
     for (size_t i = 0; i + 1 < sizeof job->format && name[i]; i++) job->format[i] = (char)name[i];
     return begin(job, quantize);

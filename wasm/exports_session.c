@@ -2,6 +2,7 @@
 #include "exports.h"
 
 #include "../src/runtime/engine.h"
+#include "../src/runtime/options.h"
 
 #include <string.h>
 
@@ -11,21 +12,14 @@ static hyp_text stops[HYP_STOPS_MAX];
 
 static hyp_json *const json = &hyp_exports_json;
 
+// With the options in the input; `draft` may be NULL. The session's address is the result's data.
 EXPORT(session_create)
-hyp_status session_create(hyp_model *model, uint32_t context, uint32_t batch, uint32_t cache,
-                          uint32_t profile, uint32_t purpose, uint32_t lookup, hyp_model *draft,
-                          uint32_t calibrate) {
+hyp_status session_create(hyp_model *model, hyp_model *draft, size_t bytes) {
+    hyp_session_config config = {.draft = draft};
     hyp_session *session = NULL;
-    hyp_status status = hyp_session_create(model,
-                                           &(hyp_session_config){.context = context,
-                                                                 .batch = batch,
-                                                                 .cache = (hyp_cache)cache,
-                                                                 .profile = profile,
-                                                                 .lookup = lookup,
-                                                                 .draft = draft,
-                                                                 .calibrate = calibrate,
-                                                                 .purpose = (hyp_purpose)purpose},
-                                           &session);
+    hyp_status status = hyp_exports_options(&hyp_session_options, bytes, &config,
+                                            &model->engine->fault);
+    if (!status) status = hyp_session_create(model, &config, &session);
     return hyp_exports_give(status, session, 0);
 }
 // The fork's address is the result's data.
@@ -48,23 +42,11 @@ EXPORT(session_write_imatrix) hyp_status session_write_imatrix(hyp_session *sess
 EXPORT(session_reset_profile) void session_reset_profile(hyp_session *session) {
     hyp_session_reset_profile(session);
 }
-EXPORT(sampling_set)
-void sampling_set(float temperature, uint32_t top_k, float top_p, float min_p, float typical_p,
-                  float repeat_penalty, float frequency_penalty, float presence_penalty,
-                  uint32_t penalty_last, float mirostat_tau, float mirostat_eta, double seed) {
-    sampling = (hyp_sampling){.temperature = temperature,
-                              .top_k = top_k,
-                              .top_p = top_p,
-                              .min_p = min_p,
-                              .typical_p = typical_p,
-                              .repeat_penalty = repeat_penalty,
-                              .frequency_penalty = frequency_penalty,
-                              .presence_penalty = presence_penalty,
-                              .penalty_last = penalty_last,
-                              .mirostat_tau = mirostat_tau,
-                              .mirostat_eta = mirostat_eta,
-                              .seed = (uint64_t)seed,
-                              .bias = biases};
+// What the next session_begin samples by: options in the input, and no bias yet.
+EXPORT(sampling_set) hyp_status sampling_set(hyp_session *session, size_t bytes) {
+    sampling = (hyp_sampling){.bias = biases};
+    return hyp_exports_options(&hyp_sampling_options, bytes, &sampling,
+                               &session->model->engine->fault);
 }
 EXPORT(sampling_bias) hyp_status sampling_bias(int32_t token, float bias) {
     if (sampling.bias_count == sizeof biases / sizeof *biases) return HYP_E_ARGUMENT;

@@ -153,9 +153,9 @@ static hyp_status read_rows(rewriter *r, const hyp_gguf_tensor *t, uint64_t firs
     return status;
 }
 
-static bool find_importance(const rewriter *r, const hyp_gguf_tensor *t,
-                            const hyp_gguf_tensor **sums, const hyp_gguf_tensor **counts) {
-    const hyp_gguf *from = r->recipe->importance;
+static bool find_imatrix(const rewriter *r, const hyp_gguf_tensor *t, const hyp_gguf_tensor **sums,
+                         const hyp_gguf_tensor **counts) {
+    const hyp_gguf *from = r->recipe->imatrix;
     char name[256];
     hyp_text own = hyp_gguf_tensor_name(r->gguf, t);
     if (!from || own.bytes + sizeof ".in_sum2" > sizeof name) return false;
@@ -168,17 +168,17 @@ static bool find_importance(const rewriter *r, const hyp_gguf_tensor *t,
 }
 
 // The mean square of each column's activations; false where the file says nothing of this tensor.
-static hyp_status read_importance(rewriter *r, const hyp_gguf_tensor *t, bool *known) {
-    const hyp_gguf *from = r->recipe->importance;
+static hyp_status read_imatrix(rewriter *r, const hyp_gguf_tensor *t, bool *known) {
+    const hyp_gguf *from = r->recipe->imatrix;
     const hyp_gguf_tensor *sums, *counts;
     hyp_text name = hyp_gguf_tensor_name(r->gguf, t);
     *known = false;
-    if (!find_importance(r, t, &sums, &counts)) return HYP_OK;
+    if (!find_imatrix(r, t, &sums, &counts)) return HYP_OK;
     uint8_t count[4];
     if (sums->format != HYP_F32 || sums->dim[0] != t->dim[0] || elements(sums) != t->dim[0] ||
         counts->format != HYP_F32 || elements(counts) != 1)
         return hyp_fail(r->gguf->fault, HYP_E_FORMAT,
-                        "the importance file is of another model: '%.*s' has another shape",
+                        "the imatrix is of another model: '%.*s' has another shape",
                         (int)name.bytes, name.data);
     hyp_status status = hyp_gguf_read(from, counts, 0, count, 4);
     if (!status) status = hyp_gguf_read(from, sums, 0, r->importance, (size_t)sums->bytes);
@@ -187,10 +187,9 @@ static hyp_status read_importance(rewriter *r, const hyp_gguf_tensor *t, bool *k
     for (uint64_t c = 0; c < t->dim[0]; c++) {
         r->importance[c] = hyp_bits_f32(hyp_load_u32(&r->importance[c])) / rows;
         if (!(rows > 0) || !(r->importance[c] >= 0 && r->importance[c] < 1e30f))
-            return hyp_fail(
-                r->gguf->fault, HYP_E_FORMAT,
-                "the importance file is damaged: '%.*s' holds what is no sum of squares",
-                (int)name.bytes, name.data);
+            return hyp_fail(r->gguf->fault, HYP_E_FORMAT,
+                            "the imatrix is damaged: '%.*s' holds what is no sum of squares",
+                            (int)name.bytes, name.data);
         mean += r->importance[c] / (float)t->dim[0];
     }
     for (uint64_t c = 0; c < t->dim[0]; c++) r->importance[c] += mean / FLOOR;
@@ -247,7 +246,7 @@ static hyp_status convert(rewriter *r, const hyp_gguf_tensor *t, const plan *p,
     uint32_t most = prune || t->sparse ? HYP_GROUP : STEP_ELEMS / cols ? STEP_ELEMS / cols : 1;
     uint64_t at = 0, read = 0;
     bool known;
-    hyp_status status = read_importance(r, t, &known);
+    hyp_status status = read_imatrix(r, t, &known);
     for (uint32_t first = 0, n; first < rows && !status && !r->w.failed; first += n) {
         n = hyp_min_u32(most, rows - first);
         if ((status = read_rows(r, t, first, n, &at, &read))) break;
@@ -385,12 +384,12 @@ static void put_directory(rewriter *r) {
     pad(&r->w);
 }
 
-// Whether the importance file knows any of the matrices that are converted.
+// Whether the imatrix knows any of the matrices that are converted.
 static bool any_known(const rewriter *r) {
     const hyp_gguf_tensor *sums, *counts;
     for (uint32_t i = 0; i < hyp_gguf_tensor_count(r->gguf); i++)
         if (plan_at(r, i)->converted &&
-            find_importance(r, hyp_gguf_tensor_at(r->gguf, i), &sums, &counts))
+            find_imatrix(r, hyp_gguf_tensor_at(r->gguf, i), &sums, &counts))
             return true;
     return false;
 }
@@ -434,9 +433,9 @@ hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe *recipe, cons
     hyp_status status = prepare(&r);
     if (status == HYP_E_NOMEM)
         status = hyp_fail(gguf->fault, HYP_E_NOMEM, "not enough memory to convert the weights");
-    if (!status && recipe->importance && !any_known(&r))
+    if (!status && recipe->imatrix && !any_known(&r))
         status = hyp_fail(gguf->fault, HYP_E_ARGUMENT,
-                          "the importance file says nothing of this model's matrices: it is of "
+                          "the imatrix says nothing of this model's matrices: it is of "
                           "another model, or none");
     uint32_t tensors = hyp_gguf_tensor_count(gguf);
     for (uint32_t i = 0; i < tensors && !status; i++)

@@ -10,8 +10,8 @@
 typedef struct hyp_recipe {
     hyp_format format; // of the matrices of a float format whose rows are whole blocks, and of
                        // every matrix when it is a float format itself
-    const hyp_gguf *importance; // what each column's squared error counts for: as hyp_write_imatrix
-                                // wrote it. NULL: all alike
+    const hyp_gguf *imatrix; // what each column's squared error counts for: as hyp_write_imatrix
+                             // wrote it. NULL: all alike
     // 0: everything is kept. Else Q4_0, and of each row of a layer's matrices only that part of the
     // weights with the largest w^2 times importance [magnitude pruning; Wanda, Sun et al. 2023], as
     // a bitmap or as compressed rows, if that is smaller than Q4_0.

@@ -22,38 +22,27 @@ static float uniform(hyp_sampler *s) {
     return (float)(sum >> 40) * 0x1p-24f;
 }
 
-static hyp_status bad(hyp_fault *fault, const char *field, const char *range) {
-    return hyp_fail(fault, HYP_E_ARGUMENT, "%s must be %s", field, range);
-}
+static const hyp_option rows[] = {
+#define HYP_SAMPLING_OPTION(...) HYP_OPTION_ROW(hyp_sampling, __VA_ARGS__)
+#include "../hyperion/options.def"
+};
+const hyp_options hyp_sampling_options = {rows, sizeof rows / sizeof *rows};
 
 hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t vocab,
-                            const hyp_kernels *kernels, hyp_arena *arena, hyp_fault *fault) {
-    *s = (hyp_sampler){.config = *config, .vocab = vocab, .kernels = kernels};
+                            const hyp_tokenizer *tokenizer, const hyp_kernels *kernels,
+                            hyp_arena *arena, hyp_fault *fault) {
+    *s = (hyp_sampler){
+        .config = *config, .vocab = vocab, .tokenizer = tokenizer, .kernels = kernels};
     hyp_sampling *c = &s->config;
-    if (!(c->temperature >= 0 && c->temperature <= 100))
-        return bad(fault, "temperature", "between 0 and 100");
-    if (!(c->top_p >= 0 && c->top_p <= 1)) return bad(fault, "top_p", "between 0 and 1");
-    if (!(c->min_p >= 0 && c->min_p < 1)) return bad(fault, "min_p", "at least 0 and below 1");
-    if (!(c->typical_p >= 0 && c->typical_p <= 1))
-        return bad(fault, "typical_p", "between 0 and 1");
-    if (!(c->repeat_penalty >= 0 && c->repeat_penalty <= 10))
-        return bad(fault, "repeat_penalty", "between 0 and 10");
-    if (!(c->frequency_penalty >= -10 && c->frequency_penalty <= 10))
-        return bad(fault, "frequency_penalty", "between -10 and 10");
-    if (!(c->presence_penalty >= -10 && c->presence_penalty <= 10))
-        return bad(fault, "presence_penalty", "between -10 and 10");
-    if (!(c->mirostat_tau >= 0 && c->mirostat_tau <= 100))
-        return bad(fault, "mirostat_tau", "between 0 and 100");
-    if (!(c->mirostat_eta >= 0 && c->mirostat_eta <= 1))
-        return bad(fault, "mirostat_eta", "between 0 and 1");
-    if (c->penalty_last > 1 << 16) return bad(fault, "penalty_last", "at most 65536");
+    hyp_status status = hyp_options_check(&hyp_sampling_options, c, fault);
+    if (status) return status;
+    hyp_options_fill(&hyp_sampling_options, c);
     for (uint32_t i = 0; i < c->bias_count; i++)
         if (c->bias[i].token < 0 || (uint32_t)c->bias[i].token >= vocab ||
             !(c->bias[i].bias >= -1e9f && c->bias[i].bias <= 1e9f))
-            return bad(fault, "logit_bias", "given for tokens of the vocabulary, within 1e9");
+            return hyp_fail(fault, HYP_E_ARGUMENT,
+                            "logit_bias must be given for tokens of the vocabulary, within 1e9");
     if (c->repeat_penalty == 0) c->repeat_penalty = 1;
-    if (c->mirostat_eta == 0) c->mirostat_eta = 0.1f;
-    if (c->penalty_last == 0) c->penalty_last = 64;
     hyp_candidates *cand = &s->candidates;
     cand->token = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->token);
     cand->logit = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->logit);
@@ -78,6 +67,8 @@ void hyp_sampler_accept(hyp_sampler *s, int32_t token) {
     if (s->recent_count < s->config.penalty_last) s->recent_count++;
 }
 
+static bool finite(float x) { return x >= -HYP_F32_MOST && x <= HYP_F32_MOST; }
+
 static bool known(const hyp_sampler *s, int32_t token) {
     return token >= 0 && (uint32_t)token < s->vocab;
 }
@@ -96,9 +87,10 @@ static void penalize(const hyp_sampler *s, float *logits) {
         int32_t token = s->recent[i];
         if (!known(s, token) || counts[token] == 0) continue; // it has had its penalty
         float *l = &logits[token];
+        bool was_finite = finite(*l); // else it stays so, and is refused
         *l = *l > 0 ? *l / c->repeat_penalty : *l * c->repeat_penalty;
         *l -= (float)counts[token] * c->frequency_penalty + c->presence_penalty;
-        *l = *l > HYP_F32_MOST ? HYP_F32_MOST : *l; // divided by next to nothing
+        if (was_finite && *l > HYP_F32_MOST) *l = HYP_F32_MOST; // divided by next to nothing
         counts[token] = 0;
     }
 }
@@ -244,8 +236,6 @@ static int32_t mirostat(hyp_sampler *s, hyp_candidates *c) {
 }
 
 enum { STRIP = 512 };
-
-static bool finite(float x) { return x >= -HYP_F32_MOST && x <= HYP_F32_MOST; }
 
 // The likeliest token, the first of equals; NaN is passed over. -1: its logit is not finite.
 static int32_t likeliest(const hyp_sampler *s, const float *logits) {

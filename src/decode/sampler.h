@@ -2,9 +2,11 @@
 #ifndef HYP_DECODE_SAMPLER_H
 #define HYP_DECODE_SAMPLER_H
 
+#include "../base/options.h"
 #include "../hyperion/hyperion.h"
 #include "../kernels/kernels.h"
 #include "../mem/arena.h"
+#include "../text/tokenizer.h"
 
 #include <stdbool.h>
 
@@ -17,7 +19,8 @@ typedef struct hyp_candidates { // side by side, vocab each
 typedef struct hyp_sampler {
     hyp_sampling config; // with defaults filled in; `bias` is copied
     uint32_t vocab;
-    const hyp_kernels *kernels; // borrowed
+    const hyp_tokenizer *tokenizer; // borrowed; NULL: tokens have no texts
+    const hyp_kernels *kernels;     // borrowed
     hyp_candidates candidates;
     hyp_logit_bias *bias;
     int32_t *recent; // ring of the last penalty_last tokens
@@ -26,11 +29,15 @@ typedef struct hyp_sampler {
     uint64_t random[2];
 } hyp_sampler;
 
-// Checks `config` and takes what it needs from `arena`. HYP_E_ARGUMENT names the field that is out
-// of range.
+extern const hyp_options hyp_sampling_options; // of hyp_sampling
+
+// Checks `config` and takes what it needs from `arena`. `vocab` logits are chosen among; what the
+// tokens say, for stages that ask, is the tokenizer's to know (NULL: nothing). HYP_E_ARGUMENT names
+// the field that is out of range.
 HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_sampling *config,
-                                         uint32_t vocab, const hyp_kernels *kernels,
-                                         hyp_arena *arena, hyp_fault *fault);
+                                         uint32_t vocab, const hyp_tokenizer *tokenizer,
+                                         const hyp_kernels *kernels, hyp_arena *arena,
+                                         hyp_fault *fault);
 // Tells the sampler of a token of the text so far (prompt or generated): the penalties count it.
 void hyp_sampler_accept(hyp_sampler *sampler, int32_t token);
 // Chooses the next token; in time proportional to the vocabulary, whatever is asked for: nothing

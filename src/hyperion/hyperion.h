@@ -25,20 +25,32 @@ extern "C" {
 
 #define HYPERION_VERSION "0.1.0"
 
+// Options of the config structs are fields of these types: which there are, what they mean, their
+// ranges and defaults is in options.def.
+#define HYP_FIELD_FLAG bool
+#define HYP_FIELD_U32 uint32_t
+#define HYP_FIELD_U64 uint64_t
+#define HYP_FIELD_BYTES size_t
+#define HYP_FIELD_F32 float
+#define HYP_FIELD_CHOICE(type, names) type
+
 typedef struct hyp_engine hyp_engine;
 typedef struct hyp_model hyp_model;
 typedef struct hyp_session hyp_session;
 
 // ---- Engine
 
-typedef struct hyp_engine_config {
-    size_t memory_bytes; // limit for everything the engine holds; 0: none
-    uint32_t isa_mask;   // HYP_ISA_* that kernels may use; 0: all
-    uint32_t threads; // that compute, the caller's included; 0: as many as there are processors, 1
-                      // where the host gives no others
+// Who is chosen to run: interactive sessions before batch and background, and nobody starves; or
+// one after the other.
+typedef enum hyp_scheduling { HYP_SCHEDULING_INTENT, HYP_SCHEDULING_ROUND_ROBIN } hyp_scheduling;
+
+typedef struct hyp_engine_config { // its options
+#define HYP_ENGINE_OPTION(type, field, ...) HYP_FIELD_##type field;
+#include "options.def"
 } hyp_engine_config;
 
-// NULL: not even the engine itself fits. `config` may be NULL. Destroy models before their engine.
+// NULL: not even the engine itself fits, or `config` is out of its range. `config` may be NULL.
+// Destroy models before their engine.
 hyp_engine *hyp_engine_create(const hyp_engine_config *config);
 void hyp_engine_destroy(hyp_engine *engine);
 // Why the last call on this engine or anything of it failed; one sentence. Valid until the next
@@ -54,8 +66,8 @@ typedef struct hyp_engine_stats {
     const char *policy;
 } hyp_engine_stats;
 hyp_engine_stats hyp_engine_get_stats(hyp_engine *engine);
-// Who is chosen to run: "intent" (the default: interactive sessions before batch and background,
-// nobody starves) or "round-robin". May be swapped at any time. HYP_E_ARGUMENT: another name.
+// The policy by its name, as options.def has it. May be swapped at any time. HYP_E_ARGUMENT:
+// another name.
 HYP_MUST_USE hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name);
 
 typedef enum hyp_progress_kind {
@@ -94,10 +106,9 @@ enum {
     HYP_BATCH_MOST = 4096 // tokens of a step
 };
 
-typedef struct hyp_model_config {
-    // Longest text that sessions will ask for, where the model has variants, up to
-    // HYP_CONTEXT_MOST; 0: the model's own.
-    uint32_t context;
+typedef struct hyp_model_config { // its options, and
+#define HYP_MODEL_OPTION(type, field, ...) HYP_FIELD_##type field;
+#include "options.def"
     // Called while weights arrive; false cancels. May be NULL.
     bool (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_context;
@@ -161,8 +172,8 @@ HYP_MUST_USE hyp_status hyp_model_detokenize(hyp_model *model, const int32_t *to
 
 // ---- Session
 
-enum { HYP_LOOKUP_MOST = 7 };
-enum { HYP_STOPS_MAX = 16 }; // stop texts of an answer
+enum { HYP_LOOKUP_MOST = 7 }; // tokens drafted ahead
+enum { HYP_STOPS_MAX = 16 };  // stop texts of an answer
 
 typedef enum hyp_cache { HYP_CACHE_F16, HYP_CACHE_Q8_0 } hyp_cache;
 
@@ -174,22 +185,12 @@ typedef enum hyp_purpose {
     HYP_PURPOSE_BACKGROUND
 } hyp_purpose;
 
-typedef struct hyp_session_config {
-    // Tokens of prompt and answer together, up to HYP_CONTEXT_MOST; 0: the model's, at most 2048
-    uint32_t context;
-    // Prompt tokens computed at once, up to HYP_BATCH_MOST, never more than the context; 0: 64
-    uint32_t batch;
-    hyp_cache cache;
-    bool profile;   // time each operation
-    bool calibrate; // note the mean square of each column that goes into a product, for
-                    // hyp_session_write_imatrix
-    // Tokens guessed ahead and checked in one step, HYP_LOOKUP_MOST at most; 0: none, or 4 with a
-    // draft model. The answer is the same, sooner where the guesses are right. They come from the
-    // text itself (prompt look-up decoding, Saxena 2023) or from a smaller model of the same engine
-    // and vocabulary (speculative decoding, Leviathan 2023), which must outlive the session.
-    uint32_t lookup;
+typedef struct hyp_session_config { // its options, and
+#define HYP_SESSION_OPTION(type, field, ...) HYP_FIELD_##type field;
+#include "options.def"
+    // A smaller model of the same engine and vocabulary that drafts, in place of the text itself;
+    // must outlive the session. NULL: none.
     hyp_model *draft;
-    hyp_purpose purpose;
     uint64_t due_ns; // with HYP_PURPOSE_DEADLINE: from now
 } hyp_session_config;
 
@@ -198,18 +199,9 @@ typedef struct hyp_logit_bias {
     float bias;
 } hyp_logit_bias;
 
-typedef struct hyp_sampling {
-    float temperature;    // 0: greedy
-    uint32_t top_k;       // 0: all
-    float top_p;          // 0 and 1: off
-    float min_p;          // 0: off
-    float typical_p;      // 0 and 1: off
-    float repeat_penalty; // 0 and 1: off
-    float frequency_penalty, presence_penalty;
-    uint32_t penalty_last; // tokens that the penalties look back; 0: 64
-    float mirostat_tau;    // bits; 0: off. Takes the place of typical_p, top_p and min_p
-    float mirostat_eta;    // 0: 0.1
-    uint64_t seed;
+typedef struct hyp_sampling { // its options, and
+#define HYP_SAMPLING_OPTION(type, field, ...) HYP_FIELD_##type field;
+#include "options.def"
     const hyp_logit_bias *bias; // bias_count entries, copied
     uint32_t bias_count;
 } hyp_sampling;
@@ -349,8 +341,8 @@ HYP_MUST_USE hyp_status hyp_engine_inspect(hyp_engine *engine, const hyp_source 
 typedef struct hyp_quantization {
     const char
         *format; // of the float matrices: "Q4_K", "Q8_0", "F16" ...; vectors stay as they are
-    const hyp_source *importance; // what hyp_session_write_imatrix wrote, or an importance matrix
-                                  // of llama.cpp in GGUF; NULL: none
+    const hyp_source *imatrix; // what hyp_session_write_imatrix wrote, or an importance matrix
+                               // of llama.cpp in GGUF; NULL: none
     float density; // of the layers' matrices after pruning, above 0 and at most 1; 0: nothing is
                    // pruned. With "Q4_0" only
 } hyp_quantization;

@@ -2,8 +2,13 @@
 
 #include "../base/bytes.h"
 #include "../port.h"
+#include "options.h"
+
+// By hyp_scheduling.
+static const hyp_policy *const policies[] = {&hyp_policy_intent, &hyp_policy_round_robin};
 
 hyp_engine *hyp_engine_create(const hyp_engine_config *config) {
+    if (config && hyp_options_check(&hyp_engine_options, config, NULL)) return NULL;
     hyp_budget budget = {.limit_bytes = config ? config->memory_bytes : 0};
     hyp_engine *engine = hyp_budget_map(&budget, sizeof *engine);
     if (!engine) return NULL;
@@ -19,6 +24,7 @@ hyp_engine *hyp_engine_create(const hyp_engine_config *config) {
     engine->threads = config && config->threads ? config->threads : hyp_port_caps()->threads_max;
     engine->isa = hyp_port_kernels(&engine->kernels,
                                    config && config->isa_mask ? config->isa_mask : UINT32_MAX);
+    hyp_sched_set_policy(engine->sched, policies[config ? config->policy : HYP_SCHEDULING_INTENT]);
     return engine;
 }
 
@@ -51,7 +57,6 @@ hyp_engine_stats hyp_engine_get_stats(hyp_engine *engine) {
 }
 
 hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name) {
-    static const hyp_policy *const policies[] = {&hyp_policy_intent, &hyp_policy_round_robin};
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
         if (strcmp(name, policies[i]->name) == 0) {
             hyp_sched_set_policy(engine->sched, policies[i]);

@@ -87,15 +87,15 @@ hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source *sources, ui
         (recipe.density > 0 && recipe.format != HYP_Q4_0))
         return hyp_fail(&engine->fault, HYP_E_ARGUMENT,
                         "a density is above 0 and at most 1, and pruned weights are Q4_0");
-    hyp_gguf *gguf = hyp_budget_map(&engine->budget, 2 * sizeof *gguf), *importance = gguf + 1;
+    hyp_gguf *gguf = hyp_budget_map(&engine->budget, 2 * sizeof *gguf), *imatrix = gguf + 1;
     if (!gguf) return hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to read the file");
     hyp_status status = hyp_gguf_open(gguf, &engine->budget, sources, count, &engine->fault);
-    if (!status && how->importance) {
-        status = hyp_gguf_open(importance, &engine->budget, how->importance, 1, &engine->fault);
-        recipe.importance = importance;
+    if (!status && how->imatrix) {
+        status = hyp_gguf_open(imatrix, &engine->budget, how->imatrix, 1, &engine->fault);
+        recipe.imatrix = imatrix;
     }
     if (!status) status = hyp_gguf_rewrite(gguf, &recipe, out);
-    hyp_gguf_deinit(importance);
+    hyp_gguf_deinit(imatrix);
     hyp_gguf_deinit(gguf);
     hyp_budget_unmap(&engine->budget, gguf, 2 * sizeof *gguf);
     return status;

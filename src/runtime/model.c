@@ -2,6 +2,7 @@
 #include "../base/bytes.h"
 #include "../port.h"
 #include "engine.h"
+#include "options.h"
 
 enum { SPARE_BYTES = 512 << 10 };
 
@@ -15,9 +16,9 @@ static uint64_t usual_session_bytes(const hyp_model *m, uint32_t context) {
 hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_t count,
                           const hyp_model_config *config, hyp_model **out) {
     *out = NULL;
-    if (config && config->context > HYP_CONTEXT_MOST)
-        return hyp_fail(&engine->fault, HYP_E_ARGUMENT, "context must be at most %d tokens, not %u",
-                        HYP_CONTEXT_MOST, config->context);
+    hyp_status status = config ? hyp_options_check(&hyp_model_options, config, &engine->fault)
+                               : HYP_OK;
+    if (status) return status;
     hyp_arena arena;
     hyp_arena_init(&arena, &engine->budget);
     hyp_model *model = hyp_arena_alloc(&arena, sizeof *model);
@@ -30,9 +31,8 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
     if (copies) memcpy(copies, sources, count * sizeof *copies);
     hyp_progress progress = {config ? config->progress : NULL,
                              config ? config->progress_context : NULL};
-    hyp_status status =
-        copies ? hyp_gguf_open(&model->gguf, &engine->budget, copies, count, &engine->fault)
-               : hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to open a model");
+    status = copies ? hyp_gguf_open(&model->gguf, &engine->budget, copies, count, &engine->fault)
+                    : hyp_fail(&engine->fault, HYP_E_NOMEM, "not enough memory to open a model");
     if (!status)
         status = hyp_tokenizer_init(&model->tokenizer, &model->gguf, &model->arena, progress);
     uint32_t context = config ? config->context : 0;

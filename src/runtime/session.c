@@ -3,6 +3,7 @@
 #include "../port.h"
 #include "batcher.h"
 #include "call.h"
+#include "options.h"
 
 enum { USUAL_DRAFT = 4 };
 
@@ -23,18 +24,10 @@ static hyp_status cache_of(hyp_model *m, hyp_kv_format format, hyp_kv_cache **ca
 }
 
 // The sizes that were asked for, or the usual ones.
-static hyp_status choose_sizes(hyp_session *s) {
+static void choose_sizes(hyp_session *s) {
     hyp_session_config *c = &s->config;
-    if (c->context > HYP_CONTEXT_MOST)
-        return hyp_fail(hyp_session_fault(s), HYP_E_ARGUMENT,
-                        "context must be between 1 and %d tokens, not %u", HYP_CONTEXT_MOST,
-                        c->context);
-    if (c->batch > HYP_BATCH_MOST)
-        return hyp_fail(hyp_session_fault(s), HYP_E_ARGUMENT,
-                        "batch must be between 1 and %d tokens, not %u", HYP_BATCH_MOST, c->batch);
     if (!c->context) c->context = hyp_min_u32(s->model->shape.context, HYP_USUAL_CONTEXT);
     c->batch = hyp_min_u32(c->batch ? c->batch : HYP_USUAL_BATCH, c->context);
-    return HYP_OK;
 }
 
 // The workspace and the sequence, of the size that was asked for.
@@ -90,6 +83,8 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
                               hyp_session **out) {
     hyp_fault *fault = &model->engine->fault;
     *out = NULL;
+    hyp_status status = config ? hyp_options_check(&hyp_session_options, config, fault) : HYP_OK;
+    if (status) return status;
     hyp_arena arena;
     hyp_arena_init(&arena, &model->engine->budget);
     hyp_session *s = hyp_arena_alloc(&arena, sizeof *s);
@@ -100,8 +95,8 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     if (config) *c = *config;
     hyp_arena_init(&s->answer, &model->engine->budget);
     s->empty = hyp_arena_now(&s->answer);
-    hyp_status status = choose_sizes(s);
-    if (!status) status = open_text(s, model, &s->workspace, &s->sequence);
+    choose_sizes(s);
+    status = open_text(s, model, &s->workspace, &s->sequence);
     if (!status && open_buffers(s))
         status = hyp_fail(fault, HYP_E_NOMEM, "not enough memory for a session");
     if (!status && c->draft && s->lookup) status = open_draft(s, c->draft);
@@ -207,7 +202,8 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
                         count, s->sequence.context);
     hyp_arena_return(&s->answer, s->empty);
     status = hyp_sampler_init(&s->sampler, sampling ? sampling : &greedy, hyp_session_vocab(s),
-                              &s->model->engine->kernels, &s->answer, hyp_session_fault(s));
+                              &s->model->tokenizer, &s->model->engine->kernels, &s->answer,
+                              hyp_session_fault(s));
     if (status) return status;
     status = hyp_stop_begin(&s->stop, &s->answer, stops, stop_count, hyp_session_fault(s));
     if (status) return status;

@@ -70,7 +70,7 @@ export async function run({ say }) {
     row.push(((bytes * 8) / parameters).toFixed(2));
     for (const [how, options, weights] of [
       ['plain', [], []],
-      ['importance', ['--importance', at('importance.gguf')], [at('importance.gguf')]],
+      ['importance', ['--imatrix', at('importance.gguf')], [at('importance.gguf')]],
     ]) {
       await call('quantize', source, at('ours.gguf'), format, ...options);
       if (ggml)

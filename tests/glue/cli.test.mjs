@@ -332,7 +332,7 @@ for (const [name, line] of Object.entries(LINES))
           ['run', path, 'x'],
           ['run', STORY, 'x', '--draft', path],
           ['quantize', path, at('none.gguf'), 'q8_0'],
-          ['quantize', wide, at('none.gguf'), 'q8_0', '--importance', path],
+          ['quantize', wide, at('none.gguf'), 'q8_0', '--imatrix', path],
         ]) {
           const { code, stderr } = await run(cli(...args));
           assert.ok(

@@ -199,7 +199,7 @@ describe('the engine’s worker speaks over it', () => {
     );
     const vector = await model.embed('a bird');
     const big = 'a word and '.repeat(90000);
-    assert.equal(await model.detokenize(await model.tokenize(big, { edges: false })), big); // a megabyte each way
+    assert.equal(await model.detokenize(await model.tokenize(big, { addSpecial: false })), big); // a megabyte each way
     await model.close();
     globalThis.crossOriginIsolated = false;
     try {

@@ -76,7 +76,7 @@ for (const artefact of artefacts)
         for (const t of ['Hello there, little fox.', ' two  spaces', 'Zoë €5 😀\n', ''])
           assert.equal(await model.detokenize(await model.tokenize(t)), t);
         assert.equal((await model.tokenize('a'))[0], 1);
-        assert.notEqual((await model.tokenize('a', { edges: false }))[0], 1);
+        assert.notEqual((await model.tokenize('a', { addSpecial: false }))[0], 1);
       });
 
       test('ends at a stop text, at a length, on a signal', async () => {
@@ -632,8 +632,8 @@ describe('files', () => {
       'Once upon a time, there was a little fox.',
       'The owl was happy, and the rain had gone away.',
     ];
-    const [importance, wide, ours, theirs] = [
-      'importance.gguf',
+    const [imatrix, wide, ours, theirs] = [
+      'imatrix.gguf',
       'wide16.gguf',
       'ours.gguf',
       'theirs.gguf',
@@ -643,9 +643,9 @@ describe('files', () => {
     await calibrate(STORY, texts, data => parts.push(data), { threads: 1 });
     const measured = file(parts);
     writeFileSync(join(dir, 'texts.txt'), texts.join('\n'));
-    await native('calibrate', STORY, join(dir, 'texts.txt'), importance, '--lines');
-    assert.ok(measured.equals(readFileSync(importance)));
-    assert.equal((await inspect(importance)).metadata['general.type'], 'imatrix');
+    await native('calibrate', STORY, join(dir, 'texts.txt'), imatrix, '--lines');
+    assert.ok(measured.equals(readFileSync(imatrix)));
+    assert.equal((await inspect(imatrix)).metadata['general.type'], 'imatrix');
     await native('quantize', STORY, wide, 'f16');
     for (const [format, density, args] of [
       ['q4_0', 0, ['quantize', wide, theirs, 'q4_0']],
@@ -654,8 +654,8 @@ describe('files', () => {
       ['q4_0', 0.005, ['prune', wide, theirs, '--density', '0.005']],
     ]) {
       parts = [];
-      await quantize(wide, format, data => parts.push(data), { importance: measured, density });
-      await native(...args, '--importance', importance);
+      await quantize(wide, format, data => parts.push(data), { imatrix: measured, density });
+      await native(...args, '--imatrix', imatrix);
       assert.ok(file(parts).equals(readFileSync(theirs)), `${format} ${density}`);
     }
     for (const density of [0.3, 0.005]) {
@@ -677,17 +677,17 @@ describe('files', () => {
       /no text/,
     );
     await rejects(
-      quantize(wide, 'q4_0', () => {}, { importance: STORY, density: 2 }),
+      quantize(wide, 'q4_0', () => {}, { imatrix: STORY, density: 2 }),
       'HYP_E_ARGUMENT',
       /density/,
     );
     await rejects(
-      quantize(wide, 'q4_0', () => {}, { importance: STORY }),
+      quantize(wide, 'q4_0', () => {}, { imatrix: STORY }),
       'HYP_E_ARGUMENT',
       /says nothing of this model/,
     );
     await rejects(
-      quantize(wide, 'q4_0', () => {}, { importance: new Uint8Array(100) }),
+      quantize(wide, 'q4_0', () => {}, { imatrix: new Uint8Array(100) }),
       'HYP_E_FORMAT',
     );
   });
@@ -822,7 +822,7 @@ describe('files', () => {
         join(dir, 'p.gguf'),
         '--density',
         '0.2',
-        '--importance',
+        '--imatrix',
         join(dir, 'i.gguf'),
       ),
       /MB/,
