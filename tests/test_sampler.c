@@ -2,6 +2,7 @@
 // and how likely each one is.
 #include "../src/base/bytes.h"
 #include "../src/decode/sampler.h"
+#include "../src/port.h"
 #include "harness.h"
 
 #include <math.h>
@@ -85,6 +86,40 @@ static void penalize(const hyp_sampling *c, const int32_t *said, int count, floa
     }
 }
 
+// Tokens' texts, where a test has some.
+static hyp_token texts[MOST];
+static hyp_tokenizer tokenizer = {.tokens = texts};
+
+static bool breaks(int32_t token) {
+    if (token < 0 || (uint32_t)token >= tokenizer.count) return false;
+    for (uint32_t i = 0; i < texts[token].bytes; i++)
+        if (strchr("\n:\"*", texts[token].text[i])) return true;
+    return false;
+}
+
+// DRY by its definition: every length at every place.
+static void penalize_repeats(const hyp_sampling *c, const int32_t *said, int count, float *logits,
+                             int vocab) {
+    int back = c->dry_penalty_last ? (int)c->dry_penalty_last : 4096;
+    int allowed = c->dry_allowed_length ? (int)c->dry_allowed_length : 2;
+    double base = c->dry_base > 0 ? (double)c->dry_base : 1.75;
+    int first = count > back ? count - back : 0;
+    for (int token = 0; token < vocab && c->dry_multiplier > 0; token++) {
+        int longest = 0;
+        for (int at = first + 1; at < count; at++) {
+            if (said[at] != token) continue;
+            int n = 0; // tokens before `at` that are those at the end, none of which breaks
+            while (at - 1 - n >= first && said[at - 1 - n] == said[count - 1 - n] &&
+                   !breaks(said[count - 1 - n]))
+                n++;
+            longest = n > longest ? n : longest;
+        }
+        if (longest < allowed || breaks(token)) continue;
+        logits[token] -= (float)fmin((double)c->dry_multiplier * pow(base, longest - allowed),
+                                     3e38);
+    }
+}
+
 // What is left of `logits` after every stage but the drawing.
 static void refer(reference *r, const hyp_sampling *c, const int32_t *said, int count,
                   const float *given, int vocab) {
@@ -92,6 +127,7 @@ static void refer(reference *r, const hyp_sampling *c, const int32_t *said, int 
     memcpy(logits, given, (size_t)vocab * sizeof *logits);
     for (uint32_t i = 0; i < c->bias_count; i++) logits[c->bias[i].token] += c->bias[i].bias;
     penalize(c, said, count, logits, vocab);
+    penalize_repeats(c, said, count, logits, vocab);
     *r = (reference){0};
     for (int i = 0; i < vocab; i++)
         if (!isnan(logits[i]))
@@ -99,6 +135,9 @@ static void refer(reference *r, const hyp_sampling *c, const int32_t *said, int 
     qsort(r->left, (size_t)r->count, sizeof *r->left, by_logit);
     // What has no chance at this temperature is no part of the mass that later stages divide.
     double least = r->left[0].logit - 25 * (double)c->temperature;
+    if (c->xtc_probability > 0)
+        least = r->left[0].logit + log(c->xtc_threshold > 0 ? (double)c->xtc_threshold : 0.1) -
+                25 * fmax(1, (double)c->temperature);
     if (c->temperature > 0) drop_below(r, least);
     if (c->top_k && (int)c->top_k < r->count) {
         r->close |= near(r->left[c->top_k].logit, r->left[c->top_k - 1].logit) &&
@@ -120,6 +159,19 @@ static void refer(reference *r, const hyp_sampling *c, const int32_t *said, int 
     }
     qsort(r->left, (size_t)r->count, sizeof *r->left, by_logit);
     if (c->min_p > 0) drop_below(r, r->left[0].logit + log((double)c->min_p));
+    if (c->xtc_probability > 0) { // certain, where it is compared
+        double threshold = c->xtc_threshold > 0 ? (double)c->xtc_threshold : 0.1;
+        softmax(r, 1);
+        int likely = 0;
+        for (int i = 0; i < r->count; i++) {
+            likely += r->left[i].p >= threshold;
+            r->close |= near(log(r->left[i].p), log(threshold));
+        }
+        if (likely > 1 && threshold <= 0.5) {
+            r->count -= likely - 1;
+            memmove(r->left, r->left + likely - 1, (size_t)r->count * sizeof *r->left);
+        }
+    }
     softmax(r, (double)c->temperature);
 }
 
@@ -136,7 +188,7 @@ static hyp_status start(fixture *f, const hyp_sampling *config, uint32_t vocab, 
     memset(f, 0, sizeof *f);
     hyp_arena_init(&f->arena, &f->budget);
     hyp_kernels_scalar(&f->kernels);
-    return hyp_sampler_init(&f->sampler, config, vocab, NULL, &f->kernels, &f->arena, fault);
+    return hyp_sampler_init(&f->sampler, config, vocab, &tokenizer, &f->kernels, &f->arena, fault);
 }
 
 static void stop(fixture *f) {
@@ -237,6 +289,130 @@ static void penalties_count_what_was_said(void) {
     agree_often(set_penalties, 500); // the ring has gone round
 }
 static void stages_follow_one_another(void) { agree_often(set_all, 80); }
+
+static void set_dry(hyp_sampling *c) {
+    c->dry_multiplier = between(0.1f, 2);
+    if (random_u32() % 2) c->dry_base = between(1, 2);
+    if (random_u32() % 2) c->dry_allowed_length = 1 + random_u32() % 5;
+    if (random_u32() % 2) c->dry_penalty_last = 1 + random_u32() % 300;
+}
+static void set_dry_and_penalties(hyp_sampling *c) {
+    set_dry(c);
+    set_penalties(c);
+}
+static void set_xtc(hyp_sampling *c) {
+    c->xtc_probability = 1;
+    if (random_u32() % 4) c->xtc_threshold = between(0.001f, 0.3f);
+}
+static void set_xtc_and_all(hyp_sampling *c) {
+    set_xtc(c);
+    set_all(c);
+    c->top_k = 5 + random_u32() % 100;
+}
+
+static void one_logit_each(fixture *f, const hyp_sampling *c, const char *said, float *logits) {
+    CHECK(start(f, c, 26, NULL) == HYP_OK);
+    for (; *said; said++) hyp_sampler_accept(&f->sampler, *said - 'a');
+    for (int i = 0; i < 26; i++) logits[i] = 0;
+    hyp_sampler_choose(&f->sampler, logits);
+    stop(f);
+}
+
+static void dry_discourages_repetitions(void) {
+    fixture f;
+    float logits[26];
+    // Three tokens are at the end and stood before a c, two before a y, one before a b.
+    hyp_sampling c = {.dry_multiplier = 1, .dry_base = 2, .dry_allowed_length = 1};
+    one_logit_each(&f, &c, "abccbcyabc", logits);
+    for (int i = 0; i < 26; i++)
+        CHECK(logits[i] == (i == 'c' - 'a' ? -4 : i == 'y' - 'a' ? -2 : i == 'b' - 'a' ? -1 : 0));
+    c.dry_allowed_length = 3;
+    one_logit_each(&f, &c, "abccbcyabc", logits);
+    for (int i = 0; i < 26; i++) CHECK(logits[i] == (i == 'c' - 'a' ? -1 : 0));
+    // b breaks: no repetition goes on before it, and it is spared itself
+    texts[1] = (hyp_token){.text = "x:", .bytes = 2};
+    tokenizer.count = 26;
+    c.dry_allowed_length = 1;
+    one_logit_each(&f, &c, "abccbcyabc", logits);
+    for (int i = 0; i < 26; i++) CHECK(logits[i] == (i == 'c' - 'a' || i == 'y' - 'a' ? -1 : 0));
+    one_logit_each(&f, &c, "cabyabcab", logits); // what ends with a breaker repeats nothing
+    for (int i = 0; i < 26; i++) CHECK(logits[i] == 0);
+    tokenizer.count = 0;
+    // a penalty beyond every float
+    c = (hyp_sampling){.dry_multiplier = 100, .dry_base = 10};
+    char same[200];
+    memset(same, 'a', sizeof same - 1);
+    same[sizeof same - 1] = 0;
+    one_logit_each(&f, &c, same, logits);
+    CHECK(logits[0] < -1e38f && logits[1] == 0);
+
+    agree_often(set_dry, 0);
+    agree_often(set_dry, 1);
+    agree_often(set_dry, 200);
+    agree_often(set_dry_and_penalties, 500); // two stages look back, how far differs
+    static const char *const said[] = {"a", "\n", "b:", "\"", "cd", "*e", "f", "g", "h", "i"};
+    for (uint32_t i = 0; i < sizeof said / sizeof *said; i++)
+        texts[i] = (hyp_token){.text = said[i], .bytes = (uint32_t)strlen(said[i])};
+    tokenizer.count = sizeof said / sizeof *said;
+    agree_often(set_dry, 300);
+    tokenizer.count = 0;
+}
+
+// All of a long text is the same: what is not linear takes minutes.
+static void dry_is_linear(void) {
+    hyp_sampling c = {.temperature = 1, .dry_multiplier = 1, .dry_penalty_last = 65536};
+    fixture f;
+    CHECK(start(&f, &c, 4, NULL) == HYP_OK);
+    for (int i = 0; i < 70000; i++) hyp_sampler_accept(&f.sampler, 1);
+    uint64_t began = hyp_port_now_ns();
+    for (int i = 0; i < 20; i++) {
+        float logits[4] = {0, 1, 0, 0};
+        CHECK(hyp_sampler_choose(&f.sampler, logits) != 1);
+    }
+    CHECK(hyp_port_now_ns() - began < 10000000000u);
+    stop(&f);
+}
+
+static void xtc_excludes_the_likeliest(void) {
+    agree_often(set_xtc, 0);
+    agree_often(set_xtc_and_all, 60);
+    // As often as it should, and only where two are likely enough.
+    hyp_sampling c = {.temperature = 1, .xtc_probability = 0.3f, .xtc_threshold = 0.2f, .seed = 9};
+    fixture f;
+    CHECK(start(&f, &c, 3, NULL) == HYP_OK);
+    int without = 0, draws = 20000;
+    for (int i = 0; i < draws; i++) {
+        float logits[] = {2, 1.5f, -1}; // 0.60, 0.37, 0.03
+        hyp_sampler_choose(&f.sampler, logits);
+        without += f.sampler.candidates.count == 2;
+        for (uint32_t k = 0; k < f.sampler.candidates.count; k++)
+            CHECK(f.sampler.candidates.count == 3 || f.sampler.candidates.token[k] > 0);
+    }
+    CHECK_MSG(fabs(without - 0.3 * draws) < 5 * sqrt(draws * 0.21), "%d", without);
+    stop(&f);
+    static const struct {
+        float threshold, logits[3];
+        uint32_t left;
+    } cases[] = {{0.2f, {2, 1.5f, -1}, 2},  {0.2f, {5, 0, 0}, 3}, {0.01f, {2, 1.5f, -1}, 1},
+                 {0.51f, {2, 1.9f, -9}, 3}, {0.3f, {1, 1, 1}, 1}, {0.9f, {0, 0, 0}, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        c = (hyp_sampling){
+            .temperature = 1, .xtc_probability = 1, .xtc_threshold = cases[i].threshold};
+        CHECK(start(&f, &c, 3, NULL) == HYP_OK);
+        float logits[3];
+        memcpy(logits, cases[i].logits, sizeof logits);
+        hyp_sampler_choose(&f.sampler, logits);
+        CHECK_MSG(f.sampler.candidates.count == cases[i].left, "case %zu: %u", i,
+                  f.sampler.candidates.count);
+        stop(&f);
+    }
+    // With the temperature at 0 the likeliest is taken all the same.
+    c = (hyp_sampling){.xtc_probability = 1, .xtc_threshold = 0.1f};
+    CHECK(start(&f, &c, 3, NULL) == HYP_OK);
+    float logits[] = {2, 1.5f, -1};
+    CHECK(hyp_sampler_choose(&f.sampler, logits) == 0);
+    stop(&f);
+}
 
 static void bias_moves_tokens(void) {
     hyp_logit_bias bias[] = {{3, -1e9f}, {4, 50}, {4, -20}};
@@ -388,12 +564,15 @@ static void odd_logits(void) {
                                         {.temperature = 1, .top_k = 2, .top_p = 0.5f},
                                         {.temperature = 1, .typical_p = 0.5f, .min_p = 0.1f},
                                         {.temperature = 1, .mirostat_tau = 1},
+                                        {.temperature = 1, .xtc_probability = 1},
+                                        {.temperature = 1, .dry_multiplier = 100, .dry_base = 10},
                                         {.temperature = 1, .repeat_penalty = 1e-30f}};
         for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
             fixture f;
             CHECK(start(&f, &configs[k], 5, NULL) == HYP_OK);
-            if (configs[k].repeat_penalty > 0)
-                for (int32_t token = -2; token < 7; token++) hyp_sampler_accept(&f.sampler, token);
+            bool looks_back = configs[k].repeat_penalty > 0 || configs[k].dry_multiplier > 0;
+            for (int32_t n = 0; n < 27 && looks_back; n++)
+                hyp_sampler_accept(&f.sampler, n % 9 - 2);
             float logits[5];
             memcpy(logits, cases[i].logits, sizeof logits);
             int32_t token = hyp_sampler_choose(&f.sampler, logits);
@@ -421,7 +600,13 @@ static void what_is_out_of_range_is_named(void) {
                  {{.presence_penalty = NAN}, "presence_penalty"},
                  {{.penalty_last = 65537}, "penalty_last"},
                  {{.mirostat_tau = 101}, "mirostat_tau"},
-                 {{.mirostat_eta = 2}, "mirostat_eta"}};
+                 {{.mirostat_eta = 2}, "mirostat_eta"},
+                 {{.dry_multiplier = 101}, "dry_multiplier"},
+                 {{.dry_base = 0.5f}, "dry_base"},
+                 {{.dry_allowed_length = 65537}, "dry_allowed_length"},
+                 {{.dry_penalty_last = 65537}, "dry_penalty_last"},
+                 {{.xtc_probability = 1.5f}, "xtc_probability"},
+                 {{.xtc_threshold = NAN}, "xtc_threshold"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture f;
         hyp_fault fault;
@@ -433,7 +618,7 @@ static void what_is_out_of_range_is_named(void) {
 
 // Whatever memory is missing, it is refused, and nothing is lost.
 static void memory_may_be_missing(void) {
-    const hyp_sampling c = {.temperature = 1, .penalty_last = 1000};
+    const hyp_sampling c = {.temperature = 1, .penalty_last = 1000, .dry_multiplier = 1};
     int refused = 0;
     for (size_t limit = 1024;; limit += 4096) {
         fixture f = {.budget.limit_bytes = limit};
@@ -457,6 +642,9 @@ int main(void) {
     RUN(typical_p_keeps_the_expected);
     RUN(penalties_count_what_was_said);
     RUN(stages_follow_one_another);
+    RUN(dry_discourages_repetitions);
+    RUN(dry_is_linear);
+    RUN(xtc_excludes_the_likeliest);
     RUN(bias_moves_tokens);
     RUN(mirostat_follows_its_target);
     RUN(draws_are_fair);

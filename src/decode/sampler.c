@@ -48,9 +48,14 @@ hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t
     cand->logit = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->logit);
     cand->p = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->p);
     cand->key = hyp_arena_alloc(arena, (size_t)vocab * sizeof *cand->key);
-    s->recent = hyp_arena_alloc(arena, c->penalty_last * sizeof *s->recent);
+    bool dry = c->dry_multiplier > 0;
+    s->recent_most = dry && c->dry_penalty_last > c->penalty_last ? c->dry_penalty_last
+                                                                  : c->penalty_last;
+    s->recent = hyp_arena_alloc(arena, s->recent_most * sizeof *s->recent);
+    if (dry) s->repeats = hyp_arena_alloc(arena, c->dry_penalty_last * sizeof *s->repeats);
     s->bias = hyp_arena_alloc(arena, c->bias_count * sizeof *s->bias);
-    if (!cand->token || !cand->logit || !cand->p || !cand->key || !s->recent || !s->bias)
+    if (!cand->token || !cand->logit || !cand->p || !cand->key || !s->recent || !s->bias ||
+        (dry && !s->repeats))
         return hyp_fail(fault, HYP_E_NOMEM, "not enough memory for the sampler");
     if (c->bias_count) memcpy(s->bias, c->bias, c->bias_count * sizeof *s->bias);
     c->bias = s->bias;
@@ -63,8 +68,14 @@ hyp_status hyp_sampler_init(hyp_sampler *s, const hyp_sampling *config, uint32_t
 
 void hyp_sampler_accept(hyp_sampler *s, int32_t token) {
     s->recent[s->recent_at] = token;
-    s->recent_at = (s->recent_at + 1) % s->config.penalty_last;
-    if (s->recent_count < s->config.penalty_last) s->recent_count++;
+    s->recent_at = (s->recent_at + 1) % s->recent_most;
+    if (s->recent_count < s->recent_most) s->recent_count++;
+}
+
+// The token that was accepted `i` tokens before the last one.
+static int32_t recent(const hyp_sampler *s, uint32_t i) {
+    uint32_t at = s->recent_at + s->recent_most - 1 - i;
+    return s->recent[at < s->recent_most ? at : at - s->recent_most];
 }
 
 static bool finite(float x) { return x >= -HYP_F32_MOST && x <= HYP_F32_MOST; }
@@ -79,12 +90,13 @@ static void penalize(const hyp_sampler *s, float *logits) {
     const hyp_sampling *c = &s->config;
     if (c->repeat_penalty == 1 && c->frequency_penalty == 0 && c->presence_penalty == 0) return;
     int32_t *counts = s->candidates.token; // by token; there are no candidates yet
-    for (uint32_t i = 0; i < s->recent_count; i++)
-        if (known(s, s->recent[i])) counts[s->recent[i]] = 0;
-    for (uint32_t i = 0; i < s->recent_count; i++)
-        if (known(s, s->recent[i])) counts[s->recent[i]]++;
-    for (uint32_t i = 0; i < s->recent_count; i++) {
-        int32_t token = s->recent[i];
+    uint32_t count = hyp_min_u32(s->recent_count, c->penalty_last);
+    for (uint32_t i = 0; i < count; i++)
+        if (known(s, recent(s, i))) counts[recent(s, i)] = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (known(s, recent(s, i))) counts[recent(s, i)]++;
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t token = recent(s, i);
         if (!known(s, token) || counts[token] == 0) continue; // it has had its penalty
         float *l = &logits[token];
         bool was_finite = finite(*l); // else it stays so, and is refused
@@ -92,6 +104,67 @@ static void penalize(const hyp_sampler *s, float *logits) {
         *l -= (float)counts[token] * c->frequency_penalty + c->presence_penalty;
         if (was_finite && *l > HYP_F32_MOST) *l = HYP_F32_MOST; // divided by next to nothing
         counts[token] = 0;
+    }
+}
+
+// Does a repetition end at this token?
+static bool breaks(const hyp_sampler *s, int32_t token) {
+    if (!s->tokenizer) return false;
+    hyp_text text = hyp_tokenizer_piece(s->tokenizer, token, true);
+    for (size_t i = 0; i < text.bytes; i++)
+        if (text.data[i] == '\n' || text.data[i] == ':' || text.data[i] == '"' ||
+            text.data[i] == '*')
+            return true;
+    return false;
+}
+
+// Of each place among the last `n` tokens, counted from the end: how many tokens, from there
+// backwards, are those at the end. The Z-algorithm [Main, Lorentz 1984; Gusfield 1997] over the
+// text reversed, in linear time.
+static void find_repeats(const hyp_sampler *s, uint32_t n) {
+    uint32_t left = 0, right = 0; // the stretch that is known to repeat, and reaches furthest
+    for (uint32_t k = 1; k < n; k++) {
+        uint32_t same = k < right ? hyp_min_u32(right - k, s->repeats[k - left]) : 0;
+        while (k + same < n && recent(s, same) == recent(s, k + same)) same++;
+        s->repeats[k] = same;
+        if (k + same <= right) continue;
+        left = k;
+        right = k + same;
+    }
+}
+
+// DRY, "don't repeat yourself" [p-e-w, text-generation-webui pull request 5677, 2024], as llama.cpp
+// has it: where the last n tokens stand earlier in the text, n being at most those since a breaker
+// and at least dry_allowed_length, what followed them there loses multiplier * base^(n - allowed).
+// Of several such places the longest counts; breakers themselves are spared.
+static void penalize_repeats(const hyp_sampler *s, float *logits) {
+    const hyp_sampling *c = &s->config;
+    if (c->dry_multiplier == 0) return;
+    uint32_t n = hyp_min_u32(s->recent_count, c->dry_penalty_last), most = 0;
+    while (most < n && !breaks(s, recent(s, most))) most++;
+    if (n <= c->dry_allowed_length || most < c->dry_allowed_length) return;
+    find_repeats(s, n);
+    uint32_t *longest = (uint32_t *)s->candidates.token; // by token, as in penalize
+    for (uint32_t k = 1; k < n; k++)
+        if (known(s, recent(s, k - 1))) longest[recent(s, k - 1)] = 0;
+    for (uint32_t k = 1; k < n; k++) {
+        int32_t token = recent(s, k - 1); // it followed
+        uint32_t length = hyp_min_u32(s->repeats[k], most);
+        if (known(s, token) && length >= c->dry_allowed_length && length > longest[token])
+            longest[token] = length;
+    }
+    for (uint32_t k = 1; k < n; k++) {
+        int32_t token = recent(s, k - 1);
+        if (!known(s, token) || longest[token] == 0) continue;
+        double exponent = (double)(longest[token] - c->dry_allowed_length);
+        longest[token] = 0;
+        if (breaks(s, token)) continue;
+        // Where the power is beyond every float, so is the penalty: the token has no chance.
+        bool beyond = exponent * hyp_log((double)c->dry_base) > 80;
+        double penalty = beyond
+                             ? (double)HYP_F32_MOST
+                             : (double)c->dry_multiplier * hyp_pow((double)c->dry_base, exponent);
+        logits[token] -= (float)penalty;
     }
 }
 
@@ -209,6 +282,26 @@ static void typical(hyp_candidates *c, float p) {
     keep_mass(c, p);
 }
 
+// XTC, "exclude top choices" [p-e-w, text-generation-webui pull request 6335, 2024], as llama.cpp
+// has it: at times, all tokens that are likely enough are excluded but the least likely of them.
+static void exclude_top(hyp_sampler *s, hyp_candidates *c) {
+    const hyp_sampling *config = &s->config;
+    if (config->xtc_probability == 0 || config->xtc_threshold > 0.5f || c->count < 2) return;
+    if (uniform(s) > config->xtc_probability) return;
+    probabilities(s, c, 1);
+    uint32_t last = c->count;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->p[i] >= config->xtc_threshold && (last == c->count || better(c, last, i))) last = i;
+    if (last == c->count) return; // none is likely enough
+    float logit = c->logit[last];
+    int32_t token = c->token[last];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->logit[i] < logit || (c->logit[i] == logit && c->token[i] >= token))
+            swap(c, i, kept++);
+    c->count = kept;
+}
+
 static uint32_t draw(hyp_sampler *s, const hyp_candidates *c) {
     float sum = 0, at = 0;
     for (uint32_t i = 0; i < c->count; i++) sum += c->p[i];
@@ -257,6 +350,7 @@ int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
     const hyp_sampling *c = &s->config;
     for (uint32_t i = 0; i < c->bias_count; i++) logits[c->bias[i].token] += c->bias[i].bias;
     penalize(s, logits);
+    penalize_repeats(s, logits);
     int32_t best = likeliest(s, logits);
     // Next to 0 degrees the best takes everything, and logits would overflow.
     if (best < 0 || c->temperature == 0 || !finite(logits[best] / c->temperature)) return best;
@@ -264,6 +358,11 @@ int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
     // Only what has a chance is looked at: 25 temperatures below the best is a share under 1e-10
     // each.
     float floor = logits[best] - 25 * c->temperature;
+    // The best after XTC is below the best by the threshold at most, whose share is of
+    // temperature 1.
+    if (c->xtc_probability > 0)
+        floor = logits[best] + (float)hyp_log((double)c->xtc_threshold) -
+                25 * (c->temperature > 1 ? c->temperature : 1);
     hyp_candidates *cand = &s->candidates;
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->vocab; i++) { // kept or not, it is written: no branch to guess
@@ -285,6 +384,7 @@ int32_t hyp_sampler_choose(hyp_sampler *s, float *logits) {
     }
     if (c->min_p > 0)
         keep_from(cand, cand->logit[best_of(cand)] + (float)hyp_log((double)c->min_p));
+    exclude_top(s, cand);
     probabilities(s, cand, c->temperature);
     return cand->token[draw(s, cand)];
 }

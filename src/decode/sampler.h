@@ -23,9 +23,10 @@ typedef struct hyp_sampler {
     const hyp_kernels *kernels;     // borrowed
     hyp_candidates candidates;
     hyp_logit_bias *bias;
-    int32_t *recent; // ring of the last penalty_last tokens
-    uint32_t recent_count, recent_at;
-    float mu; // mirostat's running bound
+    int32_t *recent; // ring of the last recent_most tokens: as many as any stage looks back
+    uint32_t recent_most, recent_count, recent_at;
+    uint32_t *repeats; // (dry_penalty_last): how many tokens before each place are those at the end
+    float mu;          // mirostat's running bound
     uint64_t random[2];
 } hyp_sampler;
 
