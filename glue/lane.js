@@ -371,6 +371,8 @@ export class LaneProducer extends End {
   }
 }
 
+const LOOK_MS = 1000; // after which a consumer without a bell looks by itself: nobody wakes it when it is closed, or when a wake is lost
+
 export class LaneConsumer extends End {
   /** @param {SharedArrayBuffer | ArrayBuffer} buffer @param {number} owner not 0 */
   constructor(buffer, owner) {
@@ -496,7 +498,8 @@ export class LaneConsumer extends End {
     Atomics.store(this.words, W.dataSleeper, bell ? BELL : NOTIFY);
     if (!this.read() && !this.closed) {
       if (bell) await rings;
-      else await /** @type {any} */ (Atomics).waitAsync(this.words, W.dataWord, seen).value;
+      else
+        await /** @type {any} */ (Atomics).waitAsync(this.words, W.dataWord, seen, LOOK_MS).value;
     }
     Atomics.store(this.words, W.dataSleeper, 0);
   }

@@ -3,7 +3,7 @@
 import { Receiver } from './channel.js';
 import { HyperionError } from './errors.js';
 import { cancelled, checkEngine, checkModel, checkOpen, throwIfAborted } from './options.js';
-import { answerOf } from './session.js';
+import { answerOf, stillUnderWay } from './session.js';
 
 /** @typedef {import('./sources.js').Source} Source */
 /** @typedef {import('./engine.js').EngineOptions} EngineOptions */
@@ -187,7 +187,7 @@ class Link {
    * @param {string} method @param {unknown} first @param {GenerateOptions} options @returns {Answer}
    */
   answer(target, check, method, first, options) {
-    return answerOf(record => this.#stream(target, check, method, first, options, record));
+    return answerOf(record => this.stream(target, check, method, first, options, record));
   }
 
   /**
@@ -195,7 +195,7 @@ class Link {
    * @param {(usage: Usage) => void} record
    * @returns {AsyncGenerator<Piece, void, void>}
    */
-  async *#stream(target, check, method, first, { signal, ...options }, record) {
+  async *stream(target, check, method, first, { signal, ...options }, record) {
     throwIfAborted(signal);
     check();
     const stop = new AbortController();
@@ -506,6 +506,7 @@ export class RemoteSession {
   #ofModel;
   /** @type {Promise<void> | null} */
   #closing = null;
+  #busy = false; // an answer is under way: the worker may be ahead of who listens to it
 
   /** @param {Link} link @param {Target} target @param {() => void} check throws when its model is closed */
   constructor(link, target, check) {
@@ -525,14 +526,30 @@ export class RemoteSession {
     return this.#link.call(this.#target, method, [], { begun });
   }
 
+  /** @param {string} method @param {unknown} first @param {GenerateOptions} options @returns {Answer} */
+  #answer(method, first, options) {
+    const self = this;
+    return answerOf(async function* (record) {
+      throwIfAborted(options.signal);
+      self.#check();
+      if (self.#busy) throw stillUnderWay();
+      self.#busy = true;
+      try {
+        yield* self.#link.stream(self.#target, self.#check, method, first, options, record);
+      } finally {
+        self.#busy = false;
+      }
+    });
+  }
+
   /** @param {string | ArrayLike<number>} prompt @param {GenerateOptions & {append?: boolean}} [options] @returns {Answer} */
   generate(prompt, options = {}) {
-    return this.#link.answer(this.#target, this.#check, 'generate', prompt, options);
+    return this.#answer('generate', prompt, options);
   }
 
   /** @param {Message[]} messages @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] @returns {Answer} */
   chat(messages, options = {}) {
-    return this.#link.answer(this.#target, this.#check, 'chat', messages, options);
+    return this.#answer('chat', messages, options);
   }
 
   /** @returns {Promise<RemoteSession>} */

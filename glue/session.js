@@ -114,6 +114,12 @@ export function answerOf(tell) {
   );
 }
 
+export const stillUnderWay = () =>
+  new HyperionError(
+    'HYP_E_STATE',
+    "the session's last answer is still under way: wait for its end, or use another session",
+  );
+
 /** By nearest rank. @param {number[]} values @returns {Percentiles} */
 function percentiles(values) {
   const sorted = values.slice().sort((a, b) => a - b);
@@ -153,13 +159,13 @@ export class Sequence {
   /**
    * Throws HYP_E_NOMEM when there is no memory for it, also after the model has made room.
    * @param {ModelHandle} model @param {SessionOptions} options @param {number} purpose
-   * @param {boolean} [plain] one that records what goes into each product, for `writeImportance`
+   * @param {boolean} [plain] one that records what goes into each product, for `writeImatrix`
    */
   static create(model, options, purpose, plain = false) {
-    const own = { purpose: OPTIONS.session.purpose.choices[purpose] };
+    const named = OPTIONS.session.purpose.choices[purpose];
     const config = plain
-      ? { ...own, context: options.context, calibrate: true }
-      : { ...options, ...own };
+      ? { context: options.context, purpose: named, calibrate: true }
+      : { ...options, purpose: named };
     const create = (/** @type {import('./core.js').Core} */ core) => {
       const bytes = core.inputText(optionsJson('session', config));
       core.run('session_create', model.pointer, plain ? 0 : model.draft, bytes);
@@ -393,11 +399,7 @@ export class Session {
       checkGenerate(options);
       throwIfAborted(options.signal);
       const sequence = await self.#ready();
-      if (sequence.busy)
-        throw new HyperionError(
-          'HYP_E_STATE',
-          "the session's last answer is still under way: wait for its end, or use another session",
-        );
+      if (sequence.busy) throw stillUnderWay();
       sequence.busy = true;
       try {
         const tokens = await prompt(sequence);
