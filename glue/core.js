@@ -372,31 +372,6 @@ export class Core {
     return this.#check(/** @type {number} */ (this.call(name, ...args)));
   }
 
-  /**
-   * As `run`, of a call for `caller` that writes a file.
-   * @param {'session_write_imatrix'} name @param {number} caller @param {(bytes: Uint8Array) => void} write
-   */
-  runWriting(name, caller, write) {
-    const none = () => {};
-    /** @type {Call} */
-    const call = {
-      callbacks: { write },
-      thrown: null,
-      cancel: none,
-      end: none,
-      fail: none,
-      over: Promise.resolve(),
-    };
-    this.#calls.set(caller, call);
-    try {
-      this.run(name, caller);
-    } catch (error) {
-      throw call.thrown ? call.thrown.error : error;
-    } finally {
-      this.#calls.delete(caller);
-    }
-  }
-
   /** Sources for jobs and models, by the handles that the engine reads them by. @param {ByteSource[]} sources @returns {number[]} */
   addSources(sources) {
     return sources.map(source => {

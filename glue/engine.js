@@ -28,6 +28,7 @@ import { openSource, shardsOf } from './sources.js';
 /** @typedef {Omit<TableOptions, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
 /** @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?: AbortSignal}} ReadOptions */
 /** @typedef {EngineOptions & ModelOptions} OpenOptions */
+/** @typedef {{onScored?: (progress: import('./model.js').Done) => void}} ScoredOptions */
 
 /** @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number, blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab */
 /** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
@@ -309,20 +310,40 @@ export const quantize = (source, format, write, options = {}) =>
 /**
  * Measures on texts what each column of a model's matrices counts for.
  * @param {Source | Source[]} source @param {Iterable<string>} texts
- * @param {(bytes: Uint8Array) => void} write takes the imatrix file, GGUF
- * @param {OpenOptions} [options] `onProgress` speaks of loading
+ * @param {(bytes: Uint8Array) => void} write takes the importance matrix, GGUF
+ * @param {OpenOptions & ScoredOptions} [options] `onProgress` speaks of loading
  */
-export async function calibrate(source, texts, write, options = {}) {
-  const model = await openModel(source, options);
-  try {
-    const { context = Math.min(model.facts.context, 2048) } = options;
-    for (const text of texts) {
-      const tokens = await model.tokenize(text);
-      for (let at = 0; at < tokens.length; at += context)
-        await model.observe(tokens.slice(at, at + context), options);
-    }
-    model.writeImatrix(write);
-  } finally {
-    await model.close();
-  }
-}
+export const calibrate = (source, texts, write, options = {}) =>
+  withEngine(options, async engine => {
+    const model = await engine.open(source, options);
+    const { signal, onScored } = options;
+    return model.calibrate(texts, write, { signal, onProgress: onScored });
+  });
+
+/**
+ * How well a model predicts texts, each for itself.
+ * @param {Source | Source[]} source @param {Iterable<string>} texts
+ * @param {OpenOptions & ScoredOptions & {against?: Source | Source[]}} [options] against: another model of the same vocabulary; `onProgress` speaks of loading
+ */
+export const perplexity = (source, texts, { against, ...options } = {}) =>
+  withEngine(options, async engine => {
+    const model = await engine.open(source, options);
+    const reference = against === undefined ? undefined : await engine.open(against, options);
+    const { signal, onScored } = options;
+    return model.perplexity(texts, { signal, onProgress: onScored, against: reference });
+  });
+
+/**
+ * Measures prompt and answer speed of a model.
+ * @param {Source | Source[]} source
+ * @param {OpenOptions & import('./model.js').BenchOptions & {onRun?: (progress: import('./model.js').Done) => void}} [options] `onProgress` speaks of loading
+ */
+export const bench = (source, options = {}) =>
+  withEngine(options, async engine => {
+    const start = performance.now();
+    const model = await engine.open(source, options);
+    const loadSeconds = (performance.now() - start) / 1000;
+    const figures = await model.bench({ ...options, onProgress: options.onRun });
+    const { artefact, memory } = await engine.stats();
+    return { ...figures, loadSeconds, linearMemoryBytes: memory.linearMemoryBytes, artefact };
+  });

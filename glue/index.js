@@ -4,7 +4,7 @@ import { RemoteEngine, workerByDefault } from './remote.js';
 
 export { HyperionError } from './errors.js';
 export { bestArtefact } from './detect.js';
-export { calibrate, inspect, quantize } from './engine.js';
+export { bench, calibrate, inspect, perplexity, quantize } from './engine.js';
 
 /** @typedef {import('./engine.js').EngineOptions} EngineOptions */
 /** @typedef {import('./engine.js').OpenOptions} OpenOptions */

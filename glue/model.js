@@ -4,8 +4,10 @@ import {
   checkGenerate,
   checkModel,
   checkTokens,
+  optionsJson,
   poolingOf,
   purposeOf,
+  textOf,
   throwIfAborted,
 } from './options.js';
 import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from './session.js';
@@ -31,6 +33,12 @@ import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from '.
 /** @typedef {{pages: number, resident: number, present: number, frames: number, wholeBytes: number, capacityBytes: number, presentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `resident` have a place for good, the others share `frames` */
 /** @typedef {{artefact: string, kernels: string, memory: import('./engine.js').MemoryStats, fibers: import('./engine.js').FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[]}} Stats `memory` and `fibers` are the engine's */
 /** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */
+/** @typedef {{done: number, total: number}} Done in runs, or in bytes of the texts */
+/** @typedef {{onProgress?: (progress: Done) => void, signal?: AbortSignal}} ScoringOptions */
+/** @typedef {{promptTokens?: number, answerTokens?: number, runs?: number, profile?: boolean, trace?: boolean}} BenchOptions 126 and 64 tokens, 5 runs when left out; `profile`: each operation and layer, too; `trace`: the last steps, as events for Perfetto */
+/** @typedef {{operations: Record<string, {usPerToken: number, gbPerSecond: number, gmacPerSecond: number}>, layersUsPerToken: number[]}} Phase */
+/** @typedef {{promptTokensPerSecond: number, answerTokensPerSecond: number, promptTokens: number, answerTokens: number, runs: number, memoryPeakBytes: number, kernels: string, threads: number, byWorkers: number, repeated: number, latencyMs: import('./session.js').Percentiles, operationMs: Record<string, number>, peaks?: Peaks, prompt?: Phase, answer?: Phase, traceEvents?: object[]}} BenchFigures speeds are medians of the runs; `byWorkers`: the part of the tiles that worker threads computed */
+/** @typedef {{perplexity: number | null, tokens: number, divergence?: number, sameTop?: number}} Prediction `divergence`: the mean Kullback-Leibler divergence from the reference's predictions, in nats; `sameTop`: how often the likeliest tokens agree; `perplexity` null: beyond every number */
 
 const WORKER_TURNS = 500; // of the event loop, that a worker thread may take to come
 
@@ -47,8 +55,6 @@ export class Model {
   #uses = 0; // of sequences, ever
   /** @type {Promise<void> | null} */
   #closing = null;
-  /** @type {Sequence | null} the one that keeps statistics */
-  #observer = null;
   #events;
   /** @type {Facts} */
   facts;
@@ -249,20 +255,82 @@ export class Model {
     }
   }
 
-  /** For `calibrate`: computes a text, and records what goes into each product. @param {ArrayLike<number>} tokens @param {{signal?: AbortSignal}} [options] */
-  async observe(tokens, { signal } = {}) {
+  /**
+   * Does a job that measures this model, by sessions of its own.
+   * @param {(core: Core, job: number) => void} begin @param {string[]} texts that it takes
+   * @param {{onProgress?: (progress: Done) => void, write?: (bytes: Uint8Array) => void, signal?: AbortSignal}} options
+   */
+  async #measuring(begin, texts, { onProgress, write, signal }) {
     throwIfAborted(signal);
-    await this.#ready();
-    this.#observer ??= Sequence.create(this.#handle, this.#options, purposeOf('batch'), true);
-    await this.#observer.score(tokens, undefined, signal);
+    const core = await this.#ready();
+    const sessions = optionsJson('session', { ...this.#options, purpose: 'batch' });
+    const progress = (/** @type {number} */ done, /** @type {number} */ total) =>
+      onProgress?.({ done, total });
+    return core.runJob(
+      this.#handle.sources,
+      job => {
+        core.inputTokens([], [sessions, ...texts]);
+        begin(core, job);
+      },
+      job => {
+        core.run('job_text', job);
+        return core.resultJson();
+      },
+      { signal, callbacks: { progress, write } },
+    );
   }
 
-  /** For `calibrate`: what has been recorded, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
-  writeImatrix(write) {
-    this.#open();
-    if (!this.#observer)
-      throw new HyperionError('HYP_E_ARGUMENT', 'no text has been scored to calibrate with');
-    this.#observer.writeImatrix(write);
+  /**
+   * Measures prompt and answer speed.
+   * @param {BenchOptions & ScoringOptions} [options] @returns {Promise<BenchFigures>}
+   */
+  bench(options = {}) {
+    const {
+      promptTokens = 0,
+      answerTokens = 0,
+      runs = 0,
+      profile = false,
+      trace = false,
+    } = options;
+    const { pointer, draft } = this.#handle;
+    const tokens = /** @type {const} */ ([promptTokens, answerTokens]);
+    const flags = /** @type {const} */ ([Number(profile), Number(trace)]);
+    return this.#measuring(
+      (core, job) => core.run('job_bench', job, pointer, draft, ...tokens, runs, ...flags),
+      [],
+      options,
+    );
+  }
+
+  /**
+   * How well this model predicts texts, each for itself.
+   * @param {Iterable<string>} texts @param {ScoringOptions & {against?: Model}} [options] against: another model of the same engine and vocabulary
+   * @returns {Promise<Prediction>}
+   */
+  perplexity(texts, options = {}) {
+    const all = [...texts].map(textOf);
+    const reference = options.against ? options.against.#handle.pointer : 0;
+    return this.#measuring(
+      (core, job) =>
+        core.run('job_perplexity', job, this.#handle.pointer, reference, all.length + 1),
+      all,
+      options,
+    );
+  }
+
+  /**
+   * Measures on texts what each column of this model's matrices counts for.
+   * @param {Iterable<string>} texts
+   * @param {(bytes: Uint8Array) => void} write takes the importance matrix, GGUF @param {ScoringOptions} [options]
+   * @returns {Promise<{bytes: number, tokens: number}>}
+   */
+  calibrate(texts, write, options = {}) {
+    const all = [...texts].map(textOf);
+    return this.#measuring(
+      (core, job) => core.run('job_calibrate', job, this.#handle.pointer, all.length + 1),
+      all,
+      { ...options, write },
+    );
   }
 
   /** Which of the weights are in memory. @returns {Residency} */
@@ -348,7 +416,6 @@ export class Model {
     const { core, pointer, draft } = this.#handle;
     const why = new HyperionError('HYP_E_STATE', 'the model is closed');
     const all = [...this.#pool, ...this.#sessions.values()];
-    if (this.#observer) all.push(this.#observer);
     await Promise.all(all.map(one => one.end(why))); // then nobody's steps hold anybody's tokens
     // A worker thread that has not come yet would keep its part of the memory for ever.
     for (let i = 0; i < WORKER_TURNS && !core.ended; i++) {

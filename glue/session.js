@@ -159,16 +159,12 @@ export class Sequence {
   /**
    * Throws HYP_E_NOMEM when there is no memory for it, also after the model has made room.
    * @param {ModelHandle} model @param {SessionOptions} options @param {number} purpose
-   * @param {boolean} [plain] one that records what goes into each product, for `writeImatrix`
    */
-  static create(model, options, purpose, plain = false) {
-    const named = OPTIONS.session.purpose.choices[purpose];
-    const config = plain
-      ? { context: options.context, purpose: named, calibrate: true }
-      : { ...options, purpose: named };
+  static create(model, options, purpose) {
+    const config = { ...options, purpose: OPTIONS.session.purpose.choices[purpose] };
     const create = (/** @type {import('./core.js').Core} */ core) => {
       const bytes = core.inputText(optionsJson('session', config));
-      core.run('session_create', model.pointer, plain ? 0 : model.draft, bytes);
+      core.run('session_create', model.pointer, model.draft, bytes);
     };
     return new Sequence(model, purpose, create);
   }
@@ -308,11 +304,6 @@ export class Sequence {
     const { sources, facts } = this.#model;
     const callbacks = { visit, vocab: facts.vocab };
     await core.runCall(this.pointer, CallKind.SCORE, sources, { count, signal, callbacks });
-  }
-
-  /** What has been recorded, as a GGUF file. @param {(bytes: Uint8Array) => void} write */
-  writeImatrix(write) {
-    this.#core.runWriting('session_write_imatrix', this.pointer, write);
   }
 
   /** @returns {SessionStats} */

@@ -34,11 +34,6 @@ EXPORT(session_set_purpose) void session_set_purpose(hyp_session *session, uint3
 }
 EXPORT(session_cancel) void session_cancel(hyp_session *session) { hyp_session_cancel(session); }
 
-// To the host's `write`.
-EXPORT(session_write_imatrix) hyp_status session_write_imatrix(hyp_session *session) {
-    return hyp_session_write_imatrix(session,
-                                     &(hyp_writer){.write = hyp_exports_write, .context = session});
-}
 EXPORT(session_reset_profile) void session_reset_profile(hyp_session *session) {
     hyp_session_reset_profile(session);
 }

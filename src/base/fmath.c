@@ -54,7 +54,7 @@ double hyp_log(double x) {
     return 2.0 * sum + (double)k * 0.6931471805599453;
 }
 
-static double exp_double(double x) {
+double hyp_exp(double x) {
     if (!(x == x)) return x;
     if (x > 709.0) return __builtin_inf();
     if (x < -708.0) return 0.0;
@@ -71,7 +71,7 @@ static double exp_double(double x) {
     return sum * scale;
 }
 
-double hyp_pow(double base, double exponent) { return exp_double(exponent * hyp_log(base)); }
+double hyp_pow(double base, double exponent) { return hyp_exp(exponent * hyp_log(base)); }
 
 void hyp_sincos(double angle, double *sine, double *cosine) {
     if (!(angle >= -HYP_ANGLE_MOST && angle <= HYP_ANGLE_MOST)) {

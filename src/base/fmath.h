@@ -14,6 +14,8 @@ float hyp_expf(float x);
 float hyp_tanhf(float x);
 // Relative error below 1e-14; -infinity of 0, NaN below it.
 double hyp_log(double x);
+// Relative error below 1e-14; 0 below e^-708, infinity above e^709.
+double hyp_exp(double x);
 // Of a positive base, NaN for a negative one; 0 where the result is below e^-708, infinity above
 // e^709.
 double hyp_pow(double base, double exponent);

@@ -356,6 +356,53 @@ HYP_MUST_USE hyp_status hyp_engine_quantize(hyp_engine *engine, const hyp_source
 HYP_MUST_USE hyp_status hyp_session_write_imatrix(const hyp_session *session,
                                                   const hyp_writer *out);
 
+// ---- Measuring
+//
+// Each call runs sessions of its own to their ends and gives a JSON object, which lives until the
+// next call on this engine. May suspend. HYP_E_CANCELLED: `progress` returned false.
+
+typedef struct hyp_bench_config {
+    hyp_session_config session;                  // context 0: what the runs take, at least 512
+    uint32_t prompt_tokens, answer_tokens, runs; // 0: 126, 64, 5; HYP_BENCH_RUNS_MOST runs at most
+    bool profile; // also each operation and layer, and hyp_engine_measure
+    bool trace;   // also the last steps, as events for Perfetto
+    bool (*progress)(void *context, uint64_t done, uint64_t total); // in runs; may be NULL
+    void *progress_context;
+} hyp_bench_config;
+enum { HYP_BENCH_RUNS_MOST = 64 };
+
+// Measures prompt and answer speed, after a run to warm up: {promptTokensPerSecond,
+// answerTokensPerSecond, promptTokens, answerTokens, runs, memoryPeakBytes, kernels, threads,
+// byWorkers, repeated, latencyMs: {p50, p90, p95, p99}, operationMs: {name: ms}}. The speeds are
+// medians of the runs. `profile` adds peaks: {gbPerSecond, gmacPerSecond}, and prompt and answer:
+// {operations: {name: {usPerToken, gbPerSecond, gmacPerSecond}}, layersUsPerToken: [...]};
+// `trace` adds traceEvents: [...].
+HYP_MUST_USE hyp_status hyp_model_bench(hyp_model *model, const hyp_bench_config *config,
+                                        const char **json, size_t *bytes);
+
+typedef struct hyp_scoring_config {
+    hyp_session_config session; // `lookup` and `draft` do not matter: nothing is drafted
+    bool (*progress)(void *context, uint64_t done, uint64_t total); // in bytes; may be NULL
+    void *progress_context;
+} hyp_scoring_config;
+
+// How well the model predicts `texts`, each for itself, by windows of a whole context, each from an
+// empty cache: {perplexity, tokens}. With `reference`, another model of the same engine and
+// vocabulary or NULL, also {divergence, sameTop}: the mean Kullback-Leibler divergence in nats of
+// the model's predictions from the reference's, and how often their likeliest tokens agree.
+// HYP_E_ARGUMENT: there is no token to predict, or the reference has another vocabulary.
+HYP_MUST_USE hyp_status hyp_model_perplexity(hyp_model *model, const hyp_text *texts,
+                                             uint32_t count, hyp_model *reference,
+                                             const hyp_scoring_config *config, const char **json,
+                                             size_t *bytes);
+
+// Writes an importance matrix for hyp_engine_quantize: on `texts`, each for itself, what each
+// column of the weights counts for. {bytes, tokens}: of the file, and of the texts. HYP_E_ARGUMENT:
+// the texts have no token.
+HYP_MUST_USE hyp_status hyp_model_calibrate(hyp_model *model, const hyp_text *texts, uint32_t count,
+                                            const hyp_scoring_config *config, const hyp_writer *out,
+                                            const char **json, size_t *bytes);
+
 #ifdef __cplusplus
 }
 #endif

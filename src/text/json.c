@@ -64,6 +64,24 @@ void hyp_json_number(hyp_json *j, const char *key, double value) {
                 : hyp_format_real(text, value));
 }
 
+void hyp_json_fixed(hyp_json *j, const char *key, double value, int decimals) {
+    unsigned long long unit = 1;
+    for (int i = 0; i < decimals; i++) unit *= 10;
+    double scaled = value * (double)unit + 0.5;
+    if (!(scaled >= 0.5 && scaled < 9007199254740992.0)) return hyp_json_number(j, key, value);
+    unsigned long long all = (unsigned long long)scaled, part = all % unit;
+    char text[40];
+    size_t n = hyp_format_text(text, sizeof text, "%llu.", all / unit);
+    for (unsigned long long left = unit / 10; left; left /= 10)
+        text[n++] = (char)('0' + part / left % 10);
+    hyp_json_value(j, key, text, n);
+}
+
+void hyp_json_value(hyp_json *j, const char *key, const char *value, size_t bytes) {
+    lead(j, key);
+    put(j, value, bytes);
+}
+
 void hyp_json_bool(hyp_json *j, const char *key, bool value) {
     lead(j, key);
     put(j, value ? "true" : "false", value ? 4 : 5);

@@ -17,6 +17,10 @@ void hyp_json_close(hyp_json *json, char bracket); // '}' or ']'
 void hyp_json_text(hyp_json *json, const char *key, const char *text, size_t bytes);
 // Whole numbers up to 2^53 are written exactly.
 void hyp_json_number(hyp_json *json, const char *key, double value);
+// With so many decimals, at most 9; as hyp_json_number where they would not be exact.
+void hyp_json_fixed(hyp_json *json, const char *key, double value, int decimals);
+// A value that is JSON already.
+void hyp_json_value(hyp_json *json, const char *key, const char *value, size_t bytes);
 void hyp_json_bool(hyp_json *json, const char *key, bool value);
 
 #endif

@@ -8,7 +8,10 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { inspect, quantize } from 'hyperion-runtime';
-import { readArguments, UsageError } from '../../glue/arguments.js';
+import { readArguments, UsageError, usageText } from '../../glue/cli/arguments.js';
+import { helpText } from '../../glue/cli/help.js';
+import { options, takesOption, takesValue } from '../../glue/cli/table.js';
+import { VERBS } from '../../glue/generated/commands.js';
 import { makeOracleModels } from '../tools/models.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -419,7 +422,7 @@ for (const [name, line] of Object.entries(LINES))
         ),
       );
       const cold = await run(cli('run', STORY, 'Once', '-t', '-1'));
-      assert.ok(cold.code === 1 && /temperature/.test(cold.stderr), `${cold.stderr}${stderr}`);
+      assert.ok(cold.code === 2 && /temperature/.test(cold.stderr), `${cold.stderr}${stderr}`);
     });
   });
 
@@ -448,26 +451,13 @@ describe('both command lines', () => {
         '99999999999999999999999',
       ],
     };
-    const count = {
-      yes: [...whole.yes, '8', '4294967295'],
-      no: [...whole.no, '4294967296', '-4294967295'],
-    };
-    const real = {
-      yes: [
-        '0',
-        '1',
-        '-1',
-        '+1',
-        '.5',
-        '5.',
-        '0.7',
-        '-0.5',
-        '1e1',
-        '1E-3',
-        '1e+3',
-        '3e38',
-        '1e-60',
-      ],
+    // Of real numbers: how they are written, then what is in a range.
+    const real = (least, most) => ({
+      yes: ['0.5', '.5', '5e-1', '5E-1', '+0.5', '0.50', '1', '1.', '1e0', '1e+0'].concat(
+        least <= 0 ? ['0', '0.0', '-0', '1e-60'] : [],
+        least < 0 ? [String(least), '-0.5', '-.5'] : [],
+        [String(most)],
+      ),
       no: [
         '',
         ' ',
@@ -488,22 +478,34 @@ describe('both command lines', () => {
         'nan',
         'NaN',
         '1e39',
+        '3e38',
         '-4e38',
         '1,5',
         '1f',
         '1.2.3',
         'hot',
+        String(most + 1),
+        String(least - 1),
       ],
-    };
+    });
+    const count = (least, most) => ({
+      yes: ['1', '7', '007', String(most)].concat(least ? [String(least)] : ['0']),
+      no: [...whole.no, String(most + 1), '4294967296', '-4294967295'].concat(least ? ['0'] : []),
+    });
     const cases = {
-      'max-tokens': count,
-      'top-k': count,
-      context: count,
+      'max-tokens': count(0, 4294967295),
+      'top-k': count(0, 2147483647),
+      context: count(1, 16777216),
+      batch: count(1, 4096),
+      'penalty-last': count(1, 65536),
+      'prompt-tokens': count(1, 16777216),
+      runs: { yes: ['1', '64'], no: [...whole.no, '0', '65'] },
       seed: {
-        yes: [...count.yes, '4294967296', '9007199254740991'],
+        yes: [...whole.yes, '8', '4294967295', '4294967296', '9007199254740991'],
         no: [
           ...whole.no,
           '9007199254740992',
+          '9007199254740993',
           '18446744073709551615',
           '18446744073709551616',
           '-18446744073709551615',
@@ -511,17 +513,17 @@ describe('both command lines', () => {
       },
       threads: { yes: ['1', '16', '02'], no: [...whole.no, '0', '17'] },
       lookup: { yes: whole.yes, no: [...whole.no, '8'] },
-      temperature: real,
-      'top-p': real,
-      'min-p': real,
-      'typical-p': real,
-      'repeat-penalty': real,
-      'frequency-penalty': real,
-      'presence-penalty': real,
-      mirostat: real,
+      temperature: real(0, 100),
+      'top-p': real(0, 1),
+      'min-p': { yes: ['0', '.5', '0.99999'], no: [...real(0, 1).no, '1'] },
+      'typical-p': real(0, 1),
+      'repeat-penalty': real(0, 10),
+      'frequency-penalty': real(-10, 10),
+      'presence-penalty': real(-10, 10),
+      mirostat: real(0, 100),
       density: {
         yes: ['1', '.5', '1e-3', '1.00000001'],
-        no: [...real.no, '0', '-1', '1.1', '1e-60'],
+        no: [...real(0, 1).no, '0', '-1', '1.1', '1e-60', '0.0009'],
       },
       memory: {
         yes: [
@@ -538,6 +540,8 @@ describe('both command lines', () => {
           '96MiB',
           '5 B',
           '999999999999999',
+          '1000000G',
+          '9007199254740991',
         ],
         no: [
           '',
@@ -559,7 +563,8 @@ describe('both command lines', () => {
           '5Bi',
           'inf',
           'nan',
-          '1000000G',
+          '9007199254740992',
+          '10000000G',
           '1e9G',
           'lots',
         ],
@@ -603,6 +608,10 @@ describe('both command lines', () => {
       [['-s', '--'], 2],
       [['--frob'], 2],
       [['--json=1'], 2],
+      [['--max'], 2],
+      [['--stop='], 2],
+      [[`--stop=${'é'.repeat(128)}`], 0],
+      [[`--stop=${'é'.repeat(129)}`], 2],
       [Array(16).fill('--stop=x'), 0],
       [Array(17).fill('--stop=x'), 2],
     ])
@@ -619,7 +628,7 @@ describe('both command lines', () => {
     ])
       for (const { code, stderr } of await both(...args))
         assert.ok(
-          code === 2 && /not a possible value: /.test(stderr),
+          code === 2 && /--\S+ must be .*, not '/.test(stderr),
           `${args}: ${code} ${stderr}`,
         );
   });
@@ -727,7 +736,7 @@ describe('both command lines', () => {
         '--against',
         reference,
         '--memory',
-        '4MB',
+        '8MB',
         '-c',
         '64',
       ]);
@@ -741,6 +750,149 @@ describe('both command lines', () => {
     } finally {
       fs.rmSync(dir, { recursive: true });
     }
+  });
+});
+
+describe('the table of verbs and options', () => {
+  const native = (...args) => {
+    const { status, stdout, stderr } = spawnSync(NATIVE, args, { timeout: HANG_MS });
+    return { code: status, stdout: `${stdout}`, stderr: `${stderr}` };
+  };
+  /** How both command lines refuse these arguments; the same words. */
+  const refusal = args => {
+    const { code, stderr, stdout } = native(...args);
+    assert.throws(
+      () => readArguments(args),
+      error => {
+        assert.ok(error instanceof UsageError, `${error}`);
+        assert.deepEqual([code, stdout, stderr], [2, '', usageText(error)], `${args}`);
+        return true;
+      },
+      `${args}: ${stderr}`,
+    );
+    return stderr;
+  };
+  const GOOD = { bytes: '1GB', texts: 'x', text: 'x', file: 'x' };
+  const good = ({ type, choices, least }) => choices[0] ?? GOOD[type] ?? String(least);
+  const given = one => [`--${one.name}`, ...(takesValue(one) ? [good(one)] : [])];
+
+  test('the help of all and of every verb is the same, within 80 columns', async () => {
+    for (const verb of [null, ...VERBS]) {
+      const text = helpText(verb);
+      const { code, stdout } = native(...(verb ? [verb.name] : []), '--help');
+      assert.deepEqual([code, stdout], [0, text]);
+      assert.ok(
+        text.split('\n').every(line => line.length <= 80 && line === line.trimEnd()),
+        text,
+      );
+      if (verb)
+        for (const one of options)
+          assert.equal(text.includes(` --${one.name}`), takesOption(verb, one), one.name);
+    }
+    const { stdout } = await run([...LINES.JavaScript, '-h']);
+    assert.equal(stdout, helpText(null));
+    for (const line of Object.values(LINES)) {
+      const nothing = await run(line);
+      assert.deepEqual(nothing, { code: 2, stdout: '', stderr: helpText(null) });
+    }
+  });
+
+  test('every option is refused in the same words, and named', () => {
+    assert.ok(options.length > 30);
+    for (const one of options) {
+      const { name, letter, type, least, most } = one;
+      if (!takesValue(one)) {
+        assert.match(refusal([`--${name}=1`]), /takes no value/);
+        continue;
+      }
+      assert.match(refusal([`--${name}`]), new RegExp(`--${name} needs a value`));
+      if (letter) assert.match(refusal([`-q${letter}`]), new RegExp(`--${name} needs a value`));
+      if (type === 'text' || type === 'file') continue;
+      const wrong = type === 'texts' ? ['', 'x'.repeat(most + 1)] : ['', 'nonsense', '0x1', '-1e9'];
+      if (/^[uf]/.test(type)) wrong.push(String(least - 1), String(most * 2 + 1), 'a'.repeat(99));
+      for (const text of wrong) {
+        const said = refusal([`--${name}=${text}`]);
+        assert.ok(said.startsWith(`hyperion: --${name} must be `), said);
+        if (/^[uf]/.test(type)) assert.ok(said.includes(`from ${least} to ${most}, not '`), said);
+      }
+    }
+    for (const args of [['--frob'], ['--frob=1'], ['-x'], ['-qx'], ['--temp', '1'], ['-é']])
+      assert.match(refusal(args), /^hyperion: there is no option '-/);
+    refusal(['--stop=x', ...Array(16).fill('--stop=x')]);
+  });
+
+  test('a verb refuses what it does not take, and numbers of arguments that it does not', () => {
+    for (const verb of VERBS) {
+      const { name, least, usage } = verb;
+      const enough = verb.arguments.map(word => word.toLowerCase());
+      for (const one of options)
+        if (!takesOption(verb, one) && one.name !== 'version')
+          assert.equal(
+            refusal([name, ...enough, ...given(one)]),
+            `hyperion: ${name} takes no --${one.name}\ntry 'hyperion ${name} --help'\n`,
+          );
+      const counted = `hyperion: ${name} takes ${usage}\ntry 'hyperion ${name} --help'\n`;
+      assert.equal(refusal([name, ...enough, 'more']), counted);
+      if (least) assert.equal(refusal([name, ...enough.slice(0, least - 1)]), counted);
+    }
+    assert.match(refusal(['frobnicate']), /unknown command 'frobnicate'/);
+    assert.match(native('run', STORY, '--artefact', 'simd').stderr, /WebAssembly engine/);
+  });
+
+  test('shells complete: the same scripts, which the shells understand', async t => {
+    const dir = fs.mkdtempSync(join(tmpdir(), 'hyperion-completion-'));
+    t.after(() => fs.rmSync(dir, { recursive: true }));
+    const scripts = {};
+    for (const shell of ['bash', 'zsh', 'fish']) {
+      const { stdout } = native('completion', shell);
+      assert.equal((await run([...LINES.JavaScript, 'completion', shell])).stdout, stdout);
+      scripts[shell] = stdout;
+      for (const { name } of VERBS) assert.ok(stdout.includes(name), `${shell}: ${name}`);
+      for (const { name, where } of options)
+        assert.ok(name === 'version' || (stdout.includes(name) && where === 'everywhere'));
+      const file = join(dir, shell);
+      fs.writeFileSync(file, stdout);
+      if (spawnSync(shell, ['-c', 'true']).status === 0)
+        assert.equal((await run([shell, '-n', file])).stderr, '', shell);
+    }
+    for (const line of Object.values(LINES))
+      assert.match((await run([...line, 'completion', 'tcsh'])).stderr, /bash, zsh or fish/);
+    const bash = `${scripts.bash}
+      words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hyperion; echo "\${COMPREPLY[*]}"; }
+      words hyperion qu
+      words hyperion -q per
+      words hyperion run --temp
+      words hyperion run --cache q
+      words hyperion run --cache = ''
+      words hyperion --cache = f16 run --artefact = re
+      words hyperion quantize -q --imatrix x in out iq4
+      words hyperion info --cache
+      words hyperion completion ''
+      words hyperion run -n ''
+    `;
+    assert.deepEqual((await run(['bash'], { input: bash })).stdout.split('\n').slice(0, -1), [
+      'quantize',
+      'perplexity',
+      '--temperature',
+      'q8_0',
+      'f16 q8_0',
+      'relaxed',
+      'iq4_nl iq4_xs',
+      '',
+      'bash zsh fish',
+      '',
+    ]);
+    if (spawnSync('fish', ['-c', 'true']).status !== 0) return;
+    const fish = `${scripts.fish}
+      complete -C 'hyperion qua'
+      complete -C 'hyperion run --cache q'
+      complete -C 'hyperion perplexity --again'
+    `;
+    const { stdout } = await run(['env', `HOME=${dir}`, 'fish', '--no-config', '-c', fish]);
+    assert.deepEqual(
+      stdout.split('\n').map(line => line.split('\t')[0]),
+      ['quantize', 'q8_0', '--against', ''],
+    );
   });
 });
 

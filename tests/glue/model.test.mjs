@@ -831,11 +831,8 @@ describe('files', () => {
     for (const r of await both('prune', STORY, join(dir, 'p.gguf'), '--density', '2'))
       assert.equal(r.code, 2);
     for (const r of await both('calibrate', STORY)) assert.equal(r.code, 2);
-    const help = (await both('--help')).map(r =>
-      r.stdout.split('\n').filter(line => !/--artefact|hyperion run|^MODEL is/.test(line)),
-    );
-    assert.deepEqual(help[0], help[1]);
-    assert.ok(help[0].some(line => /prune IN OUT/.test(line)));
+    const help = (await same('--help')).split('\n');
+    assert.ok(help.some(line => /prune IN OUT/.test(line)));
     for (const r of await both('frobnicate'))
       assert.ok(r.code === 2 && /unknown command/.test(r.stderr));
     for (const r of await both('run', STORY, 'x', '-t', 'hot')) assert.equal(r.code, 2);

@@ -32,7 +32,7 @@ function split(text) {
 }
 
 /** C's adjacent string literals as one text. @param {string} literal */
-const textOf = literal =>
+export const textOf = literal =>
   [...literal.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, part]) => JSON.parse(`"${part}"`)).join('');
 
 /** What an enumerator of the header is. @param {string} header @param {string} name */

@@ -1,7 +1,7 @@
 // What the command line writes: standard output, and files whose name appears only when they are
 // whole. A file then takes the place of what was there in one step: a reader sees the old one or
 // the new one, never a part. So an output may be one of the inputs, also through links, and of two
-// writers of one name the last one wins. As native/output.c.
+// writers of one name the last one wins. As native/cli/output.c.
 //
 // The bytes go into a temporary file of an own name in the same folder (.hyperion-PID-N.partial),
 // which failures and signals remove. A device or a pipe is written to directly.

@@ -1,0 +1,39 @@
+// What the verbs open, and with which options.
+import { open } from '../index.js';
+import { options } from './table.js';
+import { progressBar } from './terminal.js';
+
+/** 'story' is the model that comes with Hyperion. @param {string} model */
+export const place = model =>
+  model === 'story' ? new URL('../../models/story.gguf', import.meta.url) : model;
+
+/** Those of the given options that are of these scopes. @param {any} o @param {string[]} scopes @returns {Record<string, any>} */
+const ofScopes = (o, ...scopes) =>
+  Object.fromEntries(
+    options
+      .filter(({ scope, key }) => scopes.includes(scope) && key in o)
+      .map(({ key }) => [key, o[key]]),
+  );
+
+/** Of an answer. The same seed as on the native command line. @param {any} o */
+export const answerOptions = o => ({ seed: 0, ...ofScopes(o, 'answer', 'sampling') });
+
+/** Of an engine and its model. @param {any} o @param {string} [what] it does meanwhile, for the progress bar */
+export const openOptions = (o, what = 'loading') => ({
+  ...ofScopes(o, 'engine', 'session'),
+  draft: o.draft === undefined ? undefined : place(o.draft),
+  artefact: o.artefact,
+  onProgress: o.quiet
+    ? undefined
+    : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
+});
+
+/** Opens a model for `act`, and closes it whatever happens: a worker would keep the process. @param {string} name @param {any} options @param {(model: any) => Promise<unknown>} act */
+export async function withModel(name, options, act) {
+  const model = await open(place(name), options);
+  try {
+    await act(model);
+  } finally {
+    await model.close();
+  }
+}

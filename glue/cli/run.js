@@ -1,0 +1,116 @@
+// run, chat and tokenize: texts and answers.
+import { createInterface } from 'node:readline/promises';
+import { HyperionError } from '../errors.js';
+import { answerOptions, openOptions, withModel } from './model.js';
+import { say } from './output.js';
+import { figures, line, textArgument } from './terminal.js';
+
+/** What the engine runs on: fibers, pages of weights, lanes. @param {import('../model.js').Stats} s */
+function runtimeLine({ fibers, threads, weights, memory, lanes }) {
+  const part = (/** @type {number} */ n, /** @type {string} */ what) =>
+    `${n} ${what}${n === 1 ? '' : 's'}`;
+  const absent =
+    weights.resident < weights.pages
+      ? `, ${part(weights.frames, 'frame')} for the rest, ${(weights.filledBytes / 1e6).toFixed(1)} MB read`
+      : '';
+  const shared =
+    threads.count > 1
+      ? ` (workers computed ${Math.round((threads.byWorkers * 100) / (threads.tiles || 1))} % of what was shared)`
+      : '';
+  return [
+    `${part(threads.count, 'thread')}${shared}`,
+    `${part(fibers.count, 'fiber')} (${fibers.policy}, ${part(fibers.switches, 'switch').replace('switchs', 'switches')})`,
+    `${weights.present} of ${weights.pages} weight pages resident (${(weights.presentBytes / 1e6).toFixed(1)} MB${absent})`,
+    part(memory.blocks, 'slab block'),
+    ...lanes.map(lane => `lane ${lane.name}: ${part(lane.received, 'capsule')}`),
+  ].join(', ');
+}
+
+/** @param {any} model @param {any} o @param {import('../session.js').Answer} pieces @param {string} [prompt] */
+async function answer(model, o, pieces, prompt) {
+  if (!o.json && prompt) say(prompt);
+  let text = '';
+  let finish = 'length'; // where no token was asked for
+  for await (const piece of pieces) {
+    text += piece.text;
+    finish = piece.finish;
+    if (!o.json) say(piece.text);
+  }
+  const usage = /** @type {import('../session.js').Usage} */ (pieces.usage);
+  const { promptTokens, answerTokens, promptTokensPerSecond, answerTokensPerSecond } = usage;
+  const s = await model.stats();
+  if (o.json) {
+    line(
+      JSON.stringify({
+        text,
+        finish,
+        promptTokens,
+        answerTokens,
+        promptTokensPerSecond,
+        answerTokensPerSecond,
+        memoryPeakBytes: s.memory.peakBytes,
+        linearMemoryBytes: s.memory.linearMemoryBytes,
+        kernels: s.kernels,
+        artefact: s.artefact,
+      }),
+    );
+    return text;
+  }
+  say('\n');
+  if (o.quiet) return text;
+  const megabytes = (s.memory.linearMemoryBytes / 1e6).toFixed(1);
+  figures(
+    `${promptTokens} prompt tokens at ${promptTokensPerSecond.toFixed(1)}/s, ${answerTokens} tokens at ${answerTokensPerSecond.toFixed(1)}/s, ${megabytes} MB of linear memory, ${s.kernels} kernels, artefact ${s.artefact}`,
+  );
+  figures(runtimeLine(s));
+  return text;
+}
+
+/** @param {any} o @param {string[]} args */
+export async function run(o, [model, given]) {
+  const prompt = await textArgument(
+    given ?? (model === undefined ? 'Once upon a time' : undefined),
+  );
+  await withModel(model ?? 'story', { ...openOptions(o), worker: true }, opened =>
+    answer(opened, o, opened.generate(prompt, answerOptions(o)), prompt),
+  );
+}
+
+/** @param {any} o @param {string[]} args */
+export async function chat(o, [name, message]) {
+  await withModel(name, { ...openOptions(o), worker: true }, async model => {
+    if (!model.facts.chatTemplate)
+      throw new HyperionError('HYP_E_UNSUPPORTED', "this model has no chat template; use 'run'");
+    const messages = o.system ? [{ role: 'system', content: o.system }] : [];
+    const turn = async (/** @type {string} */ content) => {
+      messages.push({ role: 'user', content });
+      const pieces = model.chat(messages, answerOptions(o));
+      messages.push({ role: 'assistant', content: await answer(model, o, pieces) });
+    };
+    if (message !== undefined) return turn(message);
+    const lines = createInterface({
+      input: process.stdin,
+      output: process.stderr,
+      prompt: process.stdin.isTTY ? '> ' : '',
+    });
+    lines.prompt();
+    for await (const one of lines) {
+      await turn(one);
+      lines.prompt();
+    }
+  });
+}
+
+/** @param {any} o @param {string[]} args */
+export async function tokenize(o, [name, words]) {
+  await withModel(name, { ...openOptions(o), worker: false }, async model => {
+    const tokens = await model.tokenize(await textArgument(words), {
+      parseSpecial: o.parseSpecial,
+    });
+    if (o.json) return line(JSON.stringify({ tokens }));
+    for (const token of tokens) {
+      const text = await model.detokenize([token], { parseSpecial: true });
+      line(`${String(token).padStart(8)}  ${JSON.stringify(text)}`);
+    }
+  });
+}
