@@ -364,14 +364,19 @@ async function starting(signal, act) {
   }
 }
 
+/** What of the options the worker is told: a signal and a callback stay here. @param {OpenOptions} options @returns {OpenOptions} */
+function toldOf({ signal, onProgress, worker, wasm, draft, ...told }) {
+  return told;
+}
+
 /** @param {Link} link @param {EngineOptions} options */
-const create = (link, { memory, threads, policy, artefact, wasm }) =>
-  link.call({}, 'create', [{ memory, threads, policy, artefact, wasm: absolute(wasm) }]);
+const create = (link, options) =>
+  link.call({}, 'create', [{ ...toldOf(options), wasm: absolute(options.wasm) }]);
 
 /** @param {Link} link @param {Source | Source[]} source @param {ModelOptions} options @param {boolean} alone the worker ends with this model */
 async function open(link, source, options, alone) {
-  const { context, cache, batch, profile, lookup, signal, onProgress } = options;
-  const told = { context, cache, batch, profile, lookup, draft: absolute(options.draft) };
+  const { signal, onProgress, draft } = options;
+  const told = { ...toldOf(options), draft: absolute(draft) };
   let model = 0;
   try {
     const facts = await link.call({}, 'open', [absolute(source), told, alone], {

@@ -612,6 +612,13 @@ static void look_around(host *h) {
     else if (count < 4) broken("a text of %u tokens", count);
 }
 
+// Some player for whom a leader computes, which lasts for moments only; or else `p`.
+static player *batched_player(host *h, player *p) {
+    for (player *o = h->players; o < h->players + SESSIONS; o++)
+        if (o->called && o->session->batching == HYP_BATCHING_BATCHED) return o;
+    return p;
+}
+
 static void act(host *h) {
     rng *r = &h->random;
     player *p = &h->players[below(r, SESSIONS)];
@@ -630,12 +637,14 @@ static void act(host *h) {
                  (hyp_session_fork(p->session, &fork) != HYP_E_STATE || fork))
             broken("a session is forked in the middle of a call");
     } else if (what < 78) {
+        if (chance(r, 50)) p = batched_player(h, p);
         if (p->called) {
             say("session %d is cancelled", (int)(p - h->players));
             p->cancelled = true;
             hyp_session_cancel(p->session);
         }
     } else if (what < 81) {
+        if (chance(r, 50)) p = batched_player(h, p);
         if (p->session) destroy(h, p);
     } else if (what < 84) {
         static const hyp_purpose purposes[] = {HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_BATCH,
