@@ -58,9 +58,17 @@ static double timed(const std::function<void()> &produce, const std::function<vo
     return double(hyp_port_now_ns() - start);
 }
 
+static void send_one(hyp_lane_producer *p, uint64_t i) {
+    *static_cast<uint64_t *>(hyp_lane_reserve(p, 8)) = i;
+    hyp_lane_commit(p, 8);
+    hyp_lane_flush(p);
+}
+
 static hyp_lane *make_lane(uint32_t bytes, bool unchecked = true, uint32_t slots = 256) {
     hyp_lane_config config = {};
-    config.capacity = bytes, config.slots = slots, config.unchecked = unchecked;
+    config.capacity = bytes;
+    config.slots = slots;
+    config.unchecked = unchecked;
     return hyp_lane_init(aligned_alloc(64, (hyp_lane_bytes(&config) + 63) / 64 * 64), &config);
 }
 
@@ -180,18 +188,14 @@ static double lane_trip() {
         if (hyp_lane_produce(out, 1, HYP_LANE_FAIL, &p) || hyp_lane_consume(in, 2, &c))
             fail("trip");
         for (uint64_t i = 0; i < TRIPS; i++) {
-            if (first)
-                *static_cast<uint64_t *>(hyp_lane_reserve(&p, 8)) = i, hyp_lane_commit(&p, 8),
-                                                              hyp_lane_flush(&p);
+            if (first) send_one(&p, i);
             uint32_t bytes;
             const uint64_t *v;
             while (!(v = static_cast<const uint64_t *>(hyp_lane_read(&c, &bytes)))) {
             }
             if (*v != i) fail("a trip is wrong");
             hyp_lane_release(&c, bytes);
-            if (!first)
-                *static_cast<uint64_t *>(hyp_lane_reserve(&p, 8)) = i, hyp_lane_commit(&p, 8),
-                                                              hyp_lane_flush(&p);
+            if (!first) send_one(&p, i);
         }
     };
     double ns = timed([&] { run(there, back, true); }, [&] { run(back, there, false); });
