@@ -60,9 +60,9 @@ async function startWorker() {
       // It is asked to go, because a thread that is ended while it loads, or starts others, leaves files open.
       await Promise.race([ready, gone]);
       worker.postMessage({ end: true });
-      const patience = setTimeout(() => worker.terminate(), LEAVE_MS);
+      const limit = setTimeout(() => worker.terminate(), LEAVE_MS);
       await gone;
-      clearTimeout(patience);
+      clearTimeout(limit);
     },
   };
 }

@@ -6,26 +6,12 @@
 
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 
-#define SIMD_BYTES 16
-#define CODE_BITS 8
-#include "../src/kernels/simd.h"
+#include "kernels_neon_tmpl.h"
 
-enum { WIDE_OFFSET = 0, TILE_TOKENS = 4, TILE_VECTORS = 4 };
-static const float CSR_MOST = 0; // never the faster
-
-ALWAYS_INLINE vf halves(const void *p, const constants *c) {
-    float16x4_t h;
-    memcpy(&h, p, 8);
-    (void)c;
-    return (vf)vcvt_f32_f16(h);
-}
 ALWAYS_INLINE vi dot(vi sum, vb u, vi x) {
     return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)u, (int8x16_t)x);
 }
 ALWAYS_INLINE vi dot_wide(vi sum, vb w, vi x) { return dot(sum, w, x); }
-ALWAYS_INLINE vb lookup(vb table, vb code) {
-    return (vb)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)code);
-}
 
 #include "../src/kernels/matmul_tmpl.h"
 

@@ -162,6 +162,7 @@ static void pass_forked(uint32_t length) {
     reset();
     while (sequence[0].count < length)
         pass((uint32_t[TEXTS]){hyp_min_u32(50, length - sequence[0].count)});
+    hyp_pool_wait_idle(r.net.pool);
     hyp_sequence_fork(&sequence[1], &sequence[0]);
     pass(both);
     pass((uint32_t[TEXTS]){0, 1});
@@ -169,6 +170,7 @@ static void pass_forked(uint32_t length) {
     pass(both);
     // It writes to what it shares, and the other goes on.
     hyp_sequence_trim(&sequence[1], 0);
+    hyp_pool_wait_idle(r.net.pool);
     hyp_sequence_fork(&sequence[1], &sequence[0]);
     hyp_sequence_trim(&sequence[1], length);
     pass((uint32_t[TEXTS]){0, 7});

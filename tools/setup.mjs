@@ -8,6 +8,10 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+// What npm puts on the path would be found by clang and emcc, which want a wasm-opt of their own.
+process.env.PATH = process.env.PATH.split(delimiter)
+  .filter(dir => !dir.endsWith(join('node_modules', '.bin')))
+  .join(delimiter);
 const [task = 'build', ...args] = process.argv.slice(2);
 const say = text => console.error(`[setup] ${text}`);
 const fail = text => {

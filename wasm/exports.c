@@ -15,6 +15,11 @@ hyp_status hyp_exports_give(hyp_status status, const void *data, size_t bytes) {
     return status;
 }
 
+void hyp_exports_put_numbers(const hyp_exports_number *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        hyp_json_number(&hyp_exports_json, numbers[i].key, numbers[i].value);
+}
+
 hyp_status hyp_exports_give_json(void) {
     const hyp_json *json = &hyp_exports_json;
     return hyp_exports_give(json->failed ? HYP_E_NOMEM : HYP_OK, json->out.data, json->out.bytes);

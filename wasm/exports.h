@@ -32,6 +32,15 @@ HYP_MUST_USE hyp_status hyp_exports_options(const hyp_options *options, size_t b
 hyp_status hyp_exports_give(hyp_status status, const void *data, size_t bytes);
 // Begins a record in hyp_exports_json, which has an object open.
 void hyp_exports_begin_json(void);
+typedef struct hyp_exports_number { // of a record
+    const char *key;
+    double value;
+} hyp_exports_number;
+#define PUT_NUMBERS(...)                                                                           \
+    hyp_exports_put_numbers((const hyp_exports_number[]){__VA_ARGS__},                             \
+                            sizeof(hyp_exports_number[]){__VA_ARGS__} /                            \
+                                sizeof(hyp_exports_number))
+void hyp_exports_put_numbers(const hyp_exports_number *numbers, size_t count);
 // Gives the record; HYP_E_NOMEM where it did not fit.
 hyp_status hyp_exports_give_json(void);
 // A hyp_writer's `write`, to the host; `caller` is the session or the job.

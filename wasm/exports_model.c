@@ -10,21 +10,9 @@ EXPORT(model_info) hyp_status model_info(const hyp_model *model) {
     hyp_model_info f = hyp_model_get_info(model);
     hyp_exports_begin_json();
     hyp_json_text(json, "architecture", f.architecture, strlen(f.architecture));
-    const struct {
-        const char *key;
-        double value;
-    } numbers[] = {{"context", f.context},
-                   {"dim", f.dim},
-                   {"layers", f.layers},
-                   {"heads", f.heads},
-                   {"kvHeads", f.kv_heads},
-                   {"vocab", f.vocab},
-                   {"parameters", (double)f.parameters},
-                   {"weightBytes", (double)f.weight_bytes},
-                   {"bos", f.bos},
-                   {"eos", f.eos}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        hyp_json_number(json, numbers[i].key, numbers[i].value);
+    PUT_NUMBERS({"context", f.context}, {"dim", f.dim}, {"layers", f.layers}, {"heads", f.heads},
+                {"kvHeads", f.kv_heads}, {"vocab", f.vocab}, {"parameters", (double)f.parameters},
+                {"weightBytes", (double)f.weight_bytes}, {"bos", f.bos}, {"eos", f.eos});
     hyp_json_bool(json, "addsBos", f.adds_bos);
     static const struct {
         const char *key, *name;
@@ -57,27 +45,16 @@ hyp_status model_detokenize(hyp_model *model, uint32_t count, int32_t flags) {
 EXPORT(model_residency) hyp_status model_residency(const hyp_model *model) {
     hyp_residency r = hyp_model_residency(model);
     hyp_exports_begin_json();
-    const struct {
-        const char *key;
-        double value;
-    } numbers[] = {{"pages", r.pages},
-                   {"resident", r.resident},
-                   {"present", r.present},
-                   {"frames", r.frames},
-                   {"wholeBytes", (double)r.whole_bytes},
-                   {"capacityBytes", (double)r.capacity_bytes},
-                   {"presentBytes", (double)r.present_bytes},
-                   {"pins", (double)r.pins},
-                   {"hits", (double)r.hits},
-                   {"fills", (double)r.fills},
-                   {"filledBytes", (double)r.filled_bytes},
-                   {"evictions", (double)r.evictions}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        hyp_json_number(json, numbers[i].key, numbers[i].value);
+    PUT_NUMBERS({"pages", r.pages}, {"resident", r.resident}, {"present", r.present},
+                {"frames", r.frames}, {"wholeBytes", (double)r.whole_bytes},
+                {"capacityBytes", (double)r.capacity_bytes},
+                {"presentBytes", (double)r.present_bytes}, {"pins", (double)r.pins},
+                {"hits", (double)r.hits}, {"fills", (double)r.fills},
+                {"filledBytes", (double)r.filled_bytes}, {"evictions", (double)r.evictions});
     hyp_json_close(json, '}');
     return hyp_exports_give_json();
 }
-// Ends the helper threads, for a host that is about to let go of the instance. What is under way
+// Ends the worker threads, for a host that is about to let go of the instance. What is under way
 // goes on alone.
 EXPORT(model_stop_workers) void model_stop_workers(hyp_model *model) {
     hyp_model_stop_workers(model);

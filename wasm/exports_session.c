@@ -109,19 +109,10 @@ EXPORT(session_flush) hyp_status session_flush(hyp_session *session) {
 EXPORT(session_usage) hyp_status session_usage(const hyp_session *session) {
     hyp_session_stats s = hyp_session_get_stats(session);
     hyp_exports_begin_json();
-    const struct {
-        const char *key;
-        double value;
-    } numbers[] = {{"promptTokens", s.prompt_tokens},
-                   {"reusedTokens", s.reused},
-                   {"answerTokens", s.answer_tokens},
-                   {"batchedTokens", s.batched},
-                   {"draftedTokens", s.drafted},
-                   {"acceptedTokens", s.accepted},
-                   {"promptMs", (double)s.prompt_ns / 1e6},
-                   {"answerMs", (double)s.answer_ns / 1e6}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        hyp_json_number(json, numbers[i].key, numbers[i].value);
+    PUT_NUMBERS({"promptTokens", s.prompt_tokens}, {"reusedTokens", s.reused},
+                {"answerTokens", s.answer_tokens}, {"batchedTokens", s.batched},
+                {"draftedTokens", s.drafted}, {"acceptedTokens", s.accepted},
+                {"promptMs", (double)s.prompt_ns / 1e6}, {"answerMs", (double)s.answer_ns / 1e6});
     hyp_json_close(json, '}');
     return hyp_exports_give_json();
 }

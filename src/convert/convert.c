@@ -82,7 +82,7 @@ typedef struct rewriter {
     writer w;
     hyp_buffer plans, sizes; // of plan, by tensor; of uint32_t
     uint8_t *in, *out;
-    float *floats, *importance, *weights; // rows; a row's; a row's
+    float *floats, *imatrix, *weights; // rows; a row's; a row's
     size_t in_bytes, out_bytes, floats_bytes, row_bytes;
     uint64_t done, total;
 } rewriter;
@@ -181,18 +181,18 @@ static hyp_status read_imatrix(rewriter *r, const hyp_gguf_tensor *t, bool *know
                         "the imatrix is of another model: '%.*s' has another shape",
                         (int)name.bytes, name.data);
     hyp_status status = hyp_gguf_read(from, counts, 0, count, 4);
-    if (!status) status = hyp_gguf_read(from, sums, 0, r->importance, (size_t)sums->bytes);
+    if (!status) status = hyp_gguf_read(from, sums, 0, r->imatrix, (size_t)sums->bytes);
     if (status) return status;
     float rows = hyp_bits_f32(hyp_load_u32(count)), mean = 0;
     for (uint64_t c = 0; c < t->dim[0]; c++) {
-        r->importance[c] = hyp_bits_f32(hyp_load_u32(&r->importance[c])) / rows;
-        if (!(rows > 0) || !(r->importance[c] >= 0 && r->importance[c] < 1e30f))
+        r->imatrix[c] = hyp_bits_f32(hyp_load_u32(&r->imatrix[c])) / rows;
+        if (!(rows > 0) || !(r->imatrix[c] >= 0 && r->imatrix[c] < 1e30f))
             return hyp_fail(r->gguf->fault, HYP_E_FORMAT,
                             "the imatrix is damaged: '%.*s' holds what is no sum of squares",
                             (int)name.bytes, name.data);
-        mean += r->importance[c] / (float)t->dim[0];
+        mean += r->imatrix[c] / (float)t->dim[0];
     }
-    for (uint64_t c = 0; c < t->dim[0]; c++) r->importance[c] += mean / FLOOR;
+    for (uint64_t c = 0; c < t->dim[0]; c++) r->imatrix[c] += mean / FLOOR;
     *known = mean > 0;
     return HYP_OK;
 }
@@ -217,7 +217,7 @@ static float threshold(float *x, uint32_t n, uint32_t keep) {
 }
 
 static float score(const rewriter *r, const float *row, uint32_t c, bool known) {
-    float s = row[c] * row[c] * (known ? r->importance[c] : 1);
+    float s = row[c] * row[c] * (known ? r->imatrix[c] : 1);
     return s <= 3e38f ? s : 0; // NaN and infinity count as nothing
 }
 
@@ -231,7 +231,7 @@ static void prune_row(rewriter *r, float *row, uint32_t cols, bool known) {
     for (uint32_t c = 0; c < cols; c++) {
         float s = score(r, row, c, known);
         bool stays = s > least || (s == least && kept < keep && ++kept); // of equal ones the first
-        r->weights[c] = !stays ? 0 : known ? r->importance[c] : 1;
+        r->weights[c] = !stays ? 0 : known ? r->imatrix[c] : 1;
         if (!stays) row[c] = 0;
     }
 }
@@ -255,7 +255,7 @@ static hyp_status convert(rewriter *r, const hyp_gguf_tensor *t, const plan *p,
             if (prune) prune_row(r, row, cols, known);
             hyp_quantize(p->format, r->out + i * row_bytes, row, cols,
                          prune   ? r->weights
-                         : known ? r->importance
+                         : known ? r->imatrix
                                  : NULL);
         }
         if (counted) {
@@ -419,9 +419,9 @@ static hyp_status prepare(rewriter *r) {
     r->in = hyp_budget_map(gguf->budget, r->in_bytes);
     r->out = hyp_budget_map(gguf->budget, r->out_bytes);
     r->floats = hyp_budget_map(gguf->budget, r->floats_bytes);
-    r->importance = hyp_budget_map(gguf->budget, r->row_bytes);
+    r->imatrix = hyp_budget_map(gguf->budget, r->row_bytes);
     r->weights = hyp_budget_map(gguf->budget, r->row_bytes);
-    return r->in && r->out && r->floats && r->importance && r->weights ? HYP_OK : HYP_E_NOMEM;
+    return r->in && r->out && r->floats && r->imatrix && r->weights ? HYP_OK : HYP_E_NOMEM;
 }
 
 hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe *recipe, const hyp_writer *out) {
@@ -453,7 +453,7 @@ hyp_status hyp_gguf_rewrite(const hyp_gguf *gguf, const hyp_recipe *recipe, cons
     hyp_budget_unmap(gguf->budget, r.in, r.in_bytes);
     hyp_budget_unmap(gguf->budget, r.out, r.out_bytes);
     hyp_budget_unmap(gguf->budget, r.floats, r.floats_bytes);
-    hyp_budget_unmap(gguf->budget, r.importance, r.row_bytes);
+    hyp_budget_unmap(gguf->budget, r.imatrix, r.row_bytes);
     hyp_budget_unmap(gguf->budget, r.weights, r.row_bytes);
     return status;
 }

@@ -280,39 +280,29 @@ const hyp_format_info hyp_formats[HYP_FORMATS] = {
     [HYP_IQ4_XS] = {"IQ4_XS", 23, 256, 136, 15, 0, iq4_levels, false, 32, -32, 31, 0},
 };
 
+// The formats in blocks, and how each is taken apart and put together.
+// clang-format off
+#define BLOCK_FORMATS(X)                                                                           \
+    X(Q8_0, q8_0) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1) X(IQ4_NL, q4_0)          \
+    X(MXFP4, mxfp4) X(Q2_K, q2_k) X(Q3_K, q3_k) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k)          \
+    X(IQ4_XS, iq4_xs)
+// clang-format on
+
 void hyp_split(hyp_format format, hyp_block *b, const uint8_t *in) {
     switch (format) {
-    case HYP_Q8_0: split_q8_0(b, in); break;
-    case HYP_Q4_0: split_q4_0(b, in); break;
-    case HYP_Q4_1: split_q4_1(b, in); break;
-    case HYP_Q5_0: split_q5_0(b, in); break;
-    case HYP_Q5_1: split_q5_1(b, in); break;
-    case HYP_IQ4_NL: split_q4_0(b, in); break;
-    case HYP_MXFP4: split_mxfp4(b, in); break;
-    case HYP_Q2_K: split_q2_k(b, in); break;
-    case HYP_Q3_K: split_q3_k(b, in); break;
-    case HYP_Q4_K: split_q4_k(b, in); break;
-    case HYP_Q5_K: split_q5_k(b, in); break;
-    case HYP_Q6_K: split_q6_k(b, in); break;
-    case HYP_IQ4_XS: split_iq4_xs(b, in); break;
+#define X(NAME, how)                                                                               \
+    case HYP_##NAME: split_##how(b, in); break;
+        BLOCK_FORMATS(X)
+#undef X
     default: break; // floats
     }
 }
 void hyp_join(hyp_format format, uint8_t *out, const hyp_block *b) {
     switch (format) {
-    case HYP_Q8_0: join_q8_0(out, b); break;
-    case HYP_Q4_0: join_q4_0(out, b); break;
-    case HYP_Q4_1: join_q4_1(out, b); break;
-    case HYP_Q5_0: join_q5_0(out, b); break;
-    case HYP_Q5_1: join_q5_1(out, b); break;
-    case HYP_IQ4_NL: join_q4_0(out, b); break;
-    case HYP_MXFP4: join_mxfp4(out, b); break;
-    case HYP_Q2_K: join_q2_k(out, b); break;
-    case HYP_Q3_K: join_q3_k(out, b); break;
-    case HYP_Q4_K: join_q4_k(out, b); break;
-    case HYP_Q5_K: join_q5_k(out, b); break;
-    case HYP_Q6_K: join_q6_k(out, b); break;
-    case HYP_IQ4_XS: join_iq4_xs(out, b); break;
+#define X(NAME, how)                                                                               \
+    case HYP_##NAME: join_##how(out, b); break;
+        BLOCK_FORMATS(X)
+#undef X
     default: break; // floats
     }
 }

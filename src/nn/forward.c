@@ -129,6 +129,7 @@ static uint32_t rows_of_one(const hyp_batch *batch, uint32_t first) {
 
 // Makes room for the rows in their sequences.
 static void begin(hyp_workspace *w, const hyp_batch *batch) {
+    hyp_pool_acquire(w->net->pool); // a late worker has read what is written now
     for (uint32_t r = 0, n; r < batch->count; r += n) {
         hyp_sequence *s = batch->rows[r].sequence;
         n = rows_of_one(batch, r);

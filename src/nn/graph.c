@@ -231,7 +231,7 @@ hyp_status hyp_graph_plan(hyp_graph *g) {
     place_values(g);
     for (uint32_t i = 0; i < g->matrix_count; i++) {
         const hyp_matrix *m = &g->matrices[i];
-        g->step_work += (uint64_t)m->experts * m->rows * m->cols / HYP_WORK_UNIT;
+        g->row_work += (uint64_t)m->experts * m->rows * m->cols / HYP_WORK_UNIT;
         g->act_cols = hyp_max_u32(g->act_cols, m->cols);
     }
     return g->status;

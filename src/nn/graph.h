@@ -84,7 +84,7 @@ typedef struct hyp_graph {
     const hyp_gguf *gguf;       // borrowed
     const hyp_kernels *kernels; // borrowed
     hyp_arena *arena;           // borrowed; owns the tables
-    hyp_status status;          // the first failure while building; later steps do nothing
+    hyp_status status;          // the first failure while building; what follows does nothing
     uint16_t layer;             // of what is added
 
     hyp_value *values;
@@ -102,11 +102,11 @@ typedef struct hyp_graph {
     size_t row_floats;         // of a workspace
     uint32_t act_cols;         // of the widest product
     uint64_t weight_bytes;     // as stored
-    uint64_t step_work;        // of a row, in the scheduler's units
+    uint64_t row_work;         // of a row, in the scheduler's units
 } hyp_graph;
 
 #ifdef HYP_CHECKED
-enum { HYP_WORK_UNIT = 10 }; // a tiny model's step has many slices, too
+enum { HYP_WORK_UNIT = 10 }; // a tiny model's pass has many slices, too
 #else
 enum { HYP_WORK_UNIT = 1000 }; // multiply-adds in a unit of the scheduler
 #endif

@@ -56,7 +56,8 @@ uint32_t hyp_sequence_trim(hyp_sequence *sequence, uint32_t count);
 // Has again `count` positions that it was trimmed of, with nothing computed since.
 void hyp_sequence_restore(hyp_sequence *sequence, uint32_t count);
 // Makes `to`, empty and of the same cache and at least as long a context, a copy of `from`; what
-// is in whole blocks is shared until one of them writes to it.
+// is in whole blocks is shared until one of them writes to it. No worker thread may read `to` any
+// more.
 void hyp_sequence_fork(hyp_sequence *to, const hyp_sequence *from);
 // Are blocks of the next `count` positions shared, so that they will be copied?
 bool hyp_sequence_shares(const hyp_sequence *sequence, uint32_t count);

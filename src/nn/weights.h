@@ -1,6 +1,6 @@
 // Weight matrices in pages: a page holds whole groups of rows of one matrix, packed for the kernels
 // when it is filled, so that a frame is ready for use and packing happens once for each fill.
-// Matrices are declared in the order in which a step uses them.
+// Matrices are declared in the order in which a pass uses them.
 #ifndef HYP_NN_WEIGHTS_H
 #define HYP_NN_WEIGHTS_H
 

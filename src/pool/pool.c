@@ -178,6 +178,13 @@ static void nap(void) {
     if (!hyp_port_nap(NAP_NS)) hyp_port_pause();
 }
 
+void hyp_pool_acquire(const hyp_pool *pool) {
+    for (uint32_t i = 0; pool && i < pool->workers; i++) {
+        (void)hyp_atomic_load(&pool->worker[i].lane->received, HYP_ACQUIRE);
+        (void)__atomic_load_n(&pool->worker[i].done, __ATOMIC_ACQUIRE);
+    }
+}
+
 void hyp_pool_wait_idle(hyp_pool *pool) {
     for (uint32_t i = 0; pool && i < pool->workers; i++) {
         const hyp_lane *lane = worker_at(pool, i)->lane;

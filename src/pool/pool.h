@@ -60,6 +60,9 @@ hyp_pool *hyp_pool_create(hyp_budget *budget, const hyp_pool_config *config);
 void hyp_pool_destroy(hyp_pool *pool);
 // Waits until no worker reads what a job points to. NULL is allowed.
 void hyp_pool_wait_idle(hyp_pool *pool);
+// What workers have done up to now, also for a loop that was over before they were, comes before
+// what the caller does from here on. Waits for nobody. NULL is allowed.
+void hyp_pool_acquire(const hyp_pool *pool);
 // Computes the loop. What a job points to must stay until hyp_pool_wait_idle or hyp_pool_destroy: a
 // worker may come back late.
 void hyp_parallel_for(hyp_pool *pool, const hyp_parallel_loop *loop);

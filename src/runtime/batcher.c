@@ -2,9 +2,9 @@
 
 #include "../base/check.h"
 
-enum { WAIT_STEPS = 2, IDLE_TURNS = 2 * HYP_BATCH_SESSIONS };
+enum { WAIT_PASSES = 2, IDLE_TURNS = 2 * HYP_BATCH_SESSIONS };
 
-// Will `other` come to the same point, about to compute one token for the same purpose? Who guesses
+// Will `other` come to the same point, about to compute one token for the same purpose? Who drafts
 // ahead computes for itself.
 static bool decodes(const hyp_session *s, const hyp_session *other) {
     return other->busy && !other->cancelled && !other->lookup &&
@@ -102,17 +102,17 @@ static hyp_status lead(hyp_session *s, float **logits) {
 }
 
 hyp_status hyp_batch_decode(hyp_session *s, float **logits) {
-    // What is read for a step must not hold up the others' tokens: with pages that come and go,
+    // What is read for a pass must not hold up the others' tokens: with pages that come and go,
     // everyone computes for itself.
     if (!hyp_weights_whole(&s->model->net.weights)) return alone(s, logits);
     hyp_status status = HYP_OK;
     hyp_sched *sched = s->model->engine->sched;
-    // Who is in the middle of a step comes within the work of one; others' work in between is
+    // Who is in the middle of a pass comes within the work of one; others' work in between is
     // allowed for, and then nobody is waited for. Nor when nobody computes for some turns, in which
     // calls may end and begin: then who is missing waits for a source.
     uint64_t work = hyp_sched_get_stats(sched).work, before;
     uint32_t idle = 0;
-    uint64_t until = work + (uint64_t)(missing(s) + 1) * WAIT_STEPS * s->model->net.graph.step_work;
+    uint64_t until = work + (uint64_t)(missing(s) + 1) * WAIT_PASSES * s->model->net.graph.row_work;
     s->batching = HYP_BATCHING_OFFERED;
     for (;; idle = work == before ? idle + 1 : 0) {
         while (s->batching == HYP_BATCHING_BATCHED) hyp_event_wait_firm(&s->unbatched);

@@ -1,5 +1,5 @@
 // Run by Deno: eight tokens from the story model; then every oracle model on every artefact, alone and with a
-// helper thread: all must give the same bits and agree with llama.cpp.
+// worker thread: all must give the same bits and agree with llama.cpp.
 import { open } from '../../glue/index.js';
 import { fileURLToPath } from 'node:url';
 import { boundOf, readGolden } from '../tools/golden.mjs';
@@ -16,7 +16,7 @@ await model.close();
 let compared = 0;
 let different = 0;
 let worst = 0; // in units of the bound
-let helped = 0;
+let byWorkers = 0;
 for (const shape of ORACLE)
   for (const type of shape.types) {
     const golden = readGolden(
@@ -46,7 +46,7 @@ for (const shape of ORACLE)
           else if (bits.some((b, i) => b !== rows[position][i])) different++;
           compared++;
         });
-      helped += (await one.stats()).threads.byWorkers;
+      byWorkers += (await one.stats()).threads.byWorkers;
       await one.close();
     }
   }
@@ -59,6 +59,6 @@ console.log(
     compared,
     different,
     worst,
-    helped,
+    byWorkers,
   }),
 );

@@ -65,6 +65,7 @@ test('workerd', async () => {
     'session.js',
     'core.js',
     'generated/interface.js',
+    'generated/options.js',
     'errors.js',
     'detect.js',
     'options.js',
