@@ -1,5 +1,7 @@
-// Messages from the engine's worker to the page: over a lane where memory can be shared, else by postMessage. Both ends have one interface.
-// A message is JSON, with one typed array beside it where the value is or holds one: [bytes of JSON, JSON, padding, bytes of the array].
+// Messages from the engine's worker to the page: over a lane where memory can be shared, else by
+// postMessage. Both ends have one interface.
+// A message is JSON, with one typed array beside it where the value is or holds one: [bytes of
+// JSON, JSON, padding, bytes of the array].
 import { LaneConsumer, LaneProducer, createLane, describeLane } from './lane.js';
 
 const LANE_BYTES = 1 << 20;
@@ -47,7 +49,8 @@ function decode(bytes) {
 
 /**
  * The worker's end.
- * @param {SharedArrayBuffer | undefined} lane @param {(message: unknown) => void} post the host's own way
+ * @param {SharedArrayBuffer | undefined} lane
+ * @param {(message: unknown) => void} post the host's own way
  * @returns {(message: unknown) => void}
  */
 export function sender(lane, post) {
@@ -75,7 +78,10 @@ export class Receiver {
   #open = true;
   #take;
 
-  /** @param {(message: any) => void} take throws nothing @param {(error: unknown) => void} fail nothing more will come */
+  /**
+   * @param {(message: any) => void} take throws nothing
+   * @param {(error: unknown) => void} fail nothing more will come
+   */
   constructor(take, fail) {
     this.#take = take;
     if (!canShare()) return;

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// hyperion: the command line over the WebAssembly core. The same verbs and options as the native one, native/cli: commands.def has them.
+// hyperion: the command line over the WebAssembly core. The same verbs and options as the native
+// one, native/cli: commands.def has them.
 import { readFileSync } from 'node:fs';
 import { readArguments, UsageError, usageText } from './cli/arguments.js';
 import { bench } from './cli/bench.js';

@@ -1,6 +1,8 @@
-// The C core as a JavaScript object: one WebAssembly instance, its imports, and calls that run as fibers within it: each may wait for
+// The C core as a JavaScript object: one WebAssembly instance, its imports, and calls that run as
+// fibers within it: each may wait for
 // bytes while the others go on.
-// Knows no struct of the core: scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
+// Knows no struct of the core: scalars go in, bytes and JSON come out. Runs in any host; no import
+// of Node or the DOM.
 import { HyperionError } from './errors.js';
 import { artefactFile, bestArtefact, threadsHere } from './detect.js';
 import { ProgressKind, Status } from './generated/interface.js';
@@ -15,14 +17,18 @@ import {
 
 /** @typedef {import('./sources.js').ByteSource} ByteSource */
 /** @typedef {import('./detect.js').Artefact} Artefact */
-/** @typedef {WebAssembly.Module | BufferSource | Response | URL | string} WasmSource a compiled module, its bytes, or where it is */
+/**
+ * @typedef {WebAssembly.Module | BufferSource | Response | URL | string} WasmSource a compiled
+ *   module, its bytes, or where it is
+ */
 
 /**
  * @typedef {object} CoreOptions
  * @property {number} [memoryBytes] limit for everything the engine holds
  * @property {import('./engine.js').EngineOptions['policy']} [policy]
  * @property {'auto' | Artefact} [artefact] which build; `auto` is the best that the host compiles
- * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each processor
+ * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each
+ *   processor
  * @property {WasmSource} [wasm] the module itself, where the host can not fetch or compile it
  * @property {AbortSignal} [signal] stops the fetching of the module
  */
@@ -30,7 +36,8 @@ import {
 /** @typedef {import('./generated/interface.js').Exports} Exports */
 
 /**
- * @typedef {object} Callbacks of a call. What one of them throws ends the call, which rejects with it
+ * @typedef {object} Callbacks of a call. What one of them throws ends the call, which rejects with
+ *   it
  * @property {number} [vocab] how many log-probabilities `visit` gets
  * @property {(position: number, logProbabilities: Float32Array) => void} [visit] of a score
  * @property {(done: number, total: number) => void} [progress] of a job
@@ -60,7 +67,12 @@ const breathe = () =>
     port2.postMessage(0);
   });
 
-/** Where the package's own artefact lies, by feature detection. @param {'auto' | Artefact} artefact @param {boolean} threads @returns {{artefact: Artefact, url: URL}} */
+/**
+ * Where the package's own artefact lies, by feature detection.
+ * @param {'auto' | Artefact} artefact
+ * @param {boolean} threads
+ * @returns {{artefact: Artefact, url: URL}}
+ */
 function locate(artefact, threads) {
   const best = artefact === 'auto' ? bestArtefact() : artefact;
   if (!best)
@@ -74,7 +86,11 @@ function locate(artefact, threads) {
   };
 }
 
-/** @param {WasmSource} source @param {AbortSignal} [signal] @returns {Promise<WebAssembly.Module>} */
+/**
+ * @param {WasmSource} source
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<WebAssembly.Module>}
+ */
 async function compile(source, signal) {
   if (source instanceof WebAssembly.Module) return source;
   if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer)
@@ -168,7 +184,10 @@ export class Core {
   #handles = 0; // ever given
   /** @type {Map<number, unknown>} why the last read of a source failed, by its handle */
   #causes = new Map();
-  /** @type {Map<number, object>} reads that the core waits for, by ticket; a forgotten read's ticket may come again for another */
+  /**
+   * @type {Map<number, object>} reads that the core waits for, by ticket; a forgotten read's ticket
+   *   may come again for another
+   */
   #reads = new Map();
   /** @type {Map<number, Call>} calls under way, by the address of their session or job */
   #calls = new Map();
@@ -231,7 +250,9 @@ export class Core {
   #imports() {
     /**
      * A callback that throws ends its call.
-     * @param {number} caller @param {(callbacks: Callbacks) => void} act @returns {number} 0: end it
+     * @param {number} caller
+     * @param {(callbacks: Callbacks) => void} act
+     * @returns {number} 0: end it
      */
     const called = (caller, act) => {
       const call = this.#calls.get(caller);
@@ -247,7 +268,13 @@ export class Core {
     return {
       hyp: {
         now: () => performance.now(),
-        /** @param {number} handle @param {number} offset @param {number} pointer @param {number} bytes @param {number} ticket */
+        /**
+         * @param {number} handle
+         * @param {number} offset
+         * @param {number} pointer
+         * @param {number} bytes
+         * @param {number} ticket
+         */
         read: (handle, offset, pointer, bytes, ticket) => {
           const failed = (/** @type {unknown} */ cause) => {
             this.#causes.set(handle, cause);
@@ -331,7 +358,13 @@ export class Core {
     };
   }
 
-  /** @param {number} handle @param {unknown} data @param {number} pointer @param {number} bytes @returns {number} */
+  /**
+   * @param {number} handle
+   * @param {unknown} data
+   * @param {number} pointer
+   * @param {number} bytes
+   * @returns {number}
+   */
   #deliver(handle, data, pointer, bytes) {
     if (isBytes(data) && data.length === bytes) {
       new Uint8Array(this.#buffer, pointer, bytes).set(data);
@@ -352,7 +385,10 @@ export class Core {
 
   /**
    * A call that never waits.
-   * @template {keyof Exports} K @param {K} name @param {Parameters<Exports[K]>} args @returns {ReturnType<Exports[K]>}
+   * @template {keyof Exports} K
+   * @param {K} name
+   * @param {Parameters<Exports[K]>} args
+   * @returns {ReturnType<Exports[K]>}
    */
   call(name, ...args) {
     if (!this.#exports)
@@ -366,13 +402,20 @@ export class Core {
 
   /**
    * As `call`, with a negative status thrown.
-   * @template {keyof Exports} K @param {K} name @param {Parameters<Exports[K]>} args @returns {number}
+   * @template {keyof Exports} K
+   * @param {K} name
+   * @param {Parameters<Exports[K]>} args
+   * @returns {number}
    */
   run(name, ...args) {
     return this.#check(/** @type {number} */ (this.call(name, ...args)));
   }
 
-  /** Sources for jobs and models, by the handles that the engine reads them by. @param {ByteSource[]} sources @returns {number[]} */
+  /**
+   * Sources for jobs and models, by the handles that the engine reads them by.
+   * @param {ByteSource[]} sources
+   * @returns {number[]}
+   */
   addSources(sources) {
     return sources.map(source => {
       this.#sources.set(++this.#handles, source);
@@ -390,7 +433,9 @@ export class Core {
 
   /**
    * Waits for the call that `begin` begins for a session or a job, until its end or the signal's.
-   * @param {number} caller its address @param {'session_cancel' | 'job_cancel'} cancelling @param {() => void} begin
+   * @param {number} caller its address
+   * @param {'session_cancel' | 'job_cancel'} cancelling
+   * @param {() => void} begin
    * @param {number[]} handles of the sources that it reads
    * @param {{signal?: AbortSignal, callbacks?: Callbacks}} [more]
    * @returns {Promise<number>}
@@ -439,7 +484,8 @@ export class Core {
   }
 
   /**
-   * Ends the call that is under way for a session or a job with `error`; resolves when the engine is done with it.
+   * Ends the call that is under way for a session or a job with `error`; resolves when the engine
+   * is done with it.
    * @param {number} caller @param {unknown} error @returns {Promise<void>}
    */
   async endCall(caller, error) {
@@ -453,7 +499,9 @@ export class Core {
   /**
    * Does a job, which reads sources and may wait for them, beside whatever else is under way.
    * @template T
-   * @param {number[]} handles of its sources @param {(job: number) => void} begin by one of the exports job_* @param {(job: number) => T} take its result
+   * @param {number[]} handles of its sources
+   * @param {(job: number) => void} begin by one of the exports job_*
+   * @param {(job: number) => T} take its result
    * @param {{signal?: AbortSignal, callbacks?: Callbacks}} [more] @returns {Promise<T>}
    */
   async runJob(handles, begin, take, more) {
@@ -491,7 +539,8 @@ export class Core {
     this.#running = true;
     try {
       while (this.#exports) {
-        // Whose call has ended may want to begin the next, and then take part in the choice of who runs: only then does the rest go on.
+        // Whose call has ended may want to begin the next, and then take part in the choice of who
+        // runs: only then does the rest go on.
         const left =
           this.#ended && this.#calls.size ? 0 : this.#breath + BREATH_MS - performance.now();
         if (left <= 0) {
@@ -516,7 +565,11 @@ export class Core {
     if (next >= 0) this.#timer = setTimeout(() => this.#pump(), next);
   }
 
-  /** Nothing runs any more, and every call is refused for this reason. @param {unknown} error @returns {HyperionError} */
+  /**
+   * Nothing runs any more, and every call is refused for this reason.
+   * @param {unknown} error
+   * @returns {HyperionError}
+   */
   #stop(error) {
     if (this.#ending) return this.#ending;
     const why =
@@ -633,7 +686,10 @@ export class Core {
     return tokens.length;
   }
 
-  /** @returns {{kernels: string, memory: import('./engine.js').MemoryStats, fibers: import('./engine.js').FiberStats}} */
+  /**
+   * @returns {{kernels: string, memory: import('./engine.js').MemoryStats, fibers:
+   *   import('./engine.js').FiberStats}}
+   */
   stats() {
     this.run('engine_stats', this.#engine);
     return this.resultJson();

@@ -11,7 +11,10 @@ const RELAXED = new Uint8Array([
 
 /** @typedef {'simd' | 'relaxed'} Artefact */
 
-/** Does the host compute relaxed SIMD as specified? Node 20 behind its flag compiles it, and gives another result until it optimises. */
+/**
+ * Does the host compute relaxed SIMD as specified? Node 20 behind its flag compiles it, and gives
+ * another result until it optimises.
+ */
 function hasRelaxed() {
   try {
     return (
@@ -47,7 +50,11 @@ function pretended() {
   return state === 'granted' ? Number(Deno.env.get(name)) : 0;
 }
 
-/** How many threads should compute here: one for each processor; 0 where memory can not be shared, or no worker be started. @returns {Promise<number>} */
+/**
+ * How many threads should compute here: one for each processor; 0 where memory can not be shared,
+ * or no worker be started.
+ * @returns {Promise<number>}
+ */
 export async function threadsHere() {
   const shares =
     typeof SharedArrayBuffer === 'function' &&

@@ -1,4 +1,5 @@
-// An engine in this thread: one instance of the core with its memory limit and its scheduler, for any number of models.
+// An engine in this thread: one instance of the core with its memory limit and its scheduler, for
+// any number of models.
 import { Core } from './core.js';
 import { HyperionError } from './errors.js';
 import { Model } from './model.js';
@@ -21,18 +22,31 @@ import { openSource, shardsOf } from './sources.js';
 /**
  * @typedef {object} OwnEngineOptions
  * @property {'auto' | import('./detect.js').Artefact} [artefact]
- * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or compile it
+ * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or
+ *   compile it
  * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
  * @property {AbortSignal} [signal] stops the loading
  */
 /** @typedef {Omit<TableOptions, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
-/** @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?: AbortSignal}} ReadOptions */
+/**
+ * @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?:
+ *   AbortSignal}} ReadOptions
+ */
 /** @typedef {EngineOptions & ModelOptions} OpenOptions */
 /** @typedef {{onScored?: (progress: import('./model.js').Done) => void}} ScoredOptions */
 
-/** @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number, blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab */
-/** @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number, stackBytes: number}} FiberStats */
-/** @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, models: number, lanes: import('./lane.js').LaneStats[]}} EngineStats `models`: that are open */
+/**
+ * @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number,
+ *   blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab
+ */
+/**
+ * @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number,
+ *   stackBytes: number}} FiberStats
+ */
+/**
+ * @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, models:
+ *   number, lanes: import('./lane.js').LaneStats[]}} EngineStats `models`: that are open
+ */
 
 /** `onProgress` as the core calls it. @param {ReadOptions['onProgress']} onProgress */
 const progressTo = onProgress => (/** @type {number} */ loaded, /** @type {number} */ total) =>
@@ -71,7 +85,10 @@ export class Engine {
     }
   }
 
-  /** Not within a callback of the engine, whose memory must not move, and which can not be entered again. */
+  /**
+   * Not within a callback of the engine, whose memory must not move, and which can not be entered
+   * again.
+   */
   async #ready() {
     await null;
     if (this.#closing) throw new HyperionError('HYP_E_STATE', 'the engine is closed');
@@ -79,10 +96,12 @@ export class Engine {
   }
 
   /**
-   * Opens the files of each of `groups` for `act`, which reads them by their handles. They are closed when it fails, else by who calls `release`.
+   * Opens the files of each of `groups` for `act`, which reads them by their handles. They are
+   * closed when it fails, else by who calls `release`.
    * @template T
    * @param {(Source | Source[])[]} groups @param {AbortSignal | undefined} signal
-   * @param {(handles: number[][], release: () => Promise<void>) => Promise<T>} act @returns {Promise<T>}
+   * @param {(handles: number[][], release: () => Promise<void>) => Promise<T>} act
+   * @returns {Promise<T>}
    */
   async #reading(groups, signal, act) {
     throwIfAborted(signal);
@@ -170,7 +189,10 @@ export class Engine {
     });
   }
 
-  /** Lets go of all sessions that nobody uses; false: there are none. @param {number} [keep] of each model's, the latest */
+  /**
+   * Lets go of all sessions that nobody uses; false: there are none.
+   * @param {number} [keep] of each model's, the latest
+   */
   makeRoom(keep = 0) {
     let gone = 0;
     for (const model of this.#models) gone += model.destroyIdle(keep);
@@ -208,9 +230,11 @@ export class Engine {
 
   /**
    * Writes a model with its float matrices in another format, or pruned.
-   * @param {Source | Source[]} source @param {'q4_0' | 'q4_k' | 'q6_k' | 'q8_0' | 'f16' | 'f32' | string} format
+   * @param {Source | Source[]} source
+   * @param {'q4_0' | 'q4_k' | 'q6_k' | 'q8_0' | 'f16' | 'f32' | string} format
    * @param {(bytes: Uint8Array) => void} write takes the new file from front to back
-   * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] imatrix: what `calibrate` has written, or an importance matrix of llama.cpp in
+   * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] imatrix: what `calibrate`
+   *   has written, or an importance matrix of llama.cpp in
    *   GGUF. density: of the layers' matrices after pruning, above 0 and at most 1; with 'q4_0' only
    * @returns {Promise<void>}
    */
@@ -295,13 +319,19 @@ export async function openModel(source, options = {}) {
   }
 }
 
-/** As Engine.inspect, in an engine of its own. @param {Source | Source[]} source @param {OpenOptions} [options] */
+/**
+ * As Engine.inspect, in an engine of its own.
+ * @param {Source | Source[]} source
+ * @param {OpenOptions} [options]
+ */
 export const inspect = (source, options = {}) =>
   withEngine({ ...options, threads: 1 }, engine => engine.inspect(source, options));
 
 /**
  * As Engine.quantize, in an engine of its own.
- * @param {Source | Source[]} source @param {string} format @param {(bytes: Uint8Array) => void} write
+ * @param {Source | Source[]} source
+ * @param {string} format
+ * @param {(bytes: Uint8Array) => void} write
  * @param {OpenOptions & {imatrix?: Source, density?: number}} [options]
  */
 export const quantize = (source, format, write, options = {}) =>
@@ -323,7 +353,8 @@ export const calibrate = (source, texts, write, options = {}) =>
 /**
  * How well a model predicts texts, each for itself.
  * @param {Source | Source[]} source @param {Iterable<string>} texts
- * @param {OpenOptions & ScoredOptions & {against?: Source | Source[]}} [options] against: another model of the same vocabulary; `onProgress` speaks of loading
+ * @param {OpenOptions & ScoredOptions & {against?: Source | Source[]}} [options] against: another
+ *   model of the same vocabulary; `onProgress` speaks of loading
  */
 export const perplexity = (source, texts, { against, ...options } = {}) =>
   withEngine(options, async engine => {
@@ -336,7 +367,8 @@ export const perplexity = (source, texts, { against, ...options } = {}) =>
 /**
  * Measures prompt and answer speed of a model.
  * @param {Source | Source[]} source
- * @param {OpenOptions & import('./model.js').BenchOptions & {onRun?: (progress: import('./model.js').Done) => void}} [options] `onProgress` speaks of loading
+ * @param {OpenOptions & import('./model.js').BenchOptions & {onRun?: (progress:
+ *   import('./model.js').Done) => void}} [options] `onProgress` speaks of loading
  */
 export const bench = (source, options = {}) =>
   withEngine(options, async engine => {

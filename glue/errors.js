@@ -1,4 +1,7 @@
-/** What every failing call throws: `code` is the C core's status ("HYP_E_NOMEM") or "HYP_E_HOST" for a failure outside it. */
+/**
+ * What every failing call throws: `code` is the C core's status ("HYP_E_NOMEM") or "HYP_E_HOST" for
+ * a failure outside it.
+ */
 export class HyperionError extends Error {
   /**
    * @param {string} code

@@ -30,7 +30,8 @@ const inWorker = (worker = 'auto') => (worker === 'auto' ? workerByDefault() : w
  * An engine for several models, which share its memory limit and its thread.
  *
  *     const engine = await createEngine({ memory: '2GB' });
- *     const [small, large] = await Promise.all([engine.open('small.gguf'), engine.open('large.gguf')]);
+ *     const [small, large] = await Promise.all([engine.open('small.gguf'),
+ *     engine.open('large.gguf')]);
  *
  * @param {EngineOptions} [options]
  * @returns {Promise<Engine | RemoteEngine>} the same interface, in this thread or in a worker
@@ -45,9 +46,11 @@ export async function createEngine(options = {}) {
  *     const model = await open('story.gguf');
  *     for await (const { text } of model.generate('Once upon a time')) show(text);
  *
- * @param {Source | Source[]} source a URL or path, a File or Blob, bytes, a stream, or your own {size, read}; an array: the parts of a split model
+ * @param {Source | Source[]} source a URL or path, a File or Blob, bytes, a stream, or your own
+ *   {size, read}; an array: the parts of a split model
  * @param {OpenOptions} [options]
- * @returns {Promise<Model | import('./remote.js').RemoteModel>} the same interface, in this thread or in a worker
+ * @returns {Promise<Model | import('./remote.js').RemoteModel>} the same interface, in this thread
+ *   or in a worker
  */
 export async function open(source, options = {}) {
   return inWorker(options.worker)

@@ -1,8 +1,16 @@
-// Lanes in JavaScript: the two ends of docs/LANES.md over a SharedArrayBuffer (or, within one thread, an ArrayBuffer). What C holds in a
+// Lanes in JavaScript: the two ends of docs/LANES.md over a SharedArrayBuffer (or, within one
+// thread, an ArrayBuffer). What C holds in a
 // struct is here a word of the layout by name. Views into the buffer are given out, no copies.
 
-/** @typedef {{name: string, sent: number, received: number, dropped: number, corrupted: number, lost: number, usedBytes: number, capacityBytes: number}} LaneStats */
-/** @typedef {{sequence: number, type: number, time: number, payload: Uint8Array, grant: number}} Capsule `payload` is a view, valid until the release; `time` in milliseconds of the sender's clock */
+/**
+ * @typedef {{name: string, sent: number, received: number, dropped: number, corrupted: number,
+ *   lost: number, usedBytes: number, capacityBytes: number}} LaneStats
+ */
+/**
+ * @typedef {{sequence: number, type: number, time: number, payload: Uint8Array, grant: number}}
+ *   Capsule `payload` is a view, valid until the release; `time` in milliseconds of the sender's
+ *   clock
+ */
 
 const MAGIC = 0x4e414c48;
 const VERSION = 1;
@@ -89,7 +97,8 @@ export function crc32c(bytes) {
 
 /**
  * A new, empty lane.
- * @param {{capacity?: number, slots?: number, checksum?: boolean, shared?: boolean}} [options] capacity in bytes (64 KiB); slots: capsules under way at most (256)
+ * @param {{capacity?: number, slots?: number, checksum?: boolean, shared?: boolean}} [options]
+ *   capacity in bytes (64 KiB); slots: capsules under way at most (256)
  * @returns {SharedArrayBuffer | ArrayBuffer}
  */
 export function createLane({ capacity = 65536, slots = 256, checksum = true, shared = true } = {}) {
@@ -108,7 +117,12 @@ export function createLane({ capacity = 65536, slots = 256, checksum = true, sha
   return buffer;
 }
 
-/** Numbers of a lane, as they are now. @param {SharedArrayBuffer | ArrayBuffer} buffer @param {string} [name] @returns {LaneStats} */
+/**
+ * Numbers of a lane, as they are now.
+ * @param {SharedArrayBuffer | ArrayBuffer} buffer
+ * @param {string} [name]
+ * @returns {LaneStats}
+ */
 export function describeLane(buffer, name = '') {
   const words = new Int32Array(buffer, 0, 64);
   const at = (/** @type {number} */ word) => Atomics.load(words, word) >>> 0;
@@ -126,7 +140,11 @@ export function describeLane(buffer, name = '') {
   };
 }
 
-/** Frees the end that a dead owner held; for whoever knows of its death. @param {SharedArrayBuffer | ArrayBuffer} buffer @param {number} owner */
+/**
+ * Frees the end that a dead owner held; for whoever knows of its death.
+ * @param {SharedArrayBuffer | ArrayBuffer} buffer
+ * @param {number} owner
+ */
 export function evict(buffer, owner) {
   const words = new Int32Array(buffer, 0, 64);
   for (const end of [W.producer, W.consumer]) Atomics.compareExchange(words, end, owner, 0);
@@ -200,7 +218,11 @@ export class LaneProducer extends End {
     Atomics.add(w, W.producerLost, Atomics.exchange(w, W.open, 0));
   }
 
-  /** Where `count` contiguous bytes may be written, an offset into the ring; -1: no room now. At most half the capacity. @param {number} count */
+  /**
+   * Where `count` contiguous bytes may be written, an offset into the ring; -1: no room now. At
+   * most half the capacity.
+   * @param {number} count
+   */
   reserve(count) {
     return this.write + count <= this.limit ? (this.grant = this.write) : this.#reserve(count);
   }
@@ -221,7 +243,11 @@ export class LaneProducer extends End {
     }
   }
 
-  /** The first `count` bytes of what was reserved are written; shown to the consumer with the rest of their batch. @param {number} count */
+  /**
+   * The first `count` bytes of what was reserved are written; shown to the consumer with the rest
+   * of their batch.
+   * @param {number} count
+   */
   commit(count) {
     const end = this.grant + count;
     if (end < this.due) this.write = end;
@@ -303,7 +329,12 @@ export class LaneProducer extends End {
     return this.bytes.subarray(this.grant + HEADER, this.grant + HEADER + bytes);
   }
 
-  /** As begin, waiting for room with Atomics.wait: not on a page's main thread. Null: the lane was closed. @param {number} bytes @returns {Uint8Array | null} */
+  /**
+   * As begin, waiting for room with Atomics.wait: not on a page's main thread. Null: the lane was
+   * closed.
+   * @param {number} bytes
+   * @returns {Uint8Array | null}
+   */
   beginBlocking(bytes) {
     for (;;) {
       const seen = Atomics.load(this.words, W.roomWord);
@@ -355,7 +386,10 @@ export class LaneProducer extends End {
     if (this.#used() > w[W.high]) this.throttled = true;
   }
 
-  /** The next verdict, in order; null: none yet. @returns {{sequence: number, verdict: number} | null} */
+  /**
+   * The next verdict, in order; null: none yet.
+   * @returns {{sequence: number, verdict: number} | null}
+   */
   feedback() {
     if (this.collected === this.sequence) return null;
     const state = this.state(this.collected);
@@ -424,7 +458,10 @@ export class LaneConsumer extends End {
     this.release(grant);
   }
 
-  /** The next capsule; null: none now. Damaged ones are counted, told to the producer, and skipped. @returns {Capsule | null} */
+  /**
+   * The next capsule; null: none now. Damaged ones are counted, told to the producer, and skipped.
+   * @returns {Capsule | null}
+   */
   receive() {
     for (;;) {
       const bytes = this.read();
@@ -473,7 +510,10 @@ export class LaneConsumer extends End {
     return Atomics.load(this.words, W.closed) !== 0;
   }
 
-  /** Sleeps until there is something to read, with Atomics.wait: not on a page's main thread. False: closed and empty. */
+  /**
+   * Sleeps until there is something to read, with Atomics.wait: not on a page's main thread. False:
+   * closed and empty.
+   */
   wait() {
     for (;;) {
       const seen = Atomics.load(this.words, W.dataWord);
@@ -488,7 +528,8 @@ export class LaneConsumer extends End {
   }
 
   /**
-   * Waits without blocking: by Atomics.waitAsync, or for the bell (`rung`) that the producer's side carries over.
+   * Waits without blocking: by Atomics.waitAsync, or for the bell (`rung`) that the producer's side
+   * carries over.
    * @param {boolean} [bell] @returns {Promise<void>}
    */
   async arrived(bell = true) {

@@ -1,4 +1,5 @@
-// A model in this thread: what it says of texts, and the sessions that say it. The page's proxy of one in a worker has the same interface.
+// A model in this thread: what it says of texts, and the sessions that say it. The page's proxy of
+// one in a worker has the same interface.
 import { HyperionError } from './errors.js';
 import {
   checkGenerate,
@@ -22,23 +23,64 @@ import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from '.
 
 /**
  * @typedef {object} OwnModelOptions
- * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
+ * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead
+ *   (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
  * @property {(progress: {loaded: number, total: number}) => void} [onProgress]
  * @property {AbortSignal} [signal] stops the loading
  */
-/** @typedef {SessionOptions & OwnModelOptions} ModelOptions those of a session are what its sessions have when nothing else is said */
+/**
+ * @typedef {SessionOptions & OwnModelOptions} ModelOptions those of a session are what its sessions
+ *   have when nothing else is said
+ */
 
-/** @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim: number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number, weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts */
-/** @typedef {{count: number, present: number, loops: number, tiles: number, byWorkers: number, repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`: workers that have come; `byWorkers`: tiles that they computed; `repeated`: tiles computed again because a worker lost its processor */
-/** @typedef {{pages: number, resident: number, present: number, frames: number, wholeBytes: number, capacityBytes: number, presentBytes: number, pins: number, hits: number, fills: number, filledBytes: number, evictions: number}} Residency of the weights' pages: `resident` have a place for good, the others share `frames` */
-/** @typedef {{artefact: string, kernels: string, memory: import('./engine.js').MemoryStats, fibers: import('./engine.js').FiberStats, threads: ThreadStats, weights: Residency, lanes: import('./lane.js').LaneStats[]}} Stats `memory` and `fibers` are the engine's */
+/**
+ * @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim:
+ *   number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number,
+ *   weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts
+ */
+/**
+ * @typedef {{count: number, present: number, loops: number, tiles: number, byWorkers: number,
+ *   repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`:
+ *   workers that have come; `byWorkers`: tiles that they computed; `repeated`: tiles computed again
+ *   because a worker lost its processor
+ */
+/**
+ * @typedef {{pages: number, resident: number, present: number, frames: number, wholeBytes: number,
+ *   capacityBytes: number, presentBytes: number, pins: number, hits: number, fills: number,
+ *   filledBytes: number, evictions: number}} Residency of the weights' pages: `resident` have a
+ *   place for good, the others share `frames`
+ */
+/**
+ * @typedef {{artefact: string, kernels: string, memory: import('./engine.js').MemoryStats, fibers:
+ *   import('./engine.js').FiberStats, threads: ThreadStats, weights: Residency, lanes:
+ *   import('./lane.js').LaneStats[]}} Stats `memory` and `fibers` are the engine's
+ */
 /** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */
 /** @typedef {{done: number, total: number}} Done in runs, or in bytes of the texts */
 /** @typedef {{onProgress?: (progress: Done) => void, signal?: AbortSignal}} ScoringOptions */
-/** @typedef {{promptTokens?: number, answerTokens?: number, runs?: number, profile?: boolean, trace?: boolean}} BenchOptions 126 and 64 tokens, 5 runs when left out; `profile`: each operation and layer, too; `trace`: the last steps, as events for Perfetto */
-/** @typedef {{operations: Record<string, {usPerToken: number, gbPerSecond: number, gmacPerSecond: number}>, layersUsPerToken: number[]}} Phase */
-/** @typedef {{promptTokensPerSecond: number, answerTokensPerSecond: number, promptTokens: number, answerTokens: number, runs: number, memoryPeakBytes: number, kernels: string, threads: number, byWorkers: number, repeated: number, latencyMs: import('./session.js').Percentiles, operationMs: Record<string, number>, peaks?: Peaks, prompt?: Phase, answer?: Phase, traceEvents?: object[]}} BenchFigures speeds are medians of the runs; `byWorkers`: the part of the tiles that worker threads computed */
-/** @typedef {{perplexity: number | null, tokens: number, divergence?: number, sameTop?: number}} Prediction `divergence`: the mean Kullback-Leibler divergence from the reference's predictions, in nats; `sameTop`: how often the likeliest tokens agree; `perplexity` null: beyond every number */
+/**
+ * @typedef {{promptTokens?: number, answerTokens?: number, runs?: number, profile?: boolean,
+ *   trace?: boolean}} BenchOptions 126 and 64 tokens, 5 runs when left out; `profile`: each
+ *   operation and layer, too; `trace`: the last steps, as events for Perfetto
+ */
+/**
+ * @typedef {{operations: Record<string, {usPerToken: number, gbPerSecond: number, gmacPerSecond:
+ *   number}>, layersUsPerToken: number[]}} Phase
+ */
+/**
+ * @typedef {{promptTokensPerSecond: number, answerTokensPerSecond: number, promptTokens: number,
+ *   answerTokens: number, runs: number, memoryPeakBytes: number, kernels: string, threads: number,
+ *   byWorkers: number, repeated: number, latencyMs: import('./session.js').Percentiles,
+ *   operationMs: Record<string, number>, peaks?: Peaks, prompt?: Phase, answer?: Phase,
+ *   traceEvents?: object[]}} BenchFigures speeds are medians of the runs; `byWorkers`: the part of
+ *   the tiles that worker threads computed
+ */
+/**
+ * @typedef {{perplexity: number | null, tokens: number, divergence?: number, sameTop?: number}}
+ *   Prediction `divergence`: the mean Kullback-Leibler divergence from the reference's predictions,
+ *   in nats; `sameTop`: how often the likeliest tokens agree; `perplexity` null: beyond every
+ *   number
+ */
 
 const WORKER_TURNS = 500; // of the event loop, that a worker thread may take to come
 
@@ -61,9 +103,11 @@ export class Model {
 
   /**
    * @param {import('./engine.js').Engine} engine @param {Core} core
-   * @param {{pointer: number, draft: number, sources: number[]}} own addresses of it and of its draft model, or 0; handles of their sources
+   * @param {{pointer: number, draft: number, sources: number[]}} own addresses of it and of its
+   *   draft model, or 0; handles of their sources
    * @param {ModelOptions} options
-   * @param {{release: () => Promise<void>, closed: () => Promise<void> | null}} events what ends with it: its sources; perhaps its engine
+   * @param {{release: () => Promise<void>, closed: () => Promise<void> | null}} events what ends
+   *   with it: its sources; perhaps its engine
    */
   constructor(engine, core, own, options, events) {
     this.#engine = engine;
@@ -86,7 +130,10 @@ export class Model {
     return this.#core;
   }
 
-  /** As `#open`, and not within a callback of the engine, whose memory must not move, and which can not be entered again. */
+  /**
+   * As `#open`, and not within a callback of the engine, whose memory must not move, and which can
+   * not be entered again.
+   */
   async #ready() {
     await null;
     return this.#open();
@@ -94,7 +141,9 @@ export class Model {
 
   /**
    * A sequence that nobody uses, lent until `#giveBack`; answers side by side have one each.
-   * @param {number} purpose @param {ArrayLike<number>} [tokens] that it is to continue: the one that knows the most of them is best
+   * @param {number} purpose
+   * @param {ArrayLike<number>} [tokens] that it is to continue: the one that knows the most of them
+   *   is best
    */
   #lend(purpose, tokens = []) {
     this.#open();
@@ -128,7 +177,10 @@ export class Model {
     if (!this.#closing && !this.#core.ended && this.#engine.crowded) this.#engine.makeRoom(1);
   }
 
-  /** Frees the sequences that nobody uses but the `keep` latest; returns how many those were. @param {number} keep */
+  /**
+   * Frees the sequences that nobody uses but the `keep` latest; returns how many those were.
+   * @param {number} keep
+   */
   destroyIdle(keep) {
     if (this.#closing) return 0;
     const idle = this.#pool.filter(one => !one.busy).sort((a, b) => b.used - a.used);
@@ -140,7 +192,8 @@ export class Model {
 
   /**
    * @param {string} text
-   * @param {{addSpecial?: boolean, parseSpecial?: boolean, signal?: AbortSignal}} [options] addSpecial (default true): with the tokens the model expects around a text
+   * @param {{addSpecial?: boolean, parseSpecial?: boolean, signal?: AbortSignal}} [options]
+   *   addSpecial (default true): with the tokens the model expects around a text
    * @returns {Promise<number[]>}
    */
   async tokenize(text, options = {}) {
@@ -149,7 +202,11 @@ export class Model {
     return tokenize(this.#handle, text, options);
   }
 
-  /** @param {ArrayLike<number>} tokens @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
+  /**
+   * @param {ArrayLike<number>} tokens
+   * @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options]
+   * @returns {Promise<string>}
+   */
   async detokenize(tokens, options = {}) {
     throwIfAborted(options.signal);
     await this.#ready();
@@ -173,14 +230,19 @@ export class Model {
   /**
    * Answers a conversation, rendered by the model's own chat template.
    * @param {Message[]} messages
-   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further ones for the template
+   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further
+   *   ones for the template
    * @returns {Answer}
    */
   chat(messages, options = {}) {
     return this.#answer(options, () => chatTokens(this.#handle, messages, options));
   }
 
-  /** @param {GenerateOptions} options @param {() => ArrayLike<number> | Promise<ArrayLike<number>>} prompt @returns {Answer} */
+  /**
+   * @param {GenerateOptions} options
+   * @param {() => ArrayLike<number> | Promise<ArrayLike<number>>} prompt
+   * @returns {Answer}
+   */
   #answer(options, prompt) {
     const self = this;
     return answerOf(async function* (record) {
@@ -222,7 +284,8 @@ export class Model {
 
   /**
    * The pooled final hidden state of a text, of length 1.
-   * @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options]
+   * @param {string} text
+   * @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options]
    * @returns {Promise<Float32Array>}
    */
   async embed(text, { pooling = 'mean', signal } = {}) {
@@ -239,9 +302,12 @@ export class Model {
   }
 
   /**
-   * Log-probabilities of a text: `visit` gets, after each token, those of every next one (a view, valid during the call). What it throws
+   * Log-probabilities of a text: `visit` gets, after each token, those of every next one (a view,
+   * valid during the call). What it throws
    * ends the call.
-   * @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit @param {{signal?: AbortSignal}} [options]
+   * @param {ArrayLike<number>} tokens
+   * @param {(position: number, logProbabilities: Float32Array) => void} visit
+   * @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<void>}
    */
   async score(tokens, visit, { signal } = {}) {
@@ -258,7 +324,8 @@ export class Model {
   /**
    * Does a job that measures this model, by sessions of its own.
    * @param {(core: Core, job: number) => void} begin @param {string[]} texts that it takes
-   * @param {{onProgress?: (progress: Done) => void, write?: (bytes: Uint8Array) => void, signal?: AbortSignal}} options
+   * @param {{onProgress?: (progress: Done) => void, write?: (bytes: Uint8Array) => void, signal?:
+   *   AbortSignal}} options
    */
   async #measuring(begin, texts, { onProgress, write, signal }) {
     throwIfAborted(signal);
@@ -304,7 +371,9 @@ export class Model {
 
   /**
    * How well this model predicts texts, each for itself.
-   * @param {Iterable<string>} texts @param {ScoringOptions & {against?: Model}} [options] against: another model of the same engine and vocabulary
+   * @param {Iterable<string>} texts
+   * @param {ScoringOptions & {against?: Model}} [options] against: another model of the same engine
+   *   and vocabulary
    * @returns {Promise<Prediction>}
    */
   perplexity(texts, options = {}) {
@@ -321,7 +390,8 @@ export class Model {
   /**
    * Measures on texts what each column of this model's matrices counts for.
    * @param {Iterable<string>} texts
-   * @param {(bytes: Uint8Array) => void} write takes the importance matrix, GGUF @param {ScoringOptions} [options]
+   * @param {(bytes: Uint8Array) => void} write takes the importance matrix, GGUF
+   * @param {ScoringOptions} [options]
    * @returns {Promise<{bytes: number, tokens: number}>}
    */
   calibrate(texts, write, options = {}) {
@@ -351,14 +421,22 @@ export class Model {
     );
   }
 
-  /** A number for each page of the weights: 0 absent, else 1 to 255 by how often it is used; 64 is once a pass. @returns {Promise<Uint8Array>} */
+  /**
+   * A number for each page of the weights: 0 absent, else 1 to 255 by how often it is used; 64 is
+   * once a pass.
+   * @returns {Promise<Uint8Array>}
+   */
   async heat() {
     const core = await this.#ready();
     core.run('model_heat', this.#handle.pointer);
     return core.resultBytes();
   }
 
-  /** Memory, fibers, threads, residency of the weights. What an answer took stands with it, as its `usage`. @returns {Promise<Stats>} */
+  /**
+   * Memory, fibers, threads, residency of the weights. What an answer took stands with it, as its
+   * `usage`.
+   * @returns {Promise<Stats>}
+   */
   async stats() {
     const core = await this.#ready();
     const { kernels, memory, fibers } = core.stats();
@@ -373,7 +451,10 @@ export class Model {
     return this.#core.resultJson();
   }
 
-  /** What this machine reads from memory and multiplies at most, one thread; measured for a moment. @returns {Promise<Peaks>} */
+  /**
+   * What this machine reads from memory and multiplies at most, one thread; measured for a moment.
+   * @returns {Promise<Peaks>}
+   */
   async measure() {
     const core = await this.#ready();
     core.run('engine_measure', core.engine);

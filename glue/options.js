@@ -1,4 +1,5 @@
-// What may be asked for. What generated/options.js has is refused as C refuses it, by name and range, before the engine hears of it; the
+// What may be asked for. What generated/options.js has is refused as C refuses it, by name and
+// range, before the engine hears of it; the
 // rest of what JavaScript takes is checked here: signals, callbacks, texts, tokens.
 import { HyperionError } from './errors.js';
 import { Pooling, Purpose } from './generated/interface.js';
@@ -77,7 +78,11 @@ function checkTexts(key, texts, most) {
   }
 }
 
-/** Those of a scope. What is undefined or null is left out. @param {Scope} scope @param {any} options */
+/**
+ * Those of a scope. What is undefined or null is left out.
+ * @param {Scope} scope
+ * @param {any} options
+ */
 function checkScope(scope, options) {
   for (const [key, option] of Object.entries(OPTIONS[scope])) {
     const value = options[key] ?? undefined;
@@ -85,7 +90,12 @@ function checkScope(scope, options) {
   }
 }
 
-/** Those of a scope, as the core takes them. @param {Scope} scope @param {any} options @returns {string} JSON */
+/**
+ * Those of a scope, as the core takes them.
+ * @param {Scope} scope
+ * @param {any} options
+ * @returns {string} JSON
+ */
 export const optionsJson = (scope, options) =>
   JSON.stringify(Object.fromEntries(Object.keys(OPTIONS[scope]).map(key => [key, options[key]])));
 
@@ -185,7 +195,11 @@ export function checkGenerate(options) {
 export const textOf = text =>
   typeof text === 'string' ? text : refuse(`a text is wanted, not ${shown(text)}`);
 
-/** Whole numbers; whether they are in the vocabulary is for the engine to say. @param {unknown} tokens @returns {ArrayLike<number>} */
+/**
+ * Whole numbers; whether they are in the vocabulary is for the engine to say.
+ * @param {unknown} tokens
+ * @returns {ArrayLike<number>}
+ */
 export function checkTokens(tokens) {
   const all = /** @type {ArrayLike<number>} */ (tokens);
   if (typeof all !== 'object' || !all || !Number.isSafeInteger(all.length))

@@ -1,4 +1,5 @@
-// An engine in a worker, its models and their sessions, with the interface of those in this thread. Calls go by postMessage; results and the
+// An engine in a worker, its models and their sessions, with the interface of those in this thread.
+// Calls go by postMessage; results and the
 // pieces of an answer come over a lane where memory can be shared.
 import { Receiver } from './channel.js';
 import { HyperionError } from './errors.js';
@@ -16,13 +17,19 @@ import { answerOf, stillUnderWay } from './session.js';
 /** @typedef {import('./session.js').Piece} Piece */
 /** @typedef {import('./session.js').Usage} Usage */
 /** @typedef {import('./chat.js').Message} Message */
-/** @typedef {{model?: number, session?: number}} Target whom a call asks, by the number of the call that made it; the engine when left out */
+/**
+ * @typedef {{model?: number, session?: number}} Target whom a call asks, by the number of the call
+ *   that made it; the engine when left out
+ */
 
 /** In a page: yes, so that it stays responsive. */
 export const workerByDefault = () =>
   typeof window === 'object' && typeof document === 'object' && typeof Worker === 'function';
 
-/** @typedef {{post: (message: unknown) => void, listen: (take: (message: any) => void, fail: (error: Error) => void) => void, end: () => void}} Port */
+/**
+ * @typedef {{post: (message: unknown) => void, listen: (take: (message: any) => void, fail: (error:
+ *   Error) => void) => void, end: () => void}} Port
+ */
 
 const LEAVE_MS = 2000; // how long a worker may take to leave
 
@@ -57,7 +64,8 @@ async function startWorker() {
         .on('messageerror', fail)
         .on('exit', code => fail(new Error(`it has ended, with code ${code}`))),
     end: async () => {
-      // It is asked to go, because a thread that is ended while it loads, or starts others, leaves files open.
+      // It is asked to go, because a thread that is ended while it loads, or starts others, leaves
+      // files open.
       await Promise.race([ready, gone]);
       worker.postMessage({ end: true });
       const limit = setTimeout(() => worker.terminate(), LEAVE_MS);
@@ -127,7 +135,8 @@ class Link {
 
   /**
    * @param {Target} target @param {string} method @param {unknown[]} args
-   * @param {{signal?: AbortSignal, onEvent?: (event: any) => void, begun?: (id: number) => void, ended?: (message: any) => void}} [more]
+   * @param {{signal?: AbortSignal, onEvent?: (event: any) => void, begun?: (id: number) => void,
+   *   ended?: (message: any) => void}} [more]
    *   onEvent: what it throws ends the call. begun: the call's number. ended: its last message
    * @returns {Promise<any>}
    */
@@ -184,14 +193,21 @@ class Link {
   /**
    * The pieces of an answer.
    * @param {Target} target @param {() => void} check throws when the target is closed
-   * @param {string} method @param {unknown} first @param {GenerateOptions} options @returns {Answer}
+   * @param {string} method
+   * @param {unknown} first
+   * @param {GenerateOptions} options
+   * @returns {Answer}
    */
   answer(target, check, method, first, options) {
     return answerOf(record => this.stream(target, check, method, first, options, record));
   }
 
   /**
-   * @param {Target} target @param {() => void} check @param {string} method @param {unknown} first @param {GenerateOptions} options
+   * @param {Target} target
+   * @param {() => void} check
+   * @param {string} method
+   * @param {unknown} first
+   * @param {GenerateOptions} options
    * @param {(usage: Usage) => void} record
    * @returns {AsyncGenerator<Piece, void, void>}
    */
@@ -273,7 +289,12 @@ export class RemoteEngine {
     });
   }
 
-  /** A model in an engine, and a worker, of its own. @param {Source | Source[]} source @param {OpenOptions} options @returns {Promise<RemoteModel>} */
+  /**
+   * A model in an engine, and a worker, of its own.
+   * @param {Source | Source[]} source
+   * @param {OpenOptions} options
+   * @returns {Promise<RemoteModel>}
+   */
   static async openAlone(source, options) {
     checkOpen(options);
     const { signal } = options;
@@ -297,7 +318,11 @@ export class RemoteEngine {
     return this.#link.call({}, method, args, more);
   }
 
-  /** @param {Source | Source[]} source @param {ModelOptions} [options] @returns {Promise<RemoteModel>} */
+  /**
+   * @param {Source | Source[]} source
+   * @param {ModelOptions} [options]
+   * @returns {Promise<RemoteModel>}
+   */
   async open(source, options = {}) {
     checkModel(options);
     this.#check();
@@ -313,7 +338,9 @@ export class RemoteEngine {
   }
 
   /**
-   * @param {Source | Source[]} source @param {string} format @param {(bytes: Uint8Array) => void} write
+   * @param {Source | Source[]} source
+   * @param {string} format
+   * @param {(bytes: Uint8Array) => void} write
    * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] @returns {Promise<void>}
    */
   quantize(source, format, write, { signal, onProgress, imatrix, density } = {}) {
@@ -337,9 +364,12 @@ export class RemoteEngine {
 }
 
 /**
- * Starts a worker for `act`; it ends when that fails or the signal comes, and so owes no answer to an abort.
+ * Starts a worker for `act`; it ends when that fails or the signal comes, and so owes no answer to
+ * an abort.
  * @template T
- * @param {AbortSignal | undefined} signal @param {(link: Link) => Promise<T>} act @returns {Promise<T>}
+ * @param {AbortSignal | undefined} signal
+ * @param {(link: Link) => Promise<T>} act
+ * @returns {Promise<T>}
  */
 async function starting(signal, act) {
   const link = await Link.start();
@@ -364,7 +394,11 @@ async function starting(signal, act) {
   }
 }
 
-/** What of the options the worker is told: a signal and a callback stay here. @param {OpenOptions} options @returns {OpenOptions} */
+/**
+ * What of the options the worker is told: a signal and a callback stay here.
+ * @param {OpenOptions} options
+ * @returns {OpenOptions}
+ */
 function toldOf({ signal, onProgress, worker, wasm, draft, ...told }) {
   return told;
 }
@@ -373,7 +407,12 @@ function toldOf({ signal, onProgress, worker, wasm, draft, ...told }) {
 const create = (link, options) =>
   link.call({}, 'create', [{ ...toldOf(options), wasm: absolute(options.wasm) }]);
 
-/** @param {Link} link @param {Source | Source[]} source @param {ModelOptions} options @param {boolean} alone the worker ends with this model */
+/**
+ * @param {Link} link
+ * @param {Source | Source[]} source
+ * @param {ModelOptions} options
+ * @param {boolean} alone the worker ends with this model
+ */
 async function open(link, source, options, alone) {
   const { signal, onProgress, draft } = options;
   const told = { ...toldOf(options), draft: absolute(draft) };
@@ -391,7 +430,11 @@ async function open(link, source, options, alone) {
   }
 }
 
-/** Closes what nobody wants any more, also where it has been made meanwhile. @param {Link} link @param {Target} target */
+/**
+ * Closes what nobody wants any more, also where it has been made meanwhile.
+ * @param {Link} link
+ * @param {Target} target
+ */
 async function leave(link, target) {
   try {
     if (!link.ending) await link.call(target, 'close', []);
@@ -407,7 +450,12 @@ export class RemoteModel {
   /** @type {Promise<void> | null} */
   #closing = null;
 
-  /** @param {Link} link @param {Target} target @param {import('./model.js').Facts} facts @param {boolean} alone the worker ends with it */
+  /**
+   * @param {Link} link
+   * @param {Target} target
+   * @param {import('./model.js').Facts} facts
+   * @param {boolean} alone the worker ends with it
+   */
   constructor(link, target, facts, alone) {
     this.#link = link;
     this.#target = target;
@@ -430,27 +478,46 @@ export class RemoteModel {
     return this.#link.call(this.#target, method, args, { signal, onEvent });
   }
 
-  /** @param {string} text @param {{addSpecial?: boolean, parseSpecial?: boolean, signal?: AbortSignal}} [options] @returns {Promise<number[]>} */
+  /**
+   * @param {string} text
+   * @param {{addSpecial?: boolean, parseSpecial?: boolean, signal?: AbortSignal}} [options]
+   * @returns {Promise<number[]>}
+   */
   tokenize(text, { signal, ...options } = {}) {
     return this.#call('tokenize', [text, options], signal);
   }
 
-  /** @param {ArrayLike<number>} tokens @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options] @returns {Promise<string>} */
+  /**
+   * @param {ArrayLike<number>} tokens
+   * @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options]
+   * @returns {Promise<string>}
+   */
   detokenize(tokens, { signal, ...options } = {}) {
     return this.#call('detokenize', [tokens, options], signal);
   }
 
-  /** @param {string | ArrayLike<number>} prompt @param {GenerateOptions} [options] @returns {Answer} */
+  /**
+   * @param {string | ArrayLike<number>} prompt
+   * @param {GenerateOptions} [options]
+   * @returns {Answer}
+   */
   generate(prompt, options = {}) {
     return this.#link.answer(this.#target, this.#check, 'generate', prompt, options);
   }
 
-  /** @param {Message[]} messages @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] @returns {Answer} */
+  /**
+   * @param {Message[]} messages
+   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options]
+   * @returns {Answer}
+   */
   chat(messages, options = {}) {
     return this.#link.answer(this.#target, this.#check, 'chat', messages, options);
   }
 
-  /** @param {SessionOptions & {signal?: AbortSignal}} [options] @returns {Promise<RemoteSession>} */
+  /**
+   * @param {SessionOptions & {signal?: AbortSignal}} [options]
+   * @returns {Promise<RemoteSession>}
+   */
   async session({ signal, ...options } = {}) {
     throwIfAborted(signal);
     this.#check();
@@ -465,13 +532,19 @@ export class RemoteModel {
     return new RemoteSession(this.#link, { session }, this.#check);
   }
 
-  /** @param {string} text @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options] @returns {Promise<Float32Array>} */
+  /**
+   * @param {string} text
+   * @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options]
+   * @returns {Promise<Float32Array>}
+   */
   embed(text, { signal, ...options } = {}) {
     return this.#call('embed', [text, options], signal);
   }
 
   /**
-   * @param {ArrayLike<number>} tokens @param {(position: number, logProbabilities: Float32Array) => void} visit @param {{signal?: AbortSignal}} [options]
+   * @param {ArrayLike<number>} tokens
+   * @param {(position: number, logProbabilities: Float32Array) => void} visit
+   * @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<void>}
    */
   score(tokens, visit, { signal } = {}) {
@@ -495,7 +568,10 @@ export class RemoteModel {
     return this.#call('measure', []);
   }
 
-  /** Gives its memory back; ends the worker, where that was started for it. @returns {Promise<void>} */
+  /**
+   * Gives its memory back; ends the worker, where that was started for it.
+   * @returns {Promise<void>}
+   */
   close() {
     return (this.#closing ??= this.#close());
   }
@@ -513,7 +589,11 @@ export class RemoteSession {
   #closing = null;
   #busy = false; // an answer is under way: the worker may be ahead of who listens to it
 
-  /** @param {Link} link @param {Target} target @param {() => void} check throws when its model is closed */
+  /**
+   * @param {Link} link
+   * @param {Target} target
+   * @param {() => void} check throws when its model is closed
+   */
   constructor(link, target, check) {
     this.#link = link;
     this.#target = target;
@@ -531,7 +611,12 @@ export class RemoteSession {
     return this.#link.call(this.#target, method, [], { begun });
   }
 
-  /** @param {string} method @param {unknown} first @param {GenerateOptions} options @returns {Answer} */
+  /**
+   * @param {string} method
+   * @param {unknown} first
+   * @param {GenerateOptions} options
+   * @returns {Answer}
+   */
   #answer(method, first, options) {
     const self = this;
     return answerOf(async function* (record) {
@@ -547,12 +632,20 @@ export class RemoteSession {
     });
   }
 
-  /** @param {string | ArrayLike<number>} prompt @param {GenerateOptions & {append?: boolean}} [options] @returns {Answer} */
+  /**
+   * @param {string | ArrayLike<number>} prompt
+   * @param {GenerateOptions & {append?: boolean}} [options]
+   * @returns {Answer}
+   */
   generate(prompt, options = {}) {
     return this.#answer('generate', prompt, options);
   }
 
-  /** @param {Message[]} messages @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] @returns {Answer} */
+  /**
+   * @param {Message[]} messages
+   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options]
+   * @returns {Answer}
+   */
   chat(messages, options = {}) {
     return this.#answer('chat', messages, options);
   }

@@ -7,18 +7,25 @@ import { checkGenerate, checkTokens, optionsJson, purposeOf, throwIfAborted } fr
 /** @typedef {import('./chat.js').Message} Message */
 
 /** @typedef {import('./generated/options.js').SessionOptions} SessionOptions */
-/** @typedef {import('./generated/options.js').SamplingOptions & import('./generated/options.js').AnswerOptions} TableOptions */
+/**
+ * @typedef {import('./generated/options.js').SamplingOptions &
+ *   import('./generated/options.js').AnswerOptions} TableOptions
+ */
 
 /**
  * @typedef {object} OwnGenerateOptions
  * @property {Record<number, number>} [logitBias] added to the logits of up to 256 tokens
- * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others under way, interactive ones get the most of the engine
+ * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others
+ *   under way, interactive ones get the most of the engine
  * @property {AbortSignal} [signal]
  */
 /** @typedef {TableOptions & OwnGenerateOptions} GenerateOptions */
 
 /** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
-/** @typedef {{text: string, token: number, finish: Finish, usage?: Usage}} Piece `finish` and `usage` are set on the last one */
+/**
+ * @typedef {{text: string, token: number, finish: Finish, usage?: Usage}} Piece `finish` and
+ *   `usage` are set on the last one
+ */
 /** @typedef {{p50: number, p90: number, p95: number, p99: number}} Percentiles */
 /**
  * What an answer took.
@@ -33,11 +40,23 @@ import { checkGenerate, checkTokens, optionsJson, purposeOf, throwIfAborted } fr
  * @property {number} answerMs
  * @property {number} promptTokensPerSecond
  * @property {number} answerTokensPerSecond
- * @property {Percentiles} latencyMs from one token to the next, as the caller waited for it: the answer's last 1024
+ * @property {Percentiles} latencyMs from one token to the next, as the caller waited for it: the
+ *   answer's last 1024
  */
-/** @typedef {AsyncGenerator<Piece, void, void> & {readonly usage: Usage | null}} Answer `usage` is set when the answer has ended, also when it was broken off */
-/** @typedef {{name: string, layer: number, ms: number, bytes: number, macs: number, beganMs: number, lastMs: number}} Operation since the session was made: time, bytes of weights or of the cache, multiply-adds; `beganMs`, `lastMs`: of the last step. `layer` -1: none */
-/** @typedef {{context: number, used: number, latencyMs: Percentiles, operations: Operation[]}} SessionStats `used`: tokens of its text. `latencyMs`: of computing its last 1024 tokens. `operations`: with the option `profile` */
+/**
+ * @typedef {AsyncGenerator<Piece, void, void> & {readonly usage: Usage | null}} Answer `usage` is
+ *   set when the answer has ended, also when it was broken off
+ */
+/**
+ * @typedef {{name: string, layer: number, ms: number, bytes: number, macs: number, beganMs: number,
+ *   lastMs: number}} Operation since the session was made: time, bytes of weights or of the cache,
+ *   multiply-adds; `beganMs`, `lastMs`: of the last step. `layer` -1: none
+ */
+/**
+ * @typedef {{context: number, used: number, latencyMs: Percentiles, operations: Operation[]}}
+ *   SessionStats `used`: tokens of its text. `latencyMs`: of computing its last 1024 tokens.
+ *   `operations`: with the option `profile`
+ */
 
 /**
  * What a session needs of its model.
@@ -62,7 +81,12 @@ for (const [name, value] of Object.entries(FINISH))
 const flagsOf = (addSpecial, parseSpecial) =>
   (addSpecial ? Text.ADD_SPECIAL : 0) | (parseSpecial ? Text.PARSE_SPECIAL : 0);
 
-/** @param {ModelHandle} model @param {string} text @param {{addSpecial?: boolean, parseSpecial?: boolean}} [options] @returns {number[]} */
+/**
+ * @param {ModelHandle} model
+ * @param {string} text
+ * @param {{addSpecial?: boolean, parseSpecial?: boolean}} [options]
+ * @returns {number[]}
+ */
 export function tokenize(
   { core, pointer, check },
   text,
@@ -73,7 +97,12 @@ export function tokenize(
   return core.resultTokens();
 }
 
-/** @param {ModelHandle} model @param {ArrayLike<number>} tokens @param {{parseSpecial?: boolean}} [options] @returns {string} */
+/**
+ * @param {ModelHandle} model
+ * @param {ArrayLike<number>} tokens
+ * @param {{parseSpecial?: boolean}} [options]
+ * @returns {string}
+ */
 export function detokenize({ core, pointer, check }, tokens, { parseSpecial = false } = {}) {
   check();
   core.run('model_detokenize', pointer, core.inputTokens(tokens), flagsOf(false, parseSpecial));
@@ -82,7 +111,9 @@ export function detokenize({ core, pointer, check }, tokens, { parseSpecial = fa
 
 /**
  * A conversation as the tokens of a prompt, by the model's own template.
- * @param {ModelHandle} model @param {Message[]} messages @param {{variables?: Record<string, unknown>, signal?: AbortSignal}} options
+ * @param {ModelHandle} model
+ * @param {Message[]} messages
+ * @param {{variables?: Record<string, unknown>, signal?: AbortSignal}} options
  * @returns {Promise<number[]>}
  */
 export async function chatTokens(model, messages, { variables, signal }) {
@@ -103,7 +134,8 @@ export async function chatTokens(model, messages, { variables, signal }) {
 
 /**
  * An answer: the pieces that `tell` makes, with the usage that it records.
- * @param {(record: (usage: Usage) => void) => AsyncGenerator<Piece, void, void>} tell @returns {Answer}
+ * @param {(record: (usage: Usage) => void) => AsyncGenerator<Piece, void, void>} tell
+ * @returns {Answer}
  */
 export function answerOf(tell) {
   /** @type {Usage | null} */
@@ -141,7 +173,11 @@ export class Sequence {
   /** @type {number[]} an answer behind it */
   answer = [];
 
-  /** @param {ModelHandle} model @param {number} purpose @param {(core: import('./core.js').Core) => void} create whose result is the new session */
+  /**
+   * @param {ModelHandle} model
+   * @param {number} purpose
+   * @param {(core: import('./core.js').Core) => void} create whose result is the new session
+   */
   constructor(model, purpose, create) {
     this.#model = model;
     this.purpose = purpose;
@@ -206,7 +242,9 @@ export class Sequence {
 
   /**
    * Continues a text, piece by piece.
-   * @param {ArrayLike<number>} tokens @param {GenerateOptions} options @param {(usage: Usage) => void} record
+   * @param {ArrayLike<number>} tokens
+   * @param {GenerateOptions} options
+   * @param {(usage: Usage) => void} record
    * @returns {AsyncGenerator<Piece, void, void>}
    */
   async *generate(tokens, options, record) {
@@ -285,7 +323,12 @@ export class Sequence {
     };
   }
 
-  /** @param {ArrayLike<number>} tokens @param {number} pooling @param {AbortSignal} [signal] @returns {Promise<Float32Array>} */
+  /**
+   * @param {ArrayLike<number>} tokens
+   * @param {number} pooling
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Float32Array>}
+   */
   async embed(tokens, pooling, signal) {
     const core = this.#core;
     this.prompt = this.answer = [];
@@ -296,7 +339,11 @@ export class Sequence {
     return core.resultFloats();
   }
 
-  /** @param {ArrayLike<number>} tokens @param {import('./core.js').Callbacks['visit']} visit @param {AbortSignal} [signal] */
+  /**
+   * @param {ArrayLike<number>} tokens
+   * @param {import('./core.js').Callbacks['visit']} visit
+   * @param {AbortSignal} [signal]
+   */
   async score(tokens, visit, signal) {
     const core = this.#core;
     this.prompt = this.answer = [];
@@ -317,7 +364,10 @@ export class Sequence {
     this.#core.call('session_reset_profile', this.pointer);
   }
 
-  /** Ends the call under way with `error`; resolves when it may be destroyed. @param {unknown} error */
+  /**
+   * Ends the call under way with `error`; resolves when it may be destroyed.
+   * @param {unknown} error
+   */
   end(error) {
     return this.pointer ? this.#model.core.endCall(this.pointer, error) : Promise.resolve();
   }
@@ -329,7 +379,9 @@ export class Sequence {
   }
 }
 
-/** A text of one's own in a model: what has been computed of it is kept until the session is closed. */
+/**
+ * A text of one's own in a model: what has been computed of it is kept until the session is closed.
+ */
 export class Session {
   #model;
   #sequence;
@@ -339,7 +391,8 @@ export class Session {
 
   /**
    * @param {ModelHandle} model @param {Sequence} sequence
-   * @param {{forked: (sequence: Sequence) => Session, closed: (session: Session) => void}} events that its model hears of
+   * @param {{forked: (sequence: Sequence) => Session, closed: (session: Session) => void}} events
+   *   that its model hears of
    */
   constructor(model, sequence, events) {
     this.#model = model;
@@ -357,7 +410,8 @@ export class Session {
 
   /**
    * Continues a text. What the session already knows of it is not computed again.
-   * @param {string | ArrayLike<number>} prompt the whole text; with `append`: what comes behind the session's
+   * @param {string | ArrayLike<number>} prompt the whole text; with `append`: what comes behind the
+   *   session's
    * @param {GenerateOptions & {append?: boolean}} [options]
    * @returns {Answer}
    */
@@ -374,16 +428,22 @@ export class Session {
   }
 
   /**
-   * Answers a conversation, rendered by the model's own chat template. Messages that the session has seen are not computed again.
+   * Answers a conversation, rendered by the model's own chat template. Messages that the session
+   * has seen are not computed again.
    * @param {Message[]} messages all of them
-   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further ones for the template
+   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further
+   *   ones for the template
    * @returns {Answer}
    */
   chat(messages, options = {}) {
     return this.#answer(options, () => chatTokens(this.#model, messages, options));
   }
 
-  /** @param {GenerateOptions} options @param {(sequence: Sequence) => number[] | Promise<number[]>} prompt @returns {Answer} */
+  /**
+   * @param {GenerateOptions} options
+   * @param {(sequence: Sequence) => number[] | Promise<number[]>} prompt
+   * @returns {Answer}
+   */
   #answer(options, prompt) {
     const self = this;
     return answerOf(async function* (record) {
@@ -419,7 +479,8 @@ export class Session {
   }
 
   /**
-   * A session with the same text, of which nothing is computed anew: what both have in common is kept once. Not while a token is being computed.
+   * A session with the same text, of which nothing is computed anew: what both have in common is
+   * kept once. Not while a token is being computed.
    * @returns {Promise<Session>}
    */
   async fork() {

@@ -5,11 +5,15 @@ import { cancelled, throwIfAborted } from './options.js';
 /**
  * @typedef {object} ByteSource
  * @property {number} size bytes in all
- * @property {(offset: number, count: number) => Uint8Array | Promise<Uint8Array>} read exactly `count` bytes
+ * @property {(offset: number, count: number) => Uint8Array | Promise<Uint8Array>} read exactly
+ *   `count` bytes
  * @property {() => void | Promise<void>} [close]
  */
 
-/** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView | ReadableStream<Uint8Array> | Response | ByteSource} Source */
+/**
+ * @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView | ReadableStream<Uint8Array> |
+ *   Response | ByteSource} Source
+ */
 
 /** @param {ArrayBuffer | ArrayBufferView} data @returns {ByteSource} */
 function ofMemory(data) {
@@ -41,7 +45,9 @@ function readerOf(stream) {
 
 /**
  * The whole of a stream, or as much as there is when the signal comes.
- * @param {ReadableStream<Uint8Array>} stream @param {AbortSignal} [signal] @returns {Promise<ByteSource>}
+ * @param {ReadableStream<Uint8Array>} stream
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<ByteSource>}
  */
 async function ofWholeStream(stream, signal) {
   const reader = readerOf(stream);
@@ -71,9 +77,13 @@ async function ofWholeStream(stream, signal) {
 }
 
 /**
- * A stream that is read once from front to back. What the reader may still come back for is kept: its last 4 MiB. What lies before is asked
+ * A stream that is read once from front to back. What the reader may still come back for is kept:
+ * its last 4 MiB. What lies before is asked
  * for `again`, where that is possible.
- * @param {ReadableStream<Uint8Array>} stream @param {number} size @param {(offset: number, count: number) => Promise<Uint8Array>} [again] @returns {ByteSource}
+ * @param {ReadableStream<Uint8Array>} stream
+ * @param {number} size
+ * @param {(offset: number, count: number) => Promise<Uint8Array>} [again]
+ * @returns {ByteSource}
  */
 function ofStream(stream, size, again) {
   const KEPT = 4 << 20;
@@ -110,7 +120,13 @@ function ofStream(stream, size, again) {
   };
 }
 
-/** Part of what a URL leads to. @param {URL} url @param {number} offset @param {number} count @returns {Promise<Uint8Array>} */
+/**
+ * Part of what a URL leads to.
+ * @param {URL} url
+ * @param {number} offset
+ * @param {number} count
+ * @returns {Promise<Uint8Array>}
+ */
 async function fetchRange(url, offset, count) {
   const response = await fetch(url, {
     headers: { range: `bytes=${offset}-${offset + count - 1}` },
@@ -171,7 +187,8 @@ async function ofFile(url) {
         if (n === 0) break;
         got += n;
       }
-      // After the bytes, so that they are of before. Another file under the same name is not this one, which stays as it was.
+      // After the bytes, so that they are of before. Another file under the same name is not this
+      // one, which stays as it was.
       const now = fs.fstatSync(file, { bigint: true });
       if (now.size !== first.size || now.mtimeNs !== first.mtimeNs)
         throw new Error(`${name} has changed since it was opened: open the model anew`);
@@ -183,7 +200,8 @@ async function ofFile(url) {
 }
 
 /**
- * A source that is closed once, and asked for nothing after that: what its descriptor names by then may be another's file.
+ * A source that is closed once, and asked for nothing after that: what its descriptor names by then
+ * may be another's file.
  * @param {ByteSource} source @returns {ByteSource}
  */
 function closing(source) {
@@ -202,7 +220,10 @@ function closing(source) {
   };
 }
 
-/** Where a relative text leads: the page's address, or the working directory. @param {string | URL} place */
+/**
+ * Where a relative text leads: the page's address, or the working directory.
+ * @param {string | URL} place
+ */
 async function resolve(place) {
   if (place instanceof URL) return place;
   if (/^[a-z][a-z0-9+.-]+:/i.test(place)) return new URL(place);
@@ -262,7 +283,8 @@ async function rangesOf(source, signal) {
 }
 
 /**
- * The files of a split model when `source` names its first part (-00001-of-0000N.gguf); else just it.
+ * The files of a split model when `source` names its first part (-00001-of-0000N.gguf); else just
+ * it.
  * @param {Source | Source[]} source @returns {Source[]}
  */
 export function shardsOf(source) {

@@ -1,6 +1,10 @@
-// A worker thread: the engine's module over the same memory, within one call that lasts as long as the engine wants its help.
+// A worker thread: the engine's module over the same memory, within one call that lasts as long as
+// the engine wants its help.
 
-/** @param {{module: WebAssembly.Module, memory: WebAssembly.Memory, run: number, context: number, stack: number}} order */
+/**
+ * @param {{module: WebAssembly.Module, memory: WebAssembly.Memory, run: number, context: number,
+ *   stack: number}} order
+ */
 async function help({ module, memory, run, context, stack }) {
   const refuse = () => {
     throw new Error('a worker thread computes only');

@@ -1,4 +1,5 @@
-// The worker's side of remote.js: one engine with its models and their sessions, calls by name, pieces as events. Calls come by postMessage
+// The worker's side of remote.js: one engine with its models and their sessions, calls by name,
+// pieces as events. Calls come by postMessage
 // (a File can come no other way), everything back goes over the channel.
 import { sender } from './channel.js';
 import { Engine } from './engine.js';
@@ -13,7 +14,9 @@ import { HyperionError } from './errors.js';
 let engine = null;
 /** @type {Map<number, Model>} by the number of the call that opened them */
 const models = new Map();
-/** @type {Map<number, {session: Session, model: Model}>} by the number of the call that made them */
+/**
+ * @type {Map<number, {session: Session, model: Model}>} by the number of the call that made them
+ */
 const sessions = new Map();
 /** @type {Map<number, AbortController>} */
 const running = new Map();
@@ -32,7 +35,11 @@ function known(one, what) {
   return one;
 }
 
-/** The pieces of an answer as events; what it took is the call's value, or stands with its error. @param {Answer} answer @param {Call} call */
+/**
+ * The pieces of an answer as events; what it took is the call's value, or stands with its error.
+ * @param {Answer} answer
+ * @param {Call} call
+ */
 async function tell(answer, call) {
   try {
     for await (const piece of answer) call.send({ piece });

@@ -1,9 +1,11 @@
 #!/usr/bin/env node
-// The last step of a wasm build: Asyncify, so that a fiber can be left and resumed, then optimisation, then a look at what a host must give.
+// The last step of a wasm build: Asyncify, so that a fiber can be left and resumed, then
+// optimisation, then a look at what a host must give.
 // usage: finish_wasm.mjs [--test | --plain] IN OUT
 //   --test   little optimisation, and a host that gives more (WASI)
 //   --plain  without Asyncify, to measure what it costs
-// Binaryen's asyncify-asserts can not be used: it also traps in the two functions that start an unwinding and end it on purpose.
+// Binaryen's asyncify-asserts can not be used: it also traps in the two functions that start an
+// unwinding and end it on purpose.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,7 +17,8 @@ const [input, output] = process.argv.slice(2).filter(a => !a.startsWith('--'));
 const forTests = flags.includes('--test');
 const opt = join(dirname(fileURLToPath(import.meta.url)), '../node_modules/.bin/wasm-opt');
 mkdirSync(dirname(output), { recursive: true });
-// What every supported host has; relaxed SIMD and threads for the artefacts that are named after them.
+// What every supported host has; relaxed SIMD and threads for the artefacts that are named after
+// them.
 const threads = output.includes('-mt');
 const features = [
   'simd',
@@ -27,7 +30,8 @@ const features = [
   ...(threads ? ['threads'] : []),
 ];
 setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node 20 compiles it only so
-// No import suspends: fibers switch within the module. Which functions can be on the way to a switch, Binaryen finds by the call graph.
+// No import suspends: fibers switch within the module. Which functions can be on the way to a
+// switch, Binaryen finds by the call graph.
 const asyncify = flags.includes('--plain')
   ? []
   : ['--asyncify', '--pass-arg=asyncify-ignore-imports'];

@@ -1,6 +1,7 @@
 // Layout: C by clang-format 19, JavaScript and the page by Prettier, both over what git tracks.
 // usage: format.mjs [--check]   --check changes nothing, and fails when something would be changed
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -39,4 +40,17 @@ const failed = [
   ]),
 ];
 if (check && failed.some(Boolean)) console.error('`npm run format` mends this');
-process.exit(failed.some(Boolean) ? 1 : 0);
+
+// Prettier leaves comments as wide as they are.
+const COLUMNS = 100;
+const wide = js
+  .filter(file => /\.m?js$/.test(file))
+  .flatMap(file =>
+    readFileSync(join(root, file), 'utf8')
+      .split('\n')
+      .map((line, i) => ({ line, at: `${file}:${i + 1}` }))
+      .filter(({ line }) => line.length > COLUMNS && /^\s*(?:\/\/|\/?\*)/.test(line))
+      .map(({ at }) => at),
+  );
+if (wide.length) console.error(`comments wider than ${COLUMNS} columns: ${wide.join(' ')}`);
+process.exit(failed.some(Boolean) || (check && wide.length) ? 1 : 0);

@@ -81,7 +81,8 @@ function serve(request, response, fail) {
   // What lies in a mount is all served, and a folder above it may well begin with a dot.
   send(request, encodeURIComponent(path), { dotfiles: 'allow', index: false })
     .on('file', (_, { size }) => {
-      // The last bytes, more than there are, mean the whole file (RFC 9110, 14.1.2); `send` refuses.
+      // The last bytes, more than there are, mean the whole file (RFC 9110, 14.1.2); `send`
+      // refuses.
       const last = /^bytes=-(\d+)$/.exec(request.headers.range);
       if (last && Number(last[1]) > size) request.headers.range = 'bytes=0-';
     })

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Installs what is missing, builds what is old, and then does what the command asked for. Every npm script comes through here.
+// Installs what is missing, builds what is old, and then does what the command asked for. Every npm
+// script comes through here.
 // usage: setup.mjs [build | start | test | test:long | format | peers | bench | web] [arguments]
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -104,7 +105,8 @@ function installModules(dir, what) {
   const mark = join(dir, 'node_modules/.hyperion-stamp');
   if (existsSync(mark) && readFileSync(mark, 'utf8') === stamp) return;
   say(`installing npm packages ${what}`);
-  // `install` without saving takes the locked versions as `ci` does, but forgives optional packages of other platforms that a registry lacks.
+  // `install` without saving takes the locked versions as `ci` does, but forgives optional packages
+  // of other platforms that a registry lacks.
   if (
     run(
       'npm',

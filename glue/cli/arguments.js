@@ -1,4 +1,5 @@
-// What is accepted on the command line, and what is made of it; refused in the same words as by native/cli/commands.c and src/base/options.c.
+// What is accepted on the command line, and what is made of it; refused in the same words as by
+// native/cli/commands.c and src/base/options.c.
 import { parseArgs } from 'node:util';
 import { VERBS } from '../generated/commands.js';
 import { options, takesOption, takesValue } from './table.js';
@@ -53,7 +54,12 @@ function wanted({ type, choices, least, most }) {
   return `a ${type === 'f32' ? '' : 'whole '}number from ${shownNumber(least)} to ${shownNumber(most)}`;
 }
 
-/** The value of an option. @param {Option} option @param {string} text @returns {string | number} */
+/**
+ * The value of an option.
+ * @param {Option} option
+ * @param {string} text
+ * @returns {string | number}
+ */
 function read(option, text) {
   const { type, name, choices, least, most } = option;
   if (type === 'text' || type === 'file') return text;
@@ -102,7 +108,10 @@ function spelledOut(args) {
   return out;
 }
 
-/** @param {any} values @param {{rawName: string, name: string, value?: string}} token an option as it was given */
+/**
+ * @param {any} values
+ * @param {{rawName: string, name: string, value?: string}} token an option as it was given
+ */
 function take(values, { rawName, name, value }) {
   const option = rawName.startsWith('--') ? byName.get(name) : undefined;
   if (!option) throw new UsageError(`there is no option '${rawName}'`);
@@ -130,7 +139,8 @@ function checkVerb(verb, values, positionals) {
 
 /**
  * @param {string[]} args
- * @returns {{verb: Verb | null, values: any, positionals: string[]}} values: of the options that are given, by their keys; positionals: without the verb
+ * @returns {{verb: Verb | null, values: any, positionals: string[]}} values: of the options that
+ *   are given, by their keys; positionals: without the verb
  */
 export function readArguments(args) {
   const { tokens } = parseArgs({

@@ -7,7 +7,11 @@ import { line, progressBar } from './terminal.js';
 /** @param {number} value @param {number} digits @param {number} columns */
 const right = (value, digits, columns) => value.toFixed(digits).padStart(columns);
 
-/** @param {string} title @param {import('../model.js').Phase} phase @param {import('../model.js').Peaks} peaks */
+/**
+ * @param {string} title
+ * @param {import('../model.js').Phase} phase
+ * @param {import('../model.js').Peaks} peaks
+ */
 function printPhase(title, { operations, layersUsPerToken }, peaks) {
   line(
     `\n${title}, for each token\n  operation           us       %     GB/s  of peak   GMAC/s  of peak`,
@@ -27,7 +31,9 @@ function printPhase(title, { operations, layersUsPerToken }, peaks) {
   line(`  layers, us:${layers.join('')}`);
 }
 
-/** @param {import('../model.js').BenchFigures & {loadSeconds: number, linearMemoryBytes: number}} f */
+/**
+ * @param {import('../model.js').BenchFigures & {loadSeconds: number, linearMemoryBytes: number}} f
+ */
 function printFigures(f) {
   const { p50, p90, p95, p99 } = f.latencyMs;
   line(

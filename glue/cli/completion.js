@@ -1,4 +1,5 @@
-// Scripts by which shells complete commands, options and their values, as native/cli/completion.c makes them.
+// Scripts by which shells complete commands, options and their values, as native/cli/completion.c
+// makes them.
 import { ARGUMENTS, SCRIPTS, VERBS } from '../generated/commands.js';
 import { options, takesOption, takesValue } from './table.js';
 
@@ -15,7 +16,11 @@ const spellings = ({ letter, name }) => [...(letter ? [`-${letter}`] : []), `--$
 /** @param {Option[]} list */
 const pattern = list => list.flatMap(spellings).join(' | ');
 
-/** What may stand for an argument: its choices, none for any text; undefined for a file. @param {string} word @returns {string[] | undefined} */
+/**
+ * What may stand for an argument: its choices, none for any text; undefined for a file.
+ * @param {string} word
+ * @returns {string[] | undefined}
+ */
 const choicesOf = word => (Object.hasOwn(ARGUMENTS, word) ? ARGUMENTS[word] : undefined);
 
 const ofVerb = (/** @type {Verb} */ verb) => options.filter(option => takesOption(verb, option));

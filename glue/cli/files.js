@@ -44,7 +44,10 @@ export async function info(o, [name]) {
 
 /**
  * Writes a file, and says so.
- * @param {any} o @param {string} path @param {(write: (data: Uint8Array) => void) => Promise<object | void>} act what it gives is said in JSON
+ * @param {any} o
+ * @param {string} path
+ * @param {(write: (data: Uint8Array) => void) => Promise<object | void>} act what it gives is said
+ *   in JSON
  */
 export async function writeFile(o, path, act) {
   /** @type {object | void} */

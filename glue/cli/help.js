@@ -8,7 +8,11 @@ import { options, takesOption, valueName } from './table.js';
 const COLUMNS = 80;
 const TEXT_COLUMN = 30;
 
-/** Words in lines that begin in the column `from` and end by COLUMNS. @param {string} text @param {number} from */
+/**
+ * Words in lines that begin in the column `from` and end by COLUMNS.
+ * @param {string} text
+ * @param {number} from
+ */
 function wrapped(text, from) {
   const lines = [''];
   for (const word of text.split(' ')) {

@@ -7,7 +7,12 @@ import { progressBar } from './terminal.js';
 export const place = model =>
   model === 'story' ? new URL('../../models/story.gguf', import.meta.url) : model;
 
-/** Those of the given options that are of these scopes. @param {any} o @param {string[]} scopes @returns {Record<string, any>} */
+/**
+ * Those of the given options that are of these scopes.
+ * @param {any} o
+ * @param {string[]} scopes
+ * @returns {Record<string, any>}
+ */
 const ofScopes = (o, ...scopes) =>
   Object.fromEntries(
     options
@@ -18,7 +23,11 @@ const ofScopes = (o, ...scopes) =>
 /** Of an answer. The same seed as on the native command line. @param {any} o */
 export const answerOptions = o => ({ seed: 0, ...ofScopes(o, 'answer', 'sampling') });
 
-/** Of an engine and its model. @param {any} o @param {string} [what] it does meanwhile, for the progress bar */
+/**
+ * Of an engine and its model.
+ * @param {any} o
+ * @param {string} [what] it does meanwhile, for the progress bar
+ */
 export const openOptions = (o, what = 'loading') => ({
   ...ofScopes(o, 'engine', 'session'),
   draft: o.draft === undefined ? undefined : place(o.draft),
@@ -28,7 +37,12 @@ export const openOptions = (o, what = 'loading') => ({
     : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
 });
 
-/** Opens a model for `act`, and closes it whatever happens: a worker would keep the process. @param {string} name @param {any} options @param {(model: any) => Promise<unknown>} act */
+/**
+ * Opens a model for `act`, and closes it whatever happens: a worker would keep the process.
+ * @param {string} name
+ * @param {any} options
+ * @param {(model: any) => Promise<unknown>} act
+ */
 export async function withModel(name, options, act) {
   const model = await open(place(name), options);
   try {

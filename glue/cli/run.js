@@ -5,7 +5,10 @@ import { answerOptions, openOptions, withModel } from './model.js';
 import { say } from './output.js';
 import { figures, line, textArgument } from './terminal.js';
 
-/** What the engine runs on: fibers, pages of weights, lanes. @param {import('../model.js').Stats} s */
+/**
+ * What the engine runs on: fibers, pages of weights, lanes.
+ * @param {import('../model.js').Stats} s
+ */
 function runtimeLine({ fibers, threads, weights, memory, lanes }) {
   const part = (/** @type {number} */ n, /** @type {string} */ what) =>
     `${n} ${what}${n === 1 ? '' : 's'}`;
@@ -26,7 +29,12 @@ function runtimeLine({ fibers, threads, weights, memory, lanes }) {
   ].join(', ');
 }
 
-/** @param {any} model @param {any} o @param {import('../session.js').Answer} pieces @param {string} [prompt] */
+/**
+ * @param {any} model
+ * @param {any} o
+ * @param {import('../session.js').Answer} pieces
+ * @param {string} [prompt]
+ */
 async function answer(model, o, pieces, prompt) {
   if (!o.json && prompt) say(prompt);
   let text = '';

@@ -1,9 +1,14 @@
-// The verbs and options of the command line: the rows of commands.def and options.def, as native/cli/commands.c has them.
+// The verbs and options of the command line: the rows of commands.def and options.def, as
+// native/cli/commands.c has them.
 import { OWN_OPTIONS } from '../generated/commands.js';
 import { OPTIONS } from '../generated/options.js';
 
 /** @typedef {import('../generated/commands.js').Verb} Verb */
-/** @typedef {{scope: string, key: string, type: string, name: string, letter: string, where: string, least: number, most: number, usual: number, choices: string[], metavar: string, help: string}} Option */
+/**
+ * @typedef {{scope: string, key: string, type: string, name: string, letter: string, where: string,
+ *   least: number, most: number, usual: number, choices: string[], metavar: string, help: string}}
+ *   Option
+ */
 
 const of = (/** @type {string} */ scope) =>
   Object.entries(OPTIONS[scope]).map(([key, row]) => ({ ...row, scope, key }));

@@ -31,7 +31,11 @@ export async function readInput() {
   return Buffer.concat(parts).toString();
 }
 
-/** The argument itself, or standard input for '-' and where nothing is given and something is piped in. @param {string | undefined} argument */
+/**
+ * The argument itself, or standard input for '-' and where nothing is given and something is piped
+ * in.
+ * @param {string | undefined} argument
+ */
 export async function textArgument(argument) {
   if (argument !== undefined && argument !== '-') return argument;
   return argument === '-' || !process.stdin.isTTY ? readInput() : '';

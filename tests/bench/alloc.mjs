@@ -1,4 +1,5 @@
-// The slab against glibc, jemalloc and tcmalloc: the same traces, each in a process of its own, in turn.
+// The slab against glibc, jemalloc and tcmalloc: the same traces, each in a process of its own, in
+// turn.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, json, median, medians, quick, root } from './tools.mjs';

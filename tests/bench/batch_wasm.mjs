@@ -1,4 +1,5 @@
-// Answers side by side in one engine, in Node or Deno. usage: batch_wasm.mjs MODEL ROUNDS; prints one JSON line. Checks that each is as alone.
+// Answers side by side in one engine, in Node or Deno. usage: batch_wasm.mjs MODEL ROUNDS; prints
+// one JSON line. Checks that each is as alone.
 import { open } from '../../glue/index.js';
 
 const [path, rounds] = globalThis.Deno?.args ?? process.argv.slice(2);

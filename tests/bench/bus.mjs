@@ -1,4 +1,5 @@
-// Lanes: two pinned threads against Boost.Lockfree and ConcurrencyKit; two Node workers against postMessage. Every payload is verified.
+// Lanes: two pinned threads against Boost.Lockfree and ConcurrencyKit; two Node workers against
+// postMessage. Every payload is verified.
 import { join } from 'node:path';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';

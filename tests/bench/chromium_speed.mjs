@@ -1,4 +1,5 @@
-// Our own speed in headless Chromium. usage: chromium_speed.mjs MODEL ARTEFACT THREADS; prints one JSON line, as `hyperion bench --json` does
+// Our own speed in headless Chromium. usage: chromium_speed.mjs MODEL ARTEFACT THREADS; prints one
+// JSON line, as `hyperion bench --json` does
 import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { execFileSync } from 'node:child_process';

@@ -1,4 +1,5 @@
-// Fiber switches: natively against Boost.Context, in wasm against emscripten_fiber_swap; and what Asyncify costs the module.
+// Fiber switches: natively against Boost.Context, in wasm against emscripten_fiber_swap; and what
+// Asyncify costs the module.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';

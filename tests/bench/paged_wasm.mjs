@@ -1,4 +1,5 @@
-// A model under a memory limit, in wasm. usage: paged_wasm.mjs MODEL LIMIT_BYTES (0: none) TOKENS. One line of JSON, as bench_paged.
+// A model under a memory limit, in wasm. usage: paged_wasm.mjs MODEL LIMIT_BYTES (0: none) TOKENS.
+// One line of JSON, as bench_paged.
 import { open } from '../../glue/index.js';
 
 const [path, limit, tokens] = process.argv.slice(2);

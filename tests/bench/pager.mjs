@@ -1,4 +1,5 @@
-// The pager: resident pages against a plain block, faults against pread, and a model under memory limits from all of it down to a quarter.
+// The pager: resident pages against a plain block, faults against pread, and a model under memory
+// limits from all of it down to a quarter.
 import { createWriteStream, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { randomFillSync } from 'node:crypto';
 import { once } from 'node:events';

@@ -11,7 +11,12 @@ Every section is written by the benchmark that it names; \`npm run -s bench -- N
 turns within one run and medians are shown. Machines differ and are noisy: the ratios are what counts.
 `;
 
-/** Replaces the section of a benchmark. @param {string} name @param {string} title @param {string} body */
+/**
+ * Replaces the section of a benchmark.
+ * @param {string} name
+ * @param {string} title
+ * @param {string} body
+ */
 export function section(name, title, body) {
   if (quick) return;
   const old = existsSync(PATH) ? readFileSync(PATH, 'utf8') : HEAD;
@@ -35,7 +40,9 @@ export const table = (columns, rows) =>
 
 /**
  * Horizontal bars, one for each row; returns the Markdown that shows it.
- * @param {string} file name below docs/benchmarks @param {string} unit @param {{label: string, value: number, ours?: boolean}[]} rows
+ * @param {string} file name below docs/benchmarks
+ * @param {string} unit
+ * @param {{label: string, value: number, ours?: boolean}[]} rows
  */
 export function bars(file, unit, rows) {
   if (quick) return '';

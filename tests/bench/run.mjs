@@ -1,7 +1,8 @@
 // Benchmarks, against peers in the same run, interleaved, medians.
 // usage: npm run -s bench -- NAME [--json] [--rounds N] [--model 135m|15m] [--quick]
 // The last line is one JSON object {"bench", "figures", "ratios"}; with --json it is the only one.
-// --quick takes seconds and shows that a benchmark works: its figures mean nothing, and docs/ is not written.
+// --quick takes seconds and shows that a benchmark works: its figures mean nothing, and docs/ is
+// not written.
 import { parseArgs } from 'node:util';
 import { BENCHES } from './benches.mjs';
 

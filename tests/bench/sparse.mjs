@@ -1,4 +1,5 @@
-// Products of pruned 4-bit weights against our own dense ones, by density: where each form breaks even, and what a whole model gains.
+// Products of pruned 4-bit weights against our own dense ones, by density: where each form breaks
+// even, and what a whole model gains.
 import { existsSync, statSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -9,7 +10,10 @@ const MEGABYTES = quick ? '2' : '128'; // of dense weights: beyond any cache
 const AVX2 = '0x1c'; // HYP_ISA_MASK: without AVX-512
 const DENSITY = 0.3;
 
-/** The density at which a form takes as long as dense weights, between the two measured around it; null: it is never faster. */
+/**
+ * The density at which a form takes as long as dense weights, between the two measured around it;
+ * null: it is never faster.
+ */
 function breakEven(rows, form) {
   const gains = rows.filter(r => r[form]).map(r => [r.density, r.dense / r[form]]);
   const at = gains.findIndex(([, gain]) => gain < 1);

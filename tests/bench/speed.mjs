@@ -1,4 +1,5 @@
-// Decode and prefill of published shapes with random weights: our artefacts, wllama and llama.cpp, one thread.
+// Decode and prefill of published shapes with random weights: our artefacts, wllama and llama.cpp,
+// one thread.
 import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';

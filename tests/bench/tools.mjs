@@ -7,7 +7,10 @@ import { promisify } from 'node:util';
 import { makeShape } from '../tools/models.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
-/** A quick run shows that a benchmark works: little is measured, nothing is written, and a peer that is not installed is left out. */
+/**
+ * A quick run shows that a benchmark works: little is measured, nothing is written, and a peer that
+ * is not installed is left out.
+ */
 export const quick = Boolean(process.env.HYP_QUICK);
 export const PEERS = join(root, 'tests/peers');
 export const hasPeer = name => existsSync(join(PEERS, 'node_modules', name));
@@ -23,7 +26,8 @@ export function build(preset, ...targets) {
     ...process.env,
     ...(preset === 'emscripten' && { NODE_PATH: '/usr/share/nodejs' }),
   };
-  // In a quick run only once: a suite that begins while this writes its folder anew would find no tests. In a full one a peer may be new.
+  // In a quick run only once: a suite that begins while this writes its folder anew would find no
+  // tests. In a full one a peer may be new.
   const cache = join(root, 'build', preset, 'CMakeCache.txt');
   const configured =
     existsSync(cache) &&

@@ -1,4 +1,5 @@
-// What the caller hands in and what it takes back: sources, visitors, signals, closing. Whatever they do, the call that they belong to ends,
+// What the caller hands in and what it takes back: sources, visitors, signals, closing. Whatever
+// they do, the call that they belong to ends,
 // with a clear error, and everything else goes on.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -67,7 +68,10 @@ const PROMPTS = ['Once upon a time', 'Tom had a dog', 'Lily was sad'];
 const TIGHT = { memory: 5.4e6, context: 64, batch: 8 }; // all weights fit beside one session, not beside three
 const files = () => readdirSync('/proc/self/fd').length;
 
-/** Every worker that is started, so that a test can look after or end it. `broken`: their start fails. */
+/**
+ * Every worker that is started, so that a test can look after or end it. `broken`: their start
+ * fails.
+ */
 const started = [];
 let broken = null;
 const RealWorker = threads.Worker;

@@ -1,4 +1,5 @@
-// Chat templates of the common families, rendered by the Jinja engine; the expected texts are what the models were trained on.
+// Chat templates of the common families, rendered by the Jinja engine; the expected texts are what
+// the models were trained on.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// Engines with several models, jobs side by side, sessions of one's own, and what an answer says that it took; in this thread and in a worker.
+// Engines with several models, jobs side by side, sessions of one's own, and what an answer says
+// that it took; in this thread and in a worker.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// Lanes in JavaScript: the same bytes as C's, two threads, full and damaged lanes, a worker that dies, and the channel with and without shared memory.
+// Lanes in JavaScript: the same bytes as C's, two threads, full and damaged lanes, a worker that
+// dies, and the channel with and without shared memory.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { once } from 'node:events';

@@ -466,7 +466,8 @@ describe('files', () => {
     await alone.close();
     for (const worker of [false, true]) {
       const model = await open(source, { threads: 3, context: 128, worker });
-      // Helpers come, and take part, when the system lets them: these are many times what that takes.
+      // Helpers come, and take part, when the system lets them: these are many times what that
+      // takes.
       for (let i = 0; i < 6000 && (await model.stats()).threads.present < 2; i++)
         await new Promise(resolve => setTimeout(resolve, 10));
       for (let i = 0; i < 5 || (i < 200 && !(await model.stats()).threads.byWorkers); i++)

@@ -1,4 +1,5 @@
-// Every architecture in wasm against llama.cpp's log-probabilities, and against itself in prefill and decode.
+// Every architecture in wasm against llama.cpp's log-probabilities, and against itself in prefill
+// and decode.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -22,7 +23,8 @@ for (const shape of ORACLE)
       await model.score(golden.tokens, (position, values) => {
         for (const [token, expected] of golden.rows[position])
           worst = Math.max(worst, Math.abs(values[token] - expected));
-        // A runner-up within the bound is as good as the best: the oracle itself can not tell them apart.
+        // A runner-up within the bound is as good as the best: the oracle itself can not tell them
+        // apart.
         const best = values.indexOf(Math.max(...values));
         greedy += golden.rows[position].some(
           ([token, value]) => token === best && value >= golden.rows[position][0][1] - bound,

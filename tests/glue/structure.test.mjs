@@ -11,7 +11,8 @@ const walk = dir =>
   readdirSync(join(root, dir), { withFileTypes: true }).flatMap(e =>
     e.isDirectory() ? walk(join(dir, e.name)) : [join(dir, e.name)],
   );
-// A folder includes only what stands on a lower floor. The interface and the seam are declarations that stand under the house.
+// A folder includes only what stands on a lower floor. The interface and the seam are declarations
+// that stand under the house.
 const FLOORS = [
   ['hyperion'],
   ['port.h'],
@@ -125,7 +126,8 @@ test("the glue's enums and signatures are those of the C interface", () => {
   );
 });
 
-// A number that the core gives a meaning is named by what is generated: typed by hand it would be a list of the core's names, a name in capitals
+// A number that the core gives a meaning is named by what is generated: typed by hand it would be a
+// list of the core's names, a name in capitals
 // with a small number, or a number beside the name of a call.
 const NAMES = 'none|prefill|next|score|mean|cls|end|stop|interactive|batch|f16|cancelled|io|nomem';
 const typedEnum = text =>

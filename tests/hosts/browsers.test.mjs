@@ -1,4 +1,5 @@
-// The page in real browsers: loads the story model, writes, stops, refuses. Screenshots go to build/screenshots.
+// The page in real browsers: loads the story model, writes, stops, refuses. Screenshots go to
+// build/screenshots.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -47,7 +48,10 @@ for (const [name, options] of Object.entries(BROWSERS))
     });
     after(() => browser.close());
 
-    /** False where this version of the browser can not be resized by remote control (Firefox before 144). */
+    /**
+     * False where this version of the browser can not be resized by remote control (Firefox before
+     * 144).
+     */
     const resize = (width, height) =>
       page.setViewport({ width, height }).then(
         () => true,

@@ -1,4 +1,5 @@
-// Deno and workerd, the real ones: each loads an artefact and writes eight tokens, the same as Node does.
+// Deno and workerd, the real ones: each loads an artefact and writes eight tokens, the same as Node
+// does.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

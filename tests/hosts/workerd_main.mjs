@@ -1,4 +1,5 @@
-// Run by workerd: the artefact is a compiled module, the model arrives as data; nothing is compiled from bytes.
+// Run by workerd: the artefact is a compiled module, the model arrives as data; nothing is compiled
+// from bytes.
 import { open } from './glue/index.js';
 import wasm from './hyperion.wasm';
 import story from './story.gguf';

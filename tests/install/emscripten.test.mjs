@@ -1,4 +1,5 @@
-// What an application gets that Emscripten links: library, CMake package, pkg-config, ES module; in Node and in Chromium. Where emcc is there.
+// What an application gets that Emscripten links: library, CMake package, pkg-config, ES module; in
+// Node and in Chromium. Where emcc is there.
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';

@@ -17,7 +17,9 @@ export function publicFunctions(folder) {
   return [...new Set([...code.matchAll(/\b(hyp_\w+)\(/g)].map(m => m[1]))];
 }
 
-/** The global symbols that a static library defines, and those of them that are not ours by name. */
+/**
+ * The global symbols that a static library defines, and those of them that are not ours by name.
+ */
 export function foreignSymbols(nm, library) {
   const defined = run(nm, '-g', '--defined-only', library)
     .split('\n')

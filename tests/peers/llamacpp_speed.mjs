@@ -1,4 +1,5 @@
-// Speed of llama.cpp (node-llama-cpp, CPU) on a model. usage: llamacpp_speed.mjs MODEL THREADS PROMPT ANSWER RUNS; prints one JSON line
+// Speed of llama.cpp (node-llama-cpp, CPU) on a model. usage: llamacpp_speed.mjs MODEL THREADS
+// PROMPT ANSWER RUNS; prints one JSON line
 import { getLlama } from 'node-llama-cpp';
 
 const [path, threads, prompt, answer, runs] = process.argv.slice(2);

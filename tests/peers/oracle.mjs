@@ -1,4 +1,5 @@
-// Asks llama.cpp (node-llama-cpp, CPU, one thread) for the top log-probabilities of every test model, and writes the goldens.
+// Asks llama.cpp (node-llama-cpp, CPU, one thread) for the top log-probabilities of every test
+// model, and writes the goldens.
 // usage: oracle.mjs [--check]   --check: compare with the committed goldens instead of writing them
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

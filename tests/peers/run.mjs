@@ -1,4 +1,5 @@
-// Makes the oracles' answers anew and compares them with the committed ones. usage: run.mjs [--write]   --write: replace them
+// Makes the oracles' answers anew and compares them with the committed ones. usage: run.mjs
+// [--write]   --write: replace them
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 

@@ -1,4 +1,5 @@
-// Speed of wllama (llama.cpp in WebAssembly) in headless Chromium. usage: wllama_speed.mjs MODEL THREADS PROMPT ANSWER RUNS; prints one JSON line
+// Speed of wllama (llama.cpp in WebAssembly) in headless Chromium. usage: wllama_speed.mjs MODEL
+// THREADS PROMPT ANSWER RUNS; prints one JSON line
 import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { execFileSync } from 'node:child_process';

@@ -1,8 +1,12 @@
-// A simulation of schedules through the glue: from one seed a host with models in this thread and in workers, in engines of their own or
-// together in one, memory limits, threads, policies, drafts, look-ups, cache formats, slow and failing sources and such that never answer, and
-// callers who do several things at once, keep sessions and fork them, inspect and quantize meanwhile, throw from their callbacks, break off,
+// A simulation of schedules through the glue: from one seed a host with models in this thread and
+// in workers, in engines of their own or
+// together in one, memory limits, threads, policies, drafts, look-ups, cache formats, slow and
+// failing sources and such that never answer, and
+// callers who do several things at once, keep sessions and fork them, inspect and quantize
+// meanwhile, throw from their callbacks, break off,
 // abort and close in the middle.
-// Oracle: each answer, vector and score equals that of the same call alone in a fresh engine, to the bit; every refusal is one that can be,
+// Oracle: each answer, vector and score equals that of the same call alone in a fresh engine, to
+// the bit; every refusal is one that can be,
 // with a message; nothing hangs; when all is closed no descriptor, worker or source is left.
 // usage: glue.mjs [--seeds A..B | N] [--seconds S] [--verbose]
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
@@ -105,6 +109,8 @@ const SAMPLINGS = [
   { temperature: 1, seed: 2, topK: 20, topP: 0.9 },
   { temperature: 0, repeatPenalty: 1.3 },
   { temperature: 0.7, mirostat: 3, seed: 3 },
+  { temperature: 0, dryMultiplier: 2, dryPenaltyLast: 20 },
+  { temperature: 1, xtcProbability: 0.5, xtcThreshold: 0.01, seed: 4 },
 ];
 const STOPS = [[], [], ['a', 'zz'], ['e']];
 const LENGTHS = [0, 3, 11, 24];
@@ -435,7 +441,10 @@ class Host {
     return this.ask(guest, random, { kind, what, of: this.shared.engine });
   }
 
-  /** A text of one's own, with a fork perhaps: it goes on from what it has, and is what the whole of it would be alone. */
+  /**
+   * A text of one's own, with a fork perhaps: it goes on from what it has, and is what the whole of
+   * it would be alone.
+   */
   async talk(guest, random, session = null, rounds = 1 + random.below(3)) {
     const what = `model ${guest.index}: a session`;
     guest.sessions++;
@@ -477,7 +486,8 @@ class Host {
   /**
    * Asks for one thing, perhaps breaking it off, and checks what came.
    * @param {any} guest @param {Random} random
-   * @param {{kind: string, what: any, of?: any, asked?: any}} [request] of: the session or engine that is asked; asked: what is said in place of a part of `what`
+   * @param {{kind: string, what: any, of?: any, asked?: any}} [request] of: the session or engine
+   *   that is asked; asked: what is said in place of a part of `what`
    */
   async ask(guest, random, { kind, what, of = guest.model, asked = {} } = this.request(random)) {
     const about = `model ${guest.index}: ${kind} ${JSON.stringify({ ...what, ...asked })}`;
@@ -746,7 +756,12 @@ export async function simulate(seed, { verbose = false } = {}) {
   }
 }
 
-/** @param {number} first @param {number} last @param {{seconds?: number, verbose?: boolean}} [options] @returns {Promise<number>} how many seeds ran */
+/**
+ * @param {number} first
+ * @param {number} last
+ * @param {{seconds?: number, verbose?: boolean}} [options]
+ * @returns {Promise<number>} how many seeds ran
+ */
 export async function simulateAll(first, last, { seconds = Infinity, verbose = false } = {}) {
   const start = performance.now();
   let seed = first;

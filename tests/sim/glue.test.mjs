@@ -1,4 +1,5 @@
-// The first seeds of the simulation, more of them in a long run; HYP_SIM_SEEDS says how many, or which (1..5000).
+// The first seeds of the simulation, more of them in a long run; HYP_SIM_SEEDS says how many, or
+// which (1..5000).
 import { test } from 'node:test';
 import { simulate } from './glue.mjs';
 

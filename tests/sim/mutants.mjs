@@ -1,4 +1,5 @@
-// Faults set on purpose, one at a time, in a copy of the sources: the simulation must find each within 2,000 seeds.
+// Faults set on purpose, one at a time, in a copy of the sources: the simulation must find each
+// within 2,000 seeds.
 // usage: mutants.mjs [NAME…]   only those whose name contains one of these
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +11,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const tree = join(root, 'build/mutants/tree');
 const out = join(root, 'build/mutants/build');
 
-/** What is replaced by what, once, in a file. `trap`: it lies in pages that trap; the others are quicker without. */
+/**
+ * What is replaced by what, once, in a file. `trap`: it lies in pages that trap; the others are
+ * quicker without.
+ */
 const MUTANTS = [
   // batcher
   {

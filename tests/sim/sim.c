@@ -32,7 +32,7 @@ enum {
     FORMATS = 3,
     BASES = 6,
     LENGTHS = 6,
-    PRESETS = 7,
+    PRESETS = 9,
     STOP_SETS = 3,
     ORACLE_TOKENS = 72,
     PIECE_MOST = 24,
@@ -142,7 +142,9 @@ static hyp_sampling sampling_of(request r) {
         {.temperature = 0.8f, .top_k = 20, .top_p = 0.9f, .seed = 3},
         {.temperature = 0, .repeat_penalty = 1.3f},
         {.temperature = 1, .mirostat_tau = 3, .seed = 4},
-        {.temperature = 0.7f, .seed = 5, .bias = few, .bias_count = 3}};
+        {.temperature = 0.7f, .seed = 5, .bias = few, .bias_count = 3},
+        {.temperature = 0, .dry_multiplier = 2, .dry_penalty_last = 20},
+        {.temperature = 1, .xtc_probability = 0.5f, .xtc_threshold = 0.01f, .seed = 6}};
     return presets[r.preset];
 }
 static uint32_t stops_of(request r, hyp_text *stops) {

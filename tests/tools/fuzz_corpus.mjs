@@ -1,4 +1,5 @@
-// Writes the seeds of the model fuzzer: tiny models of each architecture and tokenizer, small enough to be mutated well.
+// Writes the seeds of the model fuzzer: tiny models of each architecture and tokenizer, small
+// enough to be mutated well.
 // usage: fuzz_corpus.mjs DIR
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,8 +1,10 @@
-// Writes GGUF files for tests and benchmarks: metadata as [key, kind, value], tensors as {name, shape, type, data?}.
+// Writes GGUF files for tests and benchmarks: metadata as [key, kind, value], tensors as {name,
+// shape, type, data?}.
 // Shapes are as the file has them: the contiguous dimension first.
 import { closeSync, openSync, writeSync } from 'node:fs';
 
-// `d`, `m`: where a block's scales stand. Random bytes elsewhere make levels of deviation `spread` in units of d, with m = `centre` d.
+// `d`, `m`: where a block's scales stand. Random bytes elsewhere make levels of deviation `spread`
+// in units of d, with m = `centre` d.
 export const TYPES = {
   f32: { id: 0, block: 1, bytes: 4 },
   f16: { id: 1, block: 1, bytes: 2 },
@@ -164,7 +166,10 @@ export function encode(floats, type) {
   return out;
 }
 
-/** `count` random elements of about that deviation, straight in a type of blocks: no quantizer takes part. */
+/**
+ * `count` random elements of about that deviation, straight in a type of blocks: no quantizer takes
+ * part.
+ */
 export function randomBlocks(count, type, deviation, next) {
   const { block, bytes, d, m, centre, spread } = TYPES[type];
   const out = new Uint8Array((count / block) * bytes);

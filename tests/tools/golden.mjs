@@ -1,13 +1,16 @@
 // The oracle's answers as committed: what another engine says of each test model. Little-endian:
-// "HGLD", u32 positions, u32 top; int32 tokens[positions]; then per position `top` times (int32 token, float32 log-probability), best first.
+// "HGLD", u32 positions, u32 top; int32 tokens[positions]; then per position `top` times (int32
+// token, float32 log-probability), best first.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 export const POSITIONS = 64;
 export const TOP = 20;
 
 /**
- * How far a log-probability may be from the oracle's, in nats: what 8-bit activations do. The formats of super-blocks ("wide") differ more
- * because llama.cpp gives 256 activations one scale where each 32 have their own here. tests/test_oracle.c says the same.
+ * How far a log-probability may be from the oracle's, in nats: what 8-bit activations do. The
+ * formats of super-blocks ("wide") differ more
+ * because llama.cpp gives 256 activations one scale where each 32 have their own here.
+ * tests/test_oracle.c says the same.
  * @param {string} name of a model, with its type
  */
 export const boundOf = name =>

@@ -1,13 +1,18 @@
 #!/usr/bin/env node
-// Small random models of every architecture, for the oracle tests; and the published shapes that benchmarks use.
+// Small random models of every architecture, for the oracle tests; and the published shapes that
+// benchmarks use.
 // usage: models.mjs DIR            every test model into DIR
-//        models.mjs SHAPE TYPE OUT one benchmark model: smol135m or stories15m, in any type or the mix q4_k_m
+//        models.mjs SHAPE TYPE OUT one benchmark model: smol135m or stories15m, in any type or the
+// mix q4_k_m
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encode, random, randomBlocks, TYPES, writeGguf } from './gguf_writer.mjs';
 
-/** Pieces of an SPM vocabulary: three specials, the bytes, then letters and letter groups with and without a space. */
+/**
+ * Pieces of an SPM vocabulary: three specials, the bytes, then letters and letter groups with and
+ * without a space.
+ */
 function vocabulary(count) {
   const tokens = [
     '<unk>',
@@ -44,7 +49,10 @@ function vocabulary(count) {
   ];
 }
 
-/** The type of a matrix in the mix that the field calls Q4_K_M: more bits where they count, and what rows of no multiple of 256 take instead. */
+/**
+ * The type of a matrix in the mix that the field calls Q4_K_M: more bits where they count, and what
+ * rows of no multiple of 256 take instead.
+ */
 function mixed(name, layer, layers, cols) {
   const more =
     layer < layers >> 3 || layer >= (7 * layers) >> 3 || (layer - (layers >> 3)) % 3 === 2;
@@ -275,7 +283,8 @@ const SHAPES = {
     context: 1024,
     tied: true,
   },
-  // As many tokens as the benchmarks name, and of everything else as little as each format and kernel takes.
+  // As many tokens as the benchmarks name, and of everything else as little as each format and
+  // kernel takes.
   quick: {
     arch: 'llama',
     layers: 2,
@@ -318,9 +327,12 @@ const deviate = next =>
   next() -
   6;
 
-// As in a trained network, each branch adds a fraction to the residual stream: at full size the last bit of a rounding would grow to the
-// whole of the quantization noise within three layers, between any two engines. And the final norm is small, so that the logits spread by
-// about 0.35: the noise of 8-bit activations (0.6 % of a logit's size, in either engine) stays under the bound, an error in the graph does not.
+// As in a trained network, each branch adds a fraction to the residual stream: at full size the
+// last bit of a rounding would grow to the
+// whole of the quantization noise within three layers, between any two engines. And the final norm
+// is small, so that the logits spread by
+// about 0.35: the noise of 8-bit activations (0.6 % of a logit's size, in either engine) stays
+// under the bound, an error in the graph does not.
 const EMBED = 0.25;
 const BRANCH = 0.6 * EMBED;
 const FINAL = 0.12;
@@ -431,7 +443,10 @@ export function tinyModel(path, more = []) {
   return path;
 }
 
-/** Models of some twenty small pages, and a smaller one that can draft for them: for the simulation. Their logits spread, so that a wrong one shows. */
+/**
+ * Models of some twenty small pages, and a smaller one that can draft for them: for the simulation.
+ * Their logits spread, so that a wrong one shows.
+ */
 export function makeSimModels(dir) {
   mkdirSync(dir, { recursive: true });
   const shape = {

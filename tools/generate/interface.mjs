@@ -61,9 +61,11 @@ export const statusesOf = list =>
   );
 
 /**
- * The exports that a C file declares, with their parameters. A pointer is an address, and so a number
+ * The exports that a C file declares, with their parameters. A pointer is an address, and so a
+ * number
  * like every other scalar.
- * @param {string} source @returns {{name: string, parameters: string[], result: 'void' | 'number'}[]}
+ * @param {string} source
+ * @returns {{name: string, parameters: string[], result: 'void' | 'number'}[]}
  */
 export function exportsOf(source) {
   const declaration = /\bEXPORT\((\w+)\)\s*([^(){};]*?)\b(\w+)\s*\(([^)]*)\)/g;

@@ -45,7 +45,12 @@ function enumerator(header, name) {
 export const camel = (/** @type {string} */ name) =>
   name.replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
 
-/** The rows of options.def, in order. @param {string} table @param {string} header hyperion.h @returns {Row[]} */
+/**
+ * The rows of options.def, in order.
+ * @param {string} table
+ * @param {string} header hyperion.h
+ * @returns {Row[]}
+ */
 export function rowsOf(table, header) {
   const row =
     /^HYP_([A-Z]+)_OPTION\(((?:"(?:[^"\\\n]|\\.)*"|\((?:"[^"\n]*"|[^()"])*\)|[^()"])*)\)$/gm;
