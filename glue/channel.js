@@ -1,7 +1,6 @@
 // Messages from the engine's worker to the page: over a lane where memory can be shared, else by
-// postMessage. Both ends have one interface.
-// A message is JSON, with one typed array beside it where the value is or holds one: [bytes of
-// JSON, JSON, padding, bytes of the array].
+// postMessage. Both ends have one interface. A message is JSON, with one typed array beside it
+// where the value is or holds one: [bytes of JSON, JSON, padding, bytes of the array].
 import { LaneConsumer, LaneProducer, createLane, describeLane } from './lane.js';
 
 const LANE_BYTES = 1 << 20;

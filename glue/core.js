@@ -1,8 +1,6 @@
 // The C core as a JavaScript object: one WebAssembly instance, its imports, and calls that run as
-// fibers within it: each may wait for
-// bytes while the others go on.
-// Knows no struct of the core: scalars go in, bytes and JSON come out. Runs in any host; no import
-// of Node or the DOM.
+// fibers within it: each may wait for bytes while the others go on. Knows no struct of the core:
+// scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
 import { HyperionError } from './errors.js';
 import { artefactFile, bestArtefact, threadsHere } from './detect.js';
 import { ProgressKind, Status } from './generated/interface.js';

@@ -1,6 +1,6 @@
 // Lanes in JavaScript: the two ends of docs/LANES.md over a SharedArrayBuffer (or, within one
-// thread, an ArrayBuffer). What C holds in a
-// struct is here a word of the layout by name. Views into the buffer are given out, no copies.
+// thread, an ArrayBuffer). What C holds in a struct is here a word of the layout by name. Views
+// into the buffer are given out, no copies.
 
 /**
  * @typedef {{name: string, sent: number, received: number, dropped: number, corrupted: number,

@@ -303,8 +303,7 @@ export class Model {
 
   /**
    * Log-probabilities of a text: `visit` gets, after each token, those of every next one (a view,
-   * valid during the call). What it throws
-   * ends the call.
+   * valid during the call). What it throws ends the call.
    * @param {ArrayLike<number>} tokens
    * @param {(position: number, logProbabilities: Float32Array) => void} visit
    * @param {{signal?: AbortSignal}} [options]

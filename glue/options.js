@@ -1,6 +1,6 @@
 // What may be asked for. What generated/options.js has is refused as C refuses it, by name and
-// range, before the engine hears of it; the
-// rest of what JavaScript takes is checked here: signals, callbacks, texts, tokens.
+// range, before the engine hears of it; the rest of what JavaScript takes is checked here: signals,
+// callbacks, texts, tokens.
 import { HyperionError } from './errors.js';
 import { Pooling, Purpose } from './generated/interface.js';
 import { OPTIONS } from './generated/options.js';

@@ -1,6 +1,6 @@
 // An engine in a worker, its models and their sessions, with the interface of those in this thread.
-// Calls go by postMessage; results and the
-// pieces of an answer come over a lane where memory can be shared.
+// Calls go by postMessage; results and the pieces of an answer come over a lane where memory can be
+// shared.
 import { Receiver } from './channel.js';
 import { HyperionError } from './errors.js';
 import { cancelled, checkEngine, checkModel, checkOpen, throwIfAborted } from './options.js';

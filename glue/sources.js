@@ -78,8 +78,7 @@ async function ofWholeStream(stream, signal) {
 
 /**
  * A stream that is read once from front to back. What the reader may still come back for is kept:
- * its last 4 MiB. What lies before is asked
- * for `again`, where that is possible.
+ * its last 4 MiB. What lies before is asked for `again`, where that is possible.
  * @param {ReadableStream<Uint8Array>} stream
  * @param {number} size
  * @param {(offset: number, count: number) => Promise<Uint8Array>} [again]

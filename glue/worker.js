@@ -1,6 +1,6 @@
 // The worker's side of remote.js: one engine with its models and their sessions, calls by name,
-// pieces as events. Calls come by postMessage
-// (a File can come no other way), everything back goes over the channel.
+// pieces as events. Calls come by postMessage (a File can come no other way), everything back goes
+// over the channel.
 import { sender } from './channel.js';
 import { Engine } from './engine.js';
 import { HyperionError } from './errors.js';

@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 // Writes the files that are made from others: one generator each in tools/generate/, which exports
 // `output` (where to, from the repository's root) and `generate` (its text). Runs before each
-// build;
-// what it writes is not in git. A file that would not change is not touched.
+// build; what it writes is not in git. A file that would not change is not touched.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,7 +1,6 @@
 // What quantizing loses: mean KL divergence from the embedded model's floats, our quantizers and
-// ggml's, same types and bytes, with and without importance.
-// The floats are those of the training (docs/MODEL.md) where build/story/story-f16.gguf is there,
-// else the committed model's values.
+// ggml's, same types and bytes, with and without importance. The floats are those of the training
+// (docs/MODEL.md) where build/story/story-f16.gguf is there, else the committed model's values.
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

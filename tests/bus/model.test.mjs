@@ -1,6 +1,6 @@
 // The lane's algorithms under model checkers: the ring's own source in Relacy's full search, with
-// each of its orderings taken away in
-// turn, and the protocol of sleeping and waking in SPIN, with each of its steps spoilt in turn.
+// each of its orderings taken away in turn, and the protocol of sleeping and waking in SPIN, with
+// each of its steps spoilt in turn.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

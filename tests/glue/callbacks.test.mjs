@@ -1,6 +1,5 @@
 // What the caller hands in and what it takes back: sources, visitors, signals, closing. Whatever
-// they do, the call that they belong to ends,
-// with a clear error, and everything else goes on.
+// they do, the call that they belong to ends, with a clear error, and everything else goes on.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {

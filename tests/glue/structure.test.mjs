@@ -127,8 +127,8 @@ test("the glue's enums and signatures are those of the C interface", () => {
 });
 
 // A number that the core gives a meaning is named by what is generated: typed by hand it would be a
-// list of the core's names, a name in capitals
-// with a small number, or a number beside the name of a call.
+// list of the core's names, a name in capitals with a small number, or a number beside the name of
+// a call.
 const NAMES = 'none|prefill|next|score|mean|cls|end|stop|interactive|batch|f16|cancelled|io|nomem';
 const typedEnum = text =>
   new RegExp(

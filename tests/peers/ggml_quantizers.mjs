@@ -1,7 +1,6 @@
 // Puts ggml's quantizers in the place of ours: copies OURS, a quantized file, and replaces the data
-// of every tensor that differs in type from SOURCE
-// by what ggml_quantize_chunk makes of SOURCE's values, with the same importance. Same types, same
-// bytes: only the quantizer differs.
+// of every tensor that differs in type from SOURCE by what ggml_quantize_chunk makes of SOURCE's
+// values, with the same importance. Same types, same bytes: only the quantizer differs.
 // usage: deno run --allow-all ggml_quantizers.mjs SOURCE OURS OUT [IMPORTANCE]
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { arch, platform } from 'node:os';

@@ -1,6 +1,5 @@
 // Encodes the test texts with Hugging Face's encoders and writes the vectors; --check compares with
-// the committed ones.
-// Vectors: u32 count; each: u32 bytes, UTF-8; u32 tokens, int32 each.
+// the committed ones. Vectors: u32 count; each: u32 bytes, UTF-8; u32 tokens, int32 each.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

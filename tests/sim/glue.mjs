@@ -1,13 +1,10 @@
 // A simulation of schedules through the glue: from one seed a host with models in this thread and
-// in workers, in engines of their own or
-// together in one, memory limits, threads, policies, drafts, look-ups, cache formats, slow and
-// failing sources and such that never answer, and
-// callers who do several things at once, keep sessions and fork them, inspect and quantize
-// meanwhile, throw from their callbacks, break off,
-// abort and close in the middle.
-// Oracle: each answer, vector and score equals that of the same call alone in a fresh engine, to
-// the bit; every refusal is one that can be,
-// with a message; nothing hangs; when all is closed no descriptor, worker or source is left.
+// in workers, in engines of their own or together in one, memory limits, threads, policies, drafts,
+// look-ups, cache formats, slow and failing sources and such that never answer, and callers who do
+// several things at once, keep sessions and fork them, inspect and quantize meanwhile, throw from
+// their callbacks, break off, abort and close in the middle. Oracle: each answer, vector and score
+// equals that of the same call alone in a fresh engine, to the bit; every refusal is one that can
+// be, with a message; nothing hangs; when all is closed no descriptor, worker or source is left.
 // usage: glue.mjs [--seeds A..B | N] [--seconds S] [--verbose]
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';

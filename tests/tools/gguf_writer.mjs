@@ -1,6 +1,5 @@
 // Writes GGUF files for tests and benchmarks: metadata as [key, kind, value], tensors as {name,
-// shape, type, data?}.
-// Shapes are as the file has them: the contiguous dimension first.
+// shape, type, data?}. Shapes are as the file has them: the contiguous dimension first.
 import { closeSync, openSync, writeSync } from 'node:fs';
 
 // `d`, `m`: where a block's scales stand. Random bytes elsewhere make levels of deviation `spread`

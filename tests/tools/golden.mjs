@@ -8,9 +8,8 @@ export const TOP = 20;
 
 /**
  * How far a log-probability may be from the oracle's, in nats: what 8-bit activations do. The
- * formats of super-blocks ("wide") differ more
- * because llama.cpp gives 256 activations one scale where each 32 have their own here.
- * tests/test_oracle.c says the same.
+ * formats of super-blocks ("wide") differ more because llama.cpp gives 256 activations one scale
+ * where each 32 have their own here. tests/test_oracle.c says the same.
  * @param {string} name of a model, with its type
  */
 export const boundOf = name =>

@@ -3,7 +3,7 @@
 // benchmarks use.
 // usage: models.mjs DIR            every test model into DIR
 //        models.mjs SHAPE TYPE OUT one benchmark model: smol135m or stories15m, in any type or the
-// mix q4_k_m
+//        mix q4_k_m
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -328,11 +328,10 @@ const deviate = next =>
   6;
 
 // As in a trained network, each branch adds a fraction to the residual stream: at full size the
-// last bit of a rounding would grow to the
-// whole of the quantization noise within three layers, between any two engines. And the final norm
-// is small, so that the logits spread by
-// about 0.35: the noise of 8-bit activations (0.6 % of a logit's size, in either engine) stays
-// under the bound, an error in the graph does not.
+// last bit of a rounding would grow to the whole of the quantization noise within three layers,
+// between any two engines. And the final norm is small, so that the logits spread by about 0.35:
+// the noise of 8-bit activations (0.6 % of a logit's size, in either engine) stays under the bound,
+// an error in the graph does not.
 const EMBED = 0.25;
 const BRANCH = 0.6 * EMBED;
 const FINAL = 0.12;

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Small vocabularies of every tokenizer kind, as GGUF files without tensors and as the
-// tokenizer.json of Hugging Face's encoders,
-// and the texts that both encode. usage: tokenizers.mjs DIR   writes the GGUF files
+// tokenizer.json of Hugging Face's encoders, and the texts that both encode. usage: tokenizers.mjs
+// DIR   writes the GGUF files
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -62,8 +62,7 @@ export const statusesOf = list =>
 
 /**
  * The exports that a C file declares, with their parameters. A pointer is an address, and so a
- * number
- * like every other scalar.
+ * number like every other scalar.
  * @param {string} source
  * @returns {{name: string, parameters: string[], result: 'void' | 'number'}[]}
  */
