@@ -203,15 +203,11 @@ hyp_status hyp_attention(hyp_workspace *w, const hyp_op *op) {
         work_units(columns, rows[0].sequence->count + w->batch->count, w->batch->count));
 }
 
-void hyp_attention_needs(const hyp_graph *g, hyp_pool_config *needs) {
-    for (uint32_t i = 0; i < g->op_count; i++) {
-        const hyp_op *op = &g->ops[i];
-        if (op->kind != HYP_OP_ATTENTION) continue;
-        size_t row = hyp_value_stride(&g->values[op->in]) * sizeof(float);
-        needs->job_bytes = hyp_max_size(needs->job_bytes, sizeof(job));
-        needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_ROWS * row);
-        needs->output_floats = hyp_max_size(needs->output_floats,
-                                            (size_t)LOOP_ROWS * g->values[op->out].cols);
-    }
+void hyp_attention_needs(const hyp_graph *g, const hyp_op *op, hyp_pool_config *needs) {
+    size_t row = hyp_value_stride(&g->values[op->in]) * sizeof(float);
+    needs->job_bytes = hyp_max_size(needs->job_bytes, sizeof(job));
+    needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_ROWS * row);
+    needs->output_floats = hyp_max_size(needs->output_floats,
+                                        (size_t)LOOP_ROWS * g->values[op->out].cols);
     needs->scratch_floats = hyp_max_size(needs->scratch_floats, hyp_attention_scratch(g));
 }

@@ -169,20 +169,16 @@ static size_t input_bytes(const hyp_graph *g, const hyp_op *op) {
     return hyp_act_bytes(g->kernels, op->matrix->cols);
 }
 
-void hyp_matmul_needs(const hyp_graph *g, hyp_pool_config *needs) {
+void hyp_matmul_needs(const hyp_graph *g, const hyp_op *op, uint32_t rows, hyp_pool_config *needs) {
     uint32_t pages = 0, groups = 0;
-    for (uint32_t i = 0; i < g->op_count; i++) {
-        const hyp_op *op = &g->ops[i];
-        if (op->kind != HYP_OP_MATMUL && op->kind != HYP_OP_OUTPUT) continue;
-        if (op->group) groups = pages = 0;
-        groups += op->matrix->groups;
-        pages += hyp_matrix_pages(op->matrix);
-        // Of the output, which is wide, as many rows are computed at once as there is room for.
-        size_t rows = op->kind == HYP_OP_OUTPUT ? 1 : LOOP_ROWS;
-        needs->output_floats = hyp_max_size(needs->output_floats, rows * groups * HYP_GROUP);
-        needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_ROWS * input_bytes(g, op));
-        needs->job_bytes = hyp_max_size(needs->job_bytes, job_bytes(pages));
+    for (uint32_t i = 0; i < op->group && op[i].matrix; i++) {
+        groups += op[i].matrix->groups;
+        pages += hyp_matrix_pages(op[i].matrix);
+        needs->input_bytes = hyp_max_size(needs->input_bytes, LOOP_ROWS * input_bytes(g, &op[i]));
     }
+    rows = hyp_min_u32(rows, LOOP_ROWS);
+    needs->output_floats = hyp_max_size(needs->output_floats, (size_t)rows * groups * HYP_GROUP);
+    needs->job_bytes = hyp_max_size(needs->job_bytes, job_bytes(pages));
 }
 
 // ---- Alone

@@ -209,8 +209,7 @@ static void start_workers(loader *l, uint32_t threads) {
     hyp_graph *g = &net->graph;
     if (threads < 2 || !hyp_weights_whole(&net->weights)) return;
     hyp_pool_config needs = {.workers = threads - 1};
-    hyp_matmul_needs(g, &needs);
-    hyp_attention_needs(g, &needs);
+    for (uint32_t i = 0; i < g->op_count; i++) hyp_ops[g->ops[i].kind].needs(g, &g->ops[i], &needs);
     uint64_t bytes = needs.job_bytes + hyp_pool_bytes(&needs);
     if (hyp_budget_left(l->budget) != SIZE_MAX &&
         l->session_bytes + bytes > hyp_budget_left(l->budget))

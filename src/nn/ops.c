@@ -23,6 +23,12 @@ static bool joins_nothing(const hyp_op *first, const hyp_op *op) {
     return false;
 }
 
+static void needs_nothing(const hyp_graph *g, const hyp_op *op, hyp_pool_config *needs) {
+    (void)g;
+    (void)op;
+    (void)needs;
+}
+
 // ---- embed
 
 static bool shape_embed(const hyp_graph *g, const hyp_op *op) {
@@ -30,6 +36,7 @@ static bool shape_embed(const hyp_graph *g, const hyp_op *op) {
 }
 #define cost_embed cost_nothing
 #define joins_embed joins_nothing
+#define needs_embed needs_nothing
 
 static hyp_status embed_token(hyp_workspace *w, const hyp_matrix *e, int32_t token, float *x) {
     size_t group_bytes = hyp_group_bytes(e->format, e->cols);
@@ -67,6 +74,7 @@ static bool shape_norm(const hyp_graph *g, const hyp_op *op) {
 }
 #define cost_norm cost_nothing
 #define joins_norm joins_nothing
+#define needs_norm needs_nothing
 
 static hyp_status run_norm(hyp_workspace *w, const hyp_op *op) {
     for (uint32_t r = 0; r < rows_of(w); r++)
@@ -86,6 +94,9 @@ static bool joins_matmul(const hyp_op *first, const hyp_op *op) {
     const hyp_op *last = &first[first->group - 1];
     return last->kind == HYP_OP_MATMUL && op->in == first->in && op->out == first->out &&
            op->matrix->cols == first->matrix->cols && op->at == last->at + last->matrix->rows;
+}
+static void needs_matmul(const hyp_graph *g, const hyp_op *op, hyp_pool_config *needs) {
+    if (op->group) hyp_matmul_needs(g, op, UINT32_MAX, needs);
 }
 static hyp_cost cost_matmul(const hyp_workspace *w, const hyp_op *op) {
     hyp_cost sum = {0};
@@ -114,6 +125,7 @@ static bool shape_bias(const hyp_graph *g, const hyp_op *op) {
 }
 #define cost_bias cost_nothing
 #define joins_bias joins_nothing
+#define needs_bias needs_nothing
 
 static hyp_status run_bias(hyp_workspace *w, const hyp_op *op) {
     for (uint32_t r = 0; r < rows_of(w); r++)
@@ -128,6 +140,7 @@ static bool shape_head_norm(const hyp_graph *g, const hyp_op *op) {
 }
 #define cost_head_norm cost_nothing
 #define joins_head_norm joins_nothing
+#define needs_head_norm needs_nothing
 
 static hyp_status run_head_norm(hyp_workspace *w, const hyp_op *op) {
     for (uint32_t r = 0; r < rows_of(w); r++) {
@@ -147,6 +160,7 @@ static bool shape_rope(const hyp_graph *g, const hyp_op *op) {
 }
 #define cost_rope cost_nothing
 #define joins_rope joins_nothing
+#define needs_rope needs_nothing
 
 static hyp_status run_rope(hyp_workspace *w, const hyp_op *op) {
     const hyp_rope *rope = &w->net->graph.ropes[op->rope];
@@ -183,6 +197,7 @@ static hyp_cost cost_attention(const hyp_workspace *w, const hyp_op *op) {
 }
 #define run_attention hyp_attention
 #define joins_attention joins_nothing
+#define needs_attention hyp_attention_needs
 
 // ---- glu
 
@@ -194,6 +209,7 @@ static bool joins_glu(const hyp_op *first, const hyp_op *op) {
     return first->kind == HYP_OP_MATMUL && first->group == 2 && first->out == op->out;
 }
 #define cost_glu cost_nothing
+#define needs_glu needs_nothing
 
 static hyp_status run_glu(hyp_workspace *w, const hyp_op *op) {
     const hyp_kernels *k = kernels_of(w);
@@ -211,6 +227,7 @@ static bool shape_add(const hyp_graph *g, const hyp_op *op) {
 }
 #define cost_add cost_nothing
 #define joins_add joins_nothing
+#define needs_add needs_nothing
 
 static hyp_status run_add(hyp_workspace *w, const hyp_op *op) {
     uint32_t cols = cols_of(&w->net->graph, op->out);
@@ -226,6 +243,10 @@ static bool shape_output(const hyp_graph *g, const hyp_op *op) {
            op->matrix->cols == cols_of(g, op->in);
 }
 #define joins_output joins_nothing
+// Of the output, which is wide, as many rows are computed at once as there is room for.
+static void needs_output(const hyp_graph *g, const hyp_op *op, hyp_pool_config *needs) {
+    hyp_matmul_needs(g, op, 1, needs);
+}
 static hyp_cost cost_output(const hyp_workspace *w, const hyp_op *op) {
     return cost_matrix(op->matrix, w->output.count);
 }
@@ -252,7 +273,8 @@ static hyp_status run_output(hyp_workspace *w, const hyp_op *op) {
 }
 
 const hyp_op_type hyp_ops[HYP_OP_KINDS] = {
-#define HYP_OP(kind, name) {#name, shape_##name, joins_##name, cost_##name, run_##name},
+#define HYP_OP(kind, name)                                                                         \
+    {#name, shape_##name, joins_##name, needs_##name, cost_##name, run_##name},
 #include "ops.def"
 #undef HYP_OP
 };

@@ -15,6 +15,8 @@ typedef struct hyp_op_type {
     bool (*fits)(const hyp_graph *graph, const hyp_op *op); // the shape rule
     // Whether op is computed together with the group that `first` begins.
     bool (*joins)(const hyp_op *first, const hyp_op *op);
+    // Raises what a thread pool must hold to share the work of op's group.
+    void (*needs)(const hyp_graph *graph, const hyp_op *op, hyp_pool_config *needs);
     hyp_cost (*cost)(const hyp_workspace *workspace, const hyp_op *op);
     // Runs op, and the op->group - 1 after it, for the rows of the workspace's batch. May suspend.
     hyp_status (*run)(hyp_workspace *workspace, const hyp_op *op);
@@ -53,9 +55,11 @@ HYP_MUST_USE hyp_status hyp_matmul(hyp_workspace *workspace, const hyp_matmul_pa
 // keys, then values of all key-value heads) to (mixtures of all heads). May suspend at the end.
 HYP_MUST_USE hyp_status hyp_attention(hyp_workspace *workspace, const hyp_op *op);
 
-// Raise what a thread pool must hold to share the graph's products and attention.
-void hyp_matmul_needs(const hyp_graph *graph, hyp_pool_config *needs);
-void hyp_attention_needs(const hyp_graph *graph, hyp_pool_config *needs);
+// Raise what a thread pool must hold to share the products of op's group, of `rows` rows at once,
+// or an attention.
+void hyp_matmul_needs(const hyp_graph *graph, const hyp_op *op, uint32_t rows,
+                      hyp_pool_config *needs);
+void hyp_attention_needs(const hyp_graph *graph, const hyp_op *op, hyp_pool_config *needs);
 // Floats that attention takes besides its output.
 size_t hyp_attention_scratch(const hyp_graph *graph);
 

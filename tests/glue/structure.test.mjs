@@ -78,6 +78,14 @@ test('the check sees a step up, an OS header, an architecture #if', () => {
   assert.equal(violations('src/nn/x.c', '#include "../mem/arena.h"\n').length, 0);
 });
 
+test('one file knows the operations of a graph from one another, besides who builds one', () => {
+  const names = text => [...text.matchAll(/\bHYP_OP_(?!KINDS\b|#)\w+/g)].map(([name]) => name);
+  const known = file => file === 'src/nn/ops.c' || file.startsWith('src/models/');
+  for (const file of sources.filter(f => !known(f)))
+    assert.deepEqual(names(readFileSync(join(root, file), 'utf8')), [], file);
+  assert.deepEqual(names('if (op->kind == HYP_OP_GLU) count = HYP_OP_KINDS;'), ['HYP_OP_GLU']);
+});
+
 test('native/ and wasm/ do not know each other', () => {
   for (const [dir, other] of [
     ['native', 'wasm'],
