@@ -258,8 +258,8 @@ static void death_and_recovery(void) {
     free(lane);
 }
 
-// The bytes of a lane after a fixed course of events are the same as those that glue/lane.js makes
-// of it (tests/glue/lane.test.mjs).
+// The bytes of a lane after a fixed course of events are the same as those that
+// glue/core/lane.js makes of it (tests/glue/lane.test.mjs).
 static void layout(void) {
     hyp_lane_config config = {.capacity = 256, .slots = 16};
     size_t bytes = hyp_lane_bytes(&config), want;

@@ -32,7 +32,7 @@ const MOUNTS = [
   ['/', 'web'],
 ];
 
-const CHAT = realpathSync(join(root, 'glue/chat.js'));
+const CHAT = realpathSync(join(root, 'glue/model/chat.js'));
 
 class Refusal extends Error {
   constructor(status, message, headers = {}) {

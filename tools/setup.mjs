@@ -185,8 +185,8 @@ switch (task) {
     await prepare('wasm');
     process.exit(
       args.length
-        ? node('glue/cli.js', ...args)
-        : node('glue/cli.js', 'run', 'story', 'Once upon a time', '-s', '2', '-t', '0.7'),
+        ? node('glue/cli/main.js', ...args)
+        : node('glue/cli/main.js', 'run', 'story', 'Once upon a time', '-s', '2', '-t', '0.7'),
     );
     break;
   case 'web':

@@ -1,5 +1,5 @@
-// port.h for the modules that glue/core.js hosts: bytes, time and threads come from there. The rest
-// is in port_common.c.
+// port.h for the modules that glue/core/core.js hosts: bytes, time and threads come from there. The
+// rest is in port_common.c.
 #include "../src/fiber/sched.h"
 #include "../src/port.h"
 

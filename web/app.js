@@ -1,5 +1,5 @@
 // The demo page: one model at a time, one answer at a time, all of it in a worker.
-import { open } from '/glue/index.js';
+import { open } from '/glue/model/index.js';
 
 const $ = id => document.getElementById(id);
 const megabytes = n => `${(n / 1e6).toFixed(n < 1e8 ? 1 : 0)} MB`;

@@ -1,5 +1,5 @@
 // bench: how fast a model is.
-import { bench as measure } from '../index.js';
+import { bench as measure } from '../model/index.js';
 import { openOptions, place } from './model.js';
 import { writeOut } from './output.js';
 import { line, progressBar } from './terminal.js';
@@ -9,8 +9,8 @@ const right = (value, digits, columns) => value.toFixed(digits).padStart(columns
 
 /**
  * @param {string} title
- * @param {import('../model.js').Phase} phase
- * @param {import('../model.js').Peaks} peaks
+ * @param {import('../model/model.js').Phase} phase
+ * @param {import('../model/model.js').Peaks} peaks
  */
 function printPhase(title, { operations, layersUsPerToken }, peaks) {
   line(
@@ -32,7 +32,7 @@ function printPhase(title, { operations, layersUsPerToken }, peaks) {
 }
 
 /**
- * @param {import('../model.js').BenchFigures & {loadSeconds: number, linearMemoryBytes: number}} f
+ * @param {import('../model/model.js').BenchFigures & {loadSeconds: number, linearMemoryBytes: number}} f
  */
 function printFigures(f) {
   const { p50, p90, p95, p99 } = f.latencyMs;

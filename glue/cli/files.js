@@ -1,5 +1,5 @@
 // info, quantize and prune: files of models, without computing with them.
-import { inspect, quantize as rewrite } from '../index.js';
+import { inspect, quantize as rewrite } from '../model/index.js';
 import { openOptions, place } from './model.js';
 import { writeOut } from './output.js';
 import { line } from './terminal.js';

@@ -1,6 +1,6 @@
 // perplexity and calibrate: what texts say of a model.
 import { readFileSync } from 'node:fs';
-import { calibrate as writeMatrix, perplexity as predict } from '../index.js';
+import { calibrate as writeMatrix, perplexity as predict } from '../model/index.js';
 import { writeFile } from './files.js';
 import { openOptions, place } from './model.js';
 import { blocking } from './output.js';

@@ -1,5 +1,5 @@
 // What the verbs open, and with which options.
-import { open } from '../index.js';
+import { open } from '../model/index.js';
 import { options } from './table.js';
 import { progressBar } from './terminal.js';
 

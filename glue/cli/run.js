@@ -1,13 +1,13 @@
 // run, chat and tokenize: texts and answers.
 import { createInterface } from 'node:readline/promises';
-import { HyperionError } from '../errors.js';
+import { HyperionError } from '../core/errors.js';
 import { answerOptions, openOptions, withModel } from './model.js';
 import { say } from './output.js';
 import { figures, line, textArgument } from './terminal.js';
 
 /**
  * What the engine runs on: fibers, pages of weights, lanes.
- * @param {import('../model.js').Stats} s
+ * @param {import('../model/model.js').Stats} s
  */
 function runtimeLine({ fibers, threads, weights, memory, lanes }) {
   const part = (/** @type {number} */ n, /** @type {string} */ what) =>
@@ -32,7 +32,7 @@ function runtimeLine({ fibers, threads, weights, memory, lanes }) {
 /**
  * @param {any} model
  * @param {any} o
- * @param {import('../session.js').Answer} pieces
+ * @param {import('../model/session.js').Answer} pieces
  * @param {string} [prompt]
  */
 async function answer(model, o, pieces, prompt) {
@@ -44,7 +44,7 @@ async function answer(model, o, pieces, prompt) {
     finish = piece.finish;
     if (!o.json) say(piece.text);
   }
-  const usage = /** @type {import('../session.js').Usage} */ (pieces.usage);
+  const usage = /** @type {import('../model/session.js').Usage} */ (pieces.usage);
   const { promptTokens, answerTokens, promptTokensPerSecond, answerTokensPerSecond } = usage;
   const s = await model.stats();
   if (o.json) {

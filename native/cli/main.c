@@ -1,5 +1,5 @@
 // hyperion: the command line over the native core. The same verbs and options as the Node one,
-// glue/cli.js: commands.def has them.
+// glue/cli/main.js: commands.def has them.
 #include "cli.h"
 
 #include <fcntl.h>

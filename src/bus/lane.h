@@ -1,5 +1,5 @@
 // Lane: one producer and one consumer over a block of shared memory, zero-copy both ways.
-// docs/LANES.md has the layout, which glue/lane.js speaks too; threads, Web Workers and Node's
+// docs/LANES.md has the layout, which glue/core/lane.js speaks too; threads, Web Workers and Node's
 // worker threads may hold either end.
 //
 // A lane carries bytes or capsules:

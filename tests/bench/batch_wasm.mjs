@@ -1,6 +1,6 @@
 // Answers side by side in one engine, in Node or Deno. usage: batch_wasm.mjs MODEL ROUNDS; prints
 // one JSON line. Checks that each is as alone.
-import { open } from '../../glue/index.js';
+import { open } from '../../glue/model/index.js';
 
 const [path, rounds] = globalThis.Deno?.args ?? process.argv.slice(2);
 const ANSWER = 64;

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
-import { LaneConsumer, LaneProducer, createLane, pause } from '../../glue/lane.js';
+import { LaneConsumer, LaneProducer, createLane, pause } from '../../glue/core/lane.js';
 import { build, json, median, medians, quick, root } from './tools.mjs';
 
 const COUNT = quick ? 192000 : 8000000;

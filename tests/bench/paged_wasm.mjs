@@ -1,6 +1,6 @@
 // A model under a memory limit, in wasm. usage: paged_wasm.mjs MODEL LIMIT_BYTES (0: none) TOKENS.
 // One line of JSON, as bench_paged.
-import { open } from '../../glue/index.js';
+import { open } from '../../glue/model/index.js';
 
 const [path, limit, tokens] = process.argv.slice(2);
 const model = await open(path, { memory: Number(limit), context: 256 });

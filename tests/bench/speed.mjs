@@ -14,7 +14,7 @@ const DENO = [
   'run',
   '--allow-all',
   '--no-remote',
-  join(root, 'glue/cli.js'),
+  join(root, 'glue/cli/main.js'),
 ];
 const MODELS = {
   '135m': ['smol135m', 'q4_0'],
@@ -51,7 +51,7 @@ const ENGINES = {
   simd: {
     label: 'wasm SIMD128, Node',
     ours: true,
-    run: m => ours(m, process.execPath, join(root, 'glue/cli.js'), '--artefact', 'simd'),
+    run: m => ours(m, process.execPath, join(root, 'glue/cli/main.js'), '--artefact', 'simd'),
   },
   relaxed: {
     label: 'wasm relaxed, Deno',

@@ -7,13 +7,13 @@ import { build, median, root, shape } from './tools.mjs';
 
 const execute = promisify(execFile);
 const COMMANDS = {
-  simd: [process.execPath, join(root, 'glue/cli.js'), '--artefact', 'simd'],
+  simd: [process.execPath, join(root, 'glue/cli/main.js'), '--artefact', 'simd'],
   relaxed: [
     join(root, 'node_modules/.bin/deno'),
     'run',
     '--allow-all',
     '--no-remote',
-    join(root, 'glue/cli.js'),
+    join(root, 'glue/cli/main.js'),
     '--artefact',
     'relaxed',
   ],

@@ -22,7 +22,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import threads from 'node:worker_threads';
 import { HyperionError, calibrate, inspect, open, quantize } from 'hyperion-runtime';
 import { Core } from 'hyperion-runtime/core';
-import { openSource } from '../../glue/sources.js';
+import { openSource } from '../../glue/source/index.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const STORY = join(root, 'models/story.gguf');

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { open } from 'hyperion-runtime';
-import { renderChat } from '../../glue/chat.js';
+import { renderChat } from '../../glue/model/chat.js';
 import { tinyModel } from '../tools/models.mjs';
 
 const CHATML =

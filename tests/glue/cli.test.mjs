@@ -17,7 +17,7 @@ import { makeOracleModels } from '../tools/models.mjs';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const STORY = join(root, 'models/story.gguf');
 const NATIVE = join(root, 'build/native/hyperion');
-const LINES = { native: [NATIVE], JavaScript: [process.execPath, join(root, 'glue/cli.js')] };
+const LINES = { native: [NATIVE], JavaScript: [process.execPath, join(root, 'glue/cli/main.js')] };
 const HANG_MS = 60000;
 
 /**

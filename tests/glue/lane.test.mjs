@@ -13,7 +13,7 @@ import {
   createLane,
   describeLane,
   evict,
-} from '../../glue/lane.js';
+} from '../../glue/core/lane.js';
 import { open } from 'hyperion-runtime';
 
 const root = new URL('../../', import.meta.url);
@@ -133,7 +133,7 @@ const WORKER = `
   }`;
 const start = data =>
   new Worker(new URL(`data:text/javascript,${encodeURIComponent(WORKER)}`), {
-    workerData: { module: new URL('glue/lane.js', root).href, ...data },
+    workerData: { module: new URL('glue/core/lane.js', root).href, ...data },
   });
 
 test('two threads: every capsule once, in order and whole, with waiting on both sides', async () => {

@@ -4,9 +4,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Core } from '../../glue/core.js';
+import { optionsJson } from '../../glue/core/check.js';
+import { Core } from '../../glue/core/core.js';
 import { OPTIONS } from '../../glue/generated/options.js';
-import { checkEngine, checkGenerate, checkModel, optionsJson } from '../../glue/options.js';
+import { checkEngine, checkGenerate, checkModel } from '../../glue/model/options.js';
 import { enumsOf } from '../../tools/generate/interface.mjs';
 import { generate, rowsOf } from '../../tools/generate/options.mjs';
 

@@ -60,12 +60,12 @@ describe("the page's server", () => {
       ['/style.css', 'web/style.css', 'text/css'],
       ['/app.js?x=1', 'web/app.js', 'text/javascript'],
       ['/icon.svg', 'web/icon.svg', 'image/svg+xml'],
-      ['/glue/core.js', 'glue/core.js', 'text/javascript'],
-      ['/glue/%63ore.js', 'glue/core.js', 'text/javascript'],
+      ['/glue/core/core.js', 'glue/core/core.js', 'text/javascript'],
+      ['/glue/core/%63ore.js', 'glue/core/core.js', 'text/javascript'],
       ['/dist/hyperion.wasm', 'dist/hyperion.wasm', 'application/wasm'],
       ['/models/story.gguf', 'models/story.gguf', 'application/octet-stream'],
       ['/npm/jinja/index.js', 'node_modules/@huggingface/jinja/dist/index.js', 'text/javascript'],
-      ['http://localhost/glue/core.js', 'glue/core.js', 'text/javascript'],
+      ['http://localhost/glue/core/core.js', 'glue/core/core.js', 'text/javascript'],
     ];
     for (const [path, file, type] of files) {
       const { status, headers, body } = await request('GET', path);
@@ -84,7 +84,7 @@ describe("the page's server", () => {
       );
       assert.equal((await request('GET', path, { 'if-none-match': headers.etag })).status, 304);
     }
-    const chat = await request('GET', '/glue/chat.js');
+    const chat = await request('GET', '/glue/model/chat.js');
     assert.ok(
       chat.status === 200 &&
         chat.body.includes("'/npm/jinja/index.js'") &&
@@ -223,9 +223,9 @@ describe("the page's server", () => {
         'http://',
         'http://[',
         '/é',
-        '/glue/core.js/',
-        '/glue//core.js',
-        '/glue/core.js/x',
+        '/glue/core/core.js/',
+        '/glue//core/core.js',
+        '/glue/core/core.js/x',
         '/con',
         '/app.js?%',
         '/:',

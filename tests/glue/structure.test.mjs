@@ -160,7 +160,10 @@ test('the glue types no enum of the core by hand', () => {
 test('the web page uses only the public interface', () => {
   for (const file of walk('web').filter(f => f.endsWith('.js')))
     for (const [, from] of readFileSync(join(root, file), 'utf8').matchAll(/\bfrom\s+'([^']+)'/g))
-      assert.ok(from === '/glue/index.js' || from.startsWith('./'), `${file} imports ${from}`);
+      assert.ok(
+        from === '/glue/model/index.js' || from.startsWith('./'),
+        `${file} imports ${from}`,
+      );
 });
 
 test('nothing names a path of a machine or a registry', () => {
@@ -184,7 +187,7 @@ test('as many threads as processors, or as a test pretends; at most eight', asyn
         [
           '--input-type=module',
           '-e',
-          `import { threadsHere } from ${JSON.stringify(join(root, 'glue/detect.js'))}; console.log(await threadsHere())`,
+          `import { threadsHere } from ${JSON.stringify(join(root, 'glue/core/detect.js'))}; console.log(await threadsHere())`,
         ],
         { env: { PATH: process.env.PATH, ...env } },
       ),

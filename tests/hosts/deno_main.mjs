@@ -1,6 +1,6 @@
 // Run by Deno: eight tokens from the story model; then every oracle model on every artefact, alone
 // and with a worker thread: all must give the same bits and agree with llama.cpp.
-import { open } from '../../glue/index.js';
+import { open } from '../../glue/model/index.js';
 import { fileURLToPath } from 'node:url';
 import { boundOf, readGolden } from '../tools/golden.mjs';
 import { ORACLE } from '../tools/models.mjs';

@@ -2,7 +2,7 @@
 // does.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,23 +56,10 @@ test('workerd', async () => {
     });
   });
   const embed = path => JSON.stringify(join(root, path));
-  const files = [
-    'index.js',
-    'remote.js',
-    'channel.js',
-    'lane.js',
-    'engine.js',
-    'model.js',
-    'session.js',
-    'core.js',
-    'generated/interface.js',
-    'generated/options.js',
-    'errors.js',
-    'detect.js',
-    'options.js',
-    'sources.js',
-    'chat.js',
-  ];
+  // What an application's bundle would hold: all but the command line.
+  const files = ['core', 'source', 'model', 'generated'].flatMap(folder =>
+    readdirSync(join(root, 'glue', folder)).map(name => `${folder}/${name}`),
+  );
   const config = join(dir, 'config.capnp');
   writeFileSync(
     config,
@@ -84,7 +71,7 @@ const main :Workerd.Worker = (
     (name = "worker", esModule = embed ${embed('tests/hosts/workerd_main.mjs')}),
     ${files.map(f => `(name = "glue/${f}", esModule = embed ${embed(`glue/${f}`)}),`).join('\n    ')}
     (name = "@huggingface/jinja", esModule = embed ${embed('node_modules/@huggingface/jinja/dist/index.js')}),
-    (name = "glue/@huggingface/jinja", esModule = embed ${embed('node_modules/@huggingface/jinja/dist/index.js')}),
+    (name = "glue/model/@huggingface/jinja", esModule = embed ${embed('node_modules/@huggingface/jinja/dist/index.js')}),
     (name = "hyperion.wasm", wasm = embed ${embed('dist/hyperion.wasm')}),
     (name = "story.gguf", data = embed ${embed('models/story.gguf')}),
   ],

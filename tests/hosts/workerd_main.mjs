@@ -1,6 +1,6 @@
 // Run by workerd: the artefact is a compiled module, the model arrives as data; nothing is compiled
 // from bytes.
-import { open } from './glue/index.js';
+import { open } from './glue/model/index.js';
 import wasm from './hyperion.wasm';
 import story from './story.gguf';
 

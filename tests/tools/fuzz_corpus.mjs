@@ -3,7 +3,7 @@
 // usage: fuzz_corpus.mjs DIR
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { quantize } from '../../glue/index.js';
+import { quantize } from '../../glue/model/index.js';
 import { tinyModels } from './models.mjs';
 
 const dir = process.argv[2];

@@ -1,6 +1,6 @@
 // Chat templates are programs of strangers: they run under limits of steps, text, depth and time.
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
-import { HyperionError } from './errors.js';
+import { HyperionError } from '../core/errors.js';
 
 /** @typedef {{role: string, content: string}} Message */
 /** @typedef {any} Value of a template, as the Jinja engine has them */

@@ -2,16 +2,16 @@
 // hyperion: the command line over the WebAssembly core. The same verbs and options as the native
 // one, native/cli: commands.def has them.
 import { readFileSync } from 'node:fs';
-import { readArguments, UsageError, usageText } from './cli/arguments.js';
-import { bench } from './cli/bench.js';
-import { completionScript } from './cli/completion.js';
-import { info, prune, quantize } from './cli/files.js';
-import { helpText } from './cli/help.js';
-import { calibrate, perplexity } from './cli/measure.js';
-import { endOnInterrupt, say } from './cli/output.js';
-import { chat, run, tokenize } from './cli/run.js';
-import { line } from './cli/terminal.js';
-import { HyperionError } from './errors.js';
+import { readArguments, UsageError, usageText } from './arguments.js';
+import { bench } from './bench.js';
+import { completionScript } from './completion.js';
+import { info, prune, quantize } from './files.js';
+import { helpText } from './help.js';
+import { calibrate, perplexity } from './measure.js';
+import { endOnInterrupt, say } from './output.js';
+import { chat, run, tokenize } from './run.js';
+import { line } from './terminal.js';
+import { HyperionError } from '../core/errors.js';
 
 /** @param {any} o @param {string[]} args */
 async function completion(o, [shell]) {
@@ -39,7 +39,7 @@ async function main() {
   const { verb, values, positionals } = readArguments(process.argv.slice(2));
   if (values.help) return say(helpText(verb));
   if (values.version) {
-    const facts = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+    const facts = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
     return line(`hyperion ${JSON.parse(facts).version}`);
   }
   if (verb) return acts[verb.name](values, positionals);

@@ -1,18 +1,19 @@
 // An engine in a worker, its models and their sessions, with the interface of those in this thread.
 // Calls go by postMessage; results and the pieces of an answer come over a lane where memory can be
 // shared.
-import { Receiver } from './channel.js';
-import { HyperionError } from './errors.js';
-import { cancelled, checkEngine, checkModel, checkOpen, throwIfAborted } from './options.js';
+import { Receiver } from '../core/channel.js';
+import { HyperionError } from '../core/errors.js';
+import { cancelled, throwIfAborted } from '../core/signal.js';
+import { checkEngine, checkModel, checkOpen } from './options.js';
 import { answerOf, stillUnderWay } from './session.js';
 
-/** @typedef {import('./sources.js').Source} Source */
-/** @typedef {import('./engine.js').EngineOptions} EngineOptions */
-/** @typedef {import('./engine.js').OpenOptions} OpenOptions */
-/** @typedef {import('./engine.js').ReadOptions} ReadOptions */
-/** @typedef {import('./model.js').ModelOptions} ModelOptions */
-/** @typedef {import('./session.js').GenerateOptions} GenerateOptions */
-/** @typedef {import('./session.js').SessionOptions} SessionOptions */
+/** @typedef {import('../source/index.js').Source} Source */
+/** @typedef {import('./options.js').EngineOptions} EngineOptions */
+/** @typedef {import('./options.js').OpenOptions} OpenOptions */
+/** @typedef {import('./options.js').ReadOptions} ReadOptions */
+/** @typedef {import('./options.js').ModelOptions} ModelOptions */
+/** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./options.js').SessionOptions} SessionOptions */
 /** @typedef {import('./session.js').Answer} Answer */
 /** @typedef {import('./session.js').Piece} Piece */
 /** @typedef {import('./session.js').Usage} Usage */
@@ -453,7 +454,7 @@ export class RemoteModel {
   /**
    * @param {Link} link
    * @param {Target} target
-   * @param {import('./model.js').Facts} facts
+   * @param {import('./session.js').Facts} facts
    * @param {boolean} alone the worker ends with it
    */
   constructor(link, target, facts, alone) {

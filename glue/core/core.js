@@ -3,17 +3,18 @@
 // scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
 import { HyperionError } from './errors.js';
 import { artefactFile, bestArtefact, threadsHere } from './detect.js';
-import { ProgressKind, Status } from './generated/interface.js';
-import {
-  cancelled,
-  checkThreads,
-  checkTokens,
-  optionsJson,
-  textOf,
-  throwIfAborted,
-} from './options.js';
+import { ProgressKind, Status } from '../generated/interface.js';
+import { checkThreads, checkTokens, optionsJson, textOf } from './check.js';
+import { cancelled, throwIfAborted } from './signal.js';
 
-/** @typedef {import('./sources.js').ByteSource} ByteSource */
+/**
+ * @typedef {object} ByteSource
+ * @property {number} size bytes in all
+ * @property {(offset: number, count: number) => Uint8Array | Promise<Uint8Array>} read exactly
+ *   `count` bytes
+ * @property {() => void | Promise<void>} [close]
+ */
+
 /** @typedef {import('./detect.js').Artefact} Artefact */
 /**
  * @typedef {WebAssembly.Module | BufferSource | Response | URL | string} WasmSource a compiled
@@ -23,7 +24,7 @@ import {
 /**
  * @typedef {object} CoreOptions
  * @property {number} [memoryBytes] limit for everything the engine holds
- * @property {import('./engine.js').EngineOptions['policy']} [policy]
+ * @property {import('../generated/options.js').EngineOptions['policy']} [policy]
  * @property {'auto' | Artefact} [artefact] which build; `auto` is the best that the host compiles
  * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each
  *   processor
@@ -31,7 +32,16 @@ import {
  * @property {AbortSignal} [signal] stops the fetching of the module
  */
 
-/** @typedef {import('./generated/interface.js').Exports} Exports */
+/**
+ * @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number,
+ *   blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab
+ */
+/**
+ * @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number,
+ *   stackBytes: number}} FiberStats
+ */
+
+/** @typedef {import('../generated/interface.js').Exports} Exports */
 
 /**
  * @typedef {object} Callbacks of a call. What one of them throws ends the call, which rejects with
@@ -80,7 +90,7 @@ function locate(artefact, threads) {
     );
   return {
     artefact: best,
-    url: new URL(`../dist/${artefactFile(best, threads)}`, import.meta.url),
+    url: new URL(`../../dist/${artefactFile(best, threads)}`, import.meta.url),
   };
 }
 
@@ -685,8 +695,7 @@ export class Core {
   }
 
   /**
-   * @returns {{kernels: string, memory: import('./engine.js').MemoryStats, fibers:
-   *   import('./engine.js').FiberStats}}
+   * @returns {{kernels: string, memory: MemoryStats, fibers: FiberStats}}
    */
   stats() {
     this.run('engine_stats', this.#engine);

@@ -1,25 +1,15 @@
 // Running texts of a model: what a session of the core is to the glue, and what it is to the user.
-import { HyperionError } from './errors.js';
-import { CallKind, Finish as FINISH, Text } from './generated/interface.js';
-import { OPTIONS } from './generated/options.js';
-import { checkGenerate, checkTokens, optionsJson, purposeOf, throwIfAborted } from './options.js';
+import { checkTokens, optionsJson } from '../core/check.js';
+import { HyperionError } from '../core/errors.js';
+import { throwIfAborted } from '../core/signal.js';
+import { CallKind, Finish as FINISH, Text } from '../generated/interface.js';
+import { OPTIONS } from '../generated/options.js';
+import { checkGenerate, purposeOf } from './options.js';
 
 /** @typedef {import('./chat.js').Message} Message */
 
-/** @typedef {import('./generated/options.js').SessionOptions} SessionOptions */
-/**
- * @typedef {import('./generated/options.js').SamplingOptions &
- *   import('./generated/options.js').AnswerOptions} TableOptions
- */
-
-/**
- * @typedef {object} OwnGenerateOptions
- * @property {Record<number, number>} [logitBias] added to the logits of up to 256 tokens
- * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others
- *   under way, interactive ones get the most of the engine
- * @property {AbortSignal} [signal]
- */
-/** @typedef {TableOptions & OwnGenerateOptions} GenerateOptions */
+/** @typedef {import('./options.js').SessionOptions} SessionOptions */
+/** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
 
 /** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
 /**
@@ -59,13 +49,18 @@ import { checkGenerate, checkTokens, optionsJson, purposeOf, throwIfAborted } fr
  */
 
 /**
+ * @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim:
+ *   number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number,
+ *   weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts
+ */
+/**
  * What a session needs of its model.
  * @typedef {object} ModelHandle
- * @property {import('./core.js').Core} core
+ * @property {import('../core/core.js').Core} core
  * @property {number} pointer
  * @property {number} draft 0: none
  * @property {number[]} sources that its weights are read from, the draft model's too
- * @property {import('./model.js').Facts} facts
+ * @property {Facts} facts
  * @property {() => void} check throws when the model is closed
  * @property {() => boolean} makeRoom lets go of what nobody uses; false: there is nothing
  */
@@ -176,7 +171,7 @@ export class Sequence {
   /**
    * @param {ModelHandle} model
    * @param {number} purpose
-   * @param {(core: import('./core.js').Core) => void} create whose result is the new session
+   * @param {(core: import('../core/core.js').Core) => void} create whose result is the new session
    */
   constructor(model, purpose, create) {
     this.#model = model;
@@ -198,7 +193,7 @@ export class Sequence {
    */
   static create(model, options, purpose) {
     const config = { ...options, purpose: OPTIONS.session.purpose.choices[purpose] };
-    const create = (/** @type {import('./core.js').Core} */ core) => {
+    const create = (/** @type {import('../core/core.js').Core} */ core) => {
       const bytes = core.inputText(optionsJson('session', config));
       core.run('session_create', model.pointer, model.draft, bytes);
     };
@@ -208,7 +203,7 @@ export class Sequence {
   /** One that has the same text, without computing it anew. HYP_E_STATE: a call is under way. */
   fork() {
     void this.#core;
-    const create = (/** @type {import('./core.js').Core} */ core) =>
+    const create = (/** @type {import('../core/core.js').Core} */ core) =>
       core.run('session_fork', this.pointer);
     const fork = new Sequence(this.#model, this.purpose, create);
     fork.prompt = this.prompt;
@@ -341,7 +336,7 @@ export class Sequence {
 
   /**
    * @param {ArrayLike<number>} tokens
-   * @param {import('./core.js').Callbacks['visit']} visit
+   * @param {import('../core/core.js').Callbacks['visit']} visit
    * @param {AbortSignal} [signal]
    */
   async score(tokens, visit, signal) {

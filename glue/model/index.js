@@ -2,25 +2,25 @@
 import { Engine, openModel } from './engine.js';
 import { RemoteEngine, workerByDefault } from './remote.js';
 
-export { HyperionError } from './errors.js';
-export { bestArtefact } from './detect.js';
+export { HyperionError } from '../core/errors.js';
+export { bestArtefact } from '../core/detect.js';
 export { bench, calibrate, inspect, perplexity, quantize } from './engine.js';
 
-/** @typedef {import('./engine.js').EngineOptions} EngineOptions */
-/** @typedef {import('./engine.js').OpenOptions} OpenOptions */
+/** @typedef {import('./options.js').EngineOptions} EngineOptions */
+/** @typedef {import('./options.js').OpenOptions} OpenOptions */
 /** @typedef {import('./engine.js').EngineStats} EngineStats */
-/** @typedef {import('./model.js').ModelOptions} ModelOptions */
+/** @typedef {import('./options.js').ModelOptions} ModelOptions */
 /** @typedef {import('./model.js').Stats} Stats */
-/** @typedef {import('./model.js').Facts} Facts */
+/** @typedef {import('./session.js').Facts} Facts */
 /** @typedef {import('./model.js').Model} Model */
 /** @typedef {import('./session.js').Session} Session */
-/** @typedef {import('./session.js').SessionOptions} SessionOptions */
-/** @typedef {import('./session.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./options.js').SessionOptions} SessionOptions */
+/** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
 /** @typedef {import('./session.js').Answer} Answer */
 /** @typedef {import('./session.js').Piece} Piece */
 /** @typedef {import('./session.js').Usage} Usage */
-/** @typedef {import('./sources.js').Source} Source */
-/** @typedef {import('./sources.js').ByteSource} ByteSource */
+/** @typedef {import('../source/index.js').Source} Source */
+/** @typedef {import('../source/index.js').ByteSource} ByteSource */
 /** @typedef {import('./chat.js').Message} Message */
 
 /** @param {boolean | 'auto' | undefined} worker */

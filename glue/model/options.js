@@ -1,12 +1,58 @@
 // What may be asked for. What generated/options.js has is refused as C refuses it, by name and
-// range, before the engine hears of it; the rest of what JavaScript takes is checked here: signals,
-// callbacks, texts, tokens.
-import { HyperionError } from './errors.js';
-import { Pooling, Purpose } from './generated/interface.js';
-import { OPTIONS } from './generated/options.js';
+// range, before the engine hears of it; the rest of what JavaScript takes is checked here too:
+// callbacks, names, biases.
+import { checkThreads, checkTokens, refuse, shown } from '../core/check.js';
+import { checkSignal } from '../core/signal.js';
+import { Pooling, Purpose } from '../generated/interface.js';
+import { OPTIONS } from '../generated/options.js';
 
-/** @typedef {import('./generated/options.js').Option} Option */
-/** @typedef {keyof typeof OPTIONS} Scope */
+/** @typedef {import('../generated/options.js').Option} Option */
+/** @typedef {import('../core/check.js').Scope} Scope */
+/** @typedef {import('../source/index.js').Source} Source */
+
+/** @typedef {import('../generated/options.js').EngineOptions} EngineTable */
+/** @typedef {import('../generated/options.js').SessionOptions} SessionOptions */
+/**
+ * @typedef {import('../generated/options.js').SamplingOptions &
+ *   import('../generated/options.js').AnswerOptions} AnswerTable
+ */
+/** @typedef {{threads?: 'auto' | EngineTable['threads']}} ThreadOptions */
+
+/**
+ * @typedef {object} OwnEngineOptions
+ * @property {'auto' | import('../core/detect.js').Artefact} [artefact]
+ * @property {import('../core/core.js').WasmSource} [wasm] the module, where the host can not fetch
+ *   or compile it
+ * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
+ * @property {AbortSignal} [signal] stops the loading
+ */
+/** @typedef {Omit<EngineTable, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
+/**
+ * @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?:
+ *   AbortSignal}} ReadOptions
+ */
+/**
+ * @typedef {object} OwnModelOptions
+ * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead
+ *   (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
+ * @property {(progress: {loaded: number, total: number}) => void} [onProgress]
+ * @property {AbortSignal} [signal] stops the loading
+ */
+/**
+ * @typedef {SessionOptions & OwnModelOptions} ModelOptions those of a session are what its sessions
+ *   have when nothing else is said
+ */
+
+/** @typedef {EngineOptions & ModelOptions} OpenOptions */
+
+/**
+ * @typedef {object} OwnGenerateOptions
+ * @property {Record<number, number>} [logitBias] added to the logits of up to 256 tokens
+ * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others
+ *   under way, interactive ones get the most of the engine
+ * @property {AbortSignal} [signal]
+ */
+/** @typedef {AnswerTable & OwnGenerateOptions} GenerateOptions */
 
 const BYTES_MOST = 2 ** 32 - 1; // a limit at or above what 32 bits address never binds
 const BIASES_MOST = 256;
@@ -18,19 +64,6 @@ const PURPOSES = {
   background: Purpose.BACKGROUND,
 };
 const POOLINGS = { mean: Pooling.MEAN, cls: Pooling.CLS, last: Pooling.LAST };
-
-/** @param {string} message @returns {never} */
-function refuse(message) {
-  throw new HyperionError('HYP_E_ARGUMENT', message);
-}
-
-/** How a value reads in a message. @param {unknown} value */
-const shown = value =>
-  typeof value === 'string'
-    ? `'${value}'`
-    : typeof value === 'object'
-      ? Object.prototype.toString.call(value)
-      : String(value);
 
 /** 'a, b or c' @param {string[]} names */
 const listed = names =>
@@ -90,37 +123,6 @@ function checkScope(scope, options) {
   }
 }
 
-/**
- * Those of a scope, as the core takes them.
- * @param {Scope} scope
- * @param {any} options
- * @returns {string} JSON
- */
-export const optionsJson = (scope, options) =>
-  JSON.stringify(Object.fromEntries(Object.keys(OPTIONS[scope]).map(key => [key, options[key]])));
-
-/** @param {unknown} signal */
-export function checkSignal(signal) {
-  const it = /** @type {any} */ (signal);
-  if (
-    it &&
-    (typeof it !== 'object' ||
-      typeof it.aborted !== 'boolean' ||
-      typeof it.addEventListener !== 'function')
-  )
-    refuse(`signal must be an AbortSignal, not ${shown(signal)}`);
-}
-
-/** @param {AbortSignal | undefined} signal */
-export const cancelled = signal =>
-  new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal?.reason });
-
-/** @param {AbortSignal | undefined} signal */
-export function throwIfAborted(signal) {
-  checkSignal(signal);
-  if (signal?.aborted) throw cancelled(signal);
-}
-
 /** @param {unknown} memory @param {string} [key] of the option @returns {number} 0: no limit */
 export function memoryBytes(memory, key = 'memory') {
   if (memory === undefined || memory === null || memory === 0) return 0;
@@ -136,24 +138,14 @@ export function memoryBytes(memory, key = 'memory') {
   return Math.min(Math.floor(Number(match[1]) * unit), BYTES_MOST);
 }
 
-/** @param {unknown} threads */
-export function checkThreads(threads = 'auto') {
-  const { least, most } = OPTIONS.engine.threads;
-  const count = /** @type {number} */ (threads);
-  if (threads !== 'auto' && !(Number.isInteger(count) && count >= least && count <= most))
-    refuse(
-      `threads must be 'auto' or a whole number from ${least} to ${most}, not ${shown(threads)}`,
-    );
-}
-
-/** @param {import('./engine.js').EngineOptions} options */
+/** @param {EngineOptions} options */
 export function checkEngine({ threads, ...options }) {
   checkThreads(threads);
   checkScope('engine', options);
   checkSignal(options.signal);
 }
 
-/** @param {import('./model.js').ModelOptions} options */
+/** @param {ModelOptions} options */
 export function checkModel(options) {
   checkScope('session', options);
   const { onProgress } = options;
@@ -162,7 +154,7 @@ export function checkModel(options) {
   checkSignal(options.signal);
 }
 
-/** @param {import('./engine.js').OpenOptions} options */
+/** @param {OpenOptions} options */
 export function checkOpen(options) {
   checkModel(options);
   checkEngine(options);
@@ -174,7 +166,7 @@ export const purposeOf = (purpose = 'interactive') => numberOf('purpose', purpos
 /** @param {unknown} pooling @returns {number} as the engine counts them */
 export const poolingOf = (pooling = 'mean') => numberOf('pooling', pooling, POOLINGS);
 
-/** @param {import('./session.js').GenerateOptions} options */
+/** @param {GenerateOptions} options */
 export function checkGenerate(options) {
   checkScope('sampling', options);
   checkScope('answer', options);
@@ -189,23 +181,4 @@ export function checkGenerate(options) {
       refuse(`logitBias must be numbers from -1e9 to 1e9, not ${shown(bias)}`);
   }
   checkSignal(options.signal);
-}
-
-/** @param {unknown} text @returns {string} */
-export const textOf = text =>
-  typeof text === 'string' ? text : refuse(`a text is wanted, not ${shown(text)}`);
-
-/**
- * Whole numbers; whether they are in the vocabulary is for the engine to say.
- * @param {unknown} tokens
- * @returns {ArrayLike<number>}
- */
-export function checkTokens(tokens) {
-  const all = /** @type {ArrayLike<number>} */ (tokens);
-  if (typeof all !== 'object' || !all || !Number.isSafeInteger(all.length))
-    refuse(`tokens must be an array of numbers, not ${shown(tokens)}`);
-  for (let i = 0; i < all.length; i++)
-    if (typeof all[i] !== 'number' || all[i] !== (all[i] | 0))
-      refuse(`${shown(all[i])} is no token: tokens are whole numbers within the vocabulary`);
-  return all;
 }

@@ -1,42 +1,26 @@
 // A model in this thread: what it says of texts, and the sessions that say it. The page's proxy of
 // one in a worker has the same interface.
-import { HyperionError } from './errors.js';
-import {
-  checkGenerate,
-  checkModel,
-  checkTokens,
-  optionsJson,
-  poolingOf,
-  purposeOf,
-  textOf,
-  throwIfAborted,
-} from './options.js';
+import { checkTokens, optionsJson, textOf } from '../core/check.js';
+import { HyperionError } from '../core/errors.js';
+import { throwIfAborted } from '../core/signal.js';
+import { checkGenerate, checkModel, poolingOf, purposeOf } from './options.js';
 import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from './session.js';
 
-/** @typedef {import('./sources.js').Source} Source */
+/** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('./chat.js').Message} Message */
-/** @typedef {import('./core.js').Core} Core */
-/** @typedef {import('./session.js').SessionOptions} SessionOptions */
-/** @typedef {import('./session.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('../core/core.js').Core} Core */
+/** @typedef {import('./options.js').ModelOptions} ModelOptions */
+/** @typedef {import('./options.js').SessionOptions} SessionOptions */
+/** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./session.js').Facts} Facts */
 /** @typedef {import('./session.js').Answer} Answer */
 /** @typedef {import('./session.js').ModelHandle} ModelHandle */
 
 /**
- * @typedef {object} OwnModelOptions
- * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead
- *   (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
- * @property {(progress: {loaded: number, total: number}) => void} [onProgress]
- * @property {AbortSignal} [signal] stops the loading
- */
-/**
- * @typedef {SessionOptions & OwnModelOptions} ModelOptions those of a session are what its sessions
- *   have when nothing else is said
- */
-
-/**
- * @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim:
- *   number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number,
- *   weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts
+ * What a model needs of its engine.
+ * @typedef {object} EngineHandle
+ * @property {boolean} crowded have weights had to make room?
+ * @property {(keep?: number) => boolean} makeRoom lets go of sessions that nobody uses
  */
 /**
  * @typedef {{count: number, present: number, loops: number, tiles: number, byWorkers: number,
@@ -51,9 +35,9 @@ import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from '.
  *   place for good, the others share `frames`
  */
 /**
- * @typedef {{artefact: string, kernels: string, memory: import('./engine.js').MemoryStats, fibers:
- *   import('./engine.js').FiberStats, threads: ThreadStats, weights: Residency, lanes:
- *   import('./lane.js').LaneStats[]}} Stats `memory` and `fibers` are the engine's
+ * @typedef {{artefact: string, kernels: string, memory: import('../core/core.js').MemoryStats, fibers:
+ *   import('../core/core.js').FiberStats, threads: ThreadStats, weights: Residency, lanes:
+ *   import('../core/lane.js').LaneStats[]}} Stats `memory` and `fibers` are the engine's
  */
 /** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */
 /** @typedef {{done: number, total: number}} Done in runs, or in bytes of the texts */
@@ -102,7 +86,7 @@ export class Model {
   facts;
 
   /**
-   * @param {import('./engine.js').Engine} engine @param {Core} core
+   * @param {EngineHandle} engine @param {Core} core
    * @param {{pointer: number, draft: number, sources: number[]}} own addresses of it and of its
    *   draft model, or 0; handles of their sources
    * @param {ModelOptions} options

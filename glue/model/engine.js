@@ -1,51 +1,25 @@
 // An engine in this thread: one instance of the core with its memory limit and its scheduler, for
 // any number of models.
-import { Core } from './core.js';
-import { HyperionError } from './errors.js';
+import { Core } from '../core/core.js';
+import { optionsJson } from '../core/check.js';
+import { HyperionError } from '../core/errors.js';
+import { throwIfAborted } from '../core/signal.js';
 import { Model } from './model.js';
-import {
-  checkEngine,
-  checkModel,
-  checkOpen,
-  memoryBytes,
-  optionsJson,
-  throwIfAborted,
-} from './options.js';
-import { openSource, shardsOf } from './sources.js';
+import { checkEngine, checkModel, checkOpen, memoryBytes } from './options.js';
+import { openSource, shardsOf } from '../source/index.js';
 
-/** @typedef {import('./sources.js').Source} Source */
-/** @typedef {import('./model.js').ModelOptions} ModelOptions */
+/** @typedef {import('../source/index.js').Source} Source */
+/** @typedef {import('./options.js').EngineOptions} EngineOptions */
+/** @typedef {import('./options.js').ModelOptions} ModelOptions */
+/** @typedef {import('./options.js').OpenOptions} OpenOptions */
+/** @typedef {import('./options.js').ReadOptions} ReadOptions */
 
-/** @typedef {import('./generated/options.js').EngineOptions} TableOptions */
-/** @typedef {{threads?: 'auto' | TableOptions['threads']}} ThreadOptions */
-
-/**
- * @typedef {object} OwnEngineOptions
- * @property {'auto' | import('./detect.js').Artefact} [artefact]
- * @property {import('./core.js').WasmSource} [wasm] the module, where the host can not fetch or
- *   compile it
- * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
- * @property {AbortSignal} [signal] stops the loading
- */
-/** @typedef {Omit<TableOptions, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
-/**
- * @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?:
- *   AbortSignal}} ReadOptions
- */
-/** @typedef {EngineOptions & ModelOptions} OpenOptions */
 /** @typedef {{onScored?: (progress: import('./model.js').Done) => void}} ScoredOptions */
 
 /**
- * @typedef {{usedBytes: number, peakBytes: number, limitBytes: number, linearMemoryBytes: number,
- *   blocks: number, blockBytes: number}} MemoryStats `blocks`: lent by the slab
- */
-/**
- * @typedef {{policy: string, count: number, ready: number, waiting: number, switches: number,
- *   stackBytes: number}} FiberStats
- */
-/**
- * @typedef {{artefact: string, kernels: string, memory: MemoryStats, fibers: FiberStats, models:
- *   number, lanes: import('./lane.js').LaneStats[]}} EngineStats `models`: that are open
+ * @typedef {{artefact: string, kernels: string, memory: import('../core/core.js').MemoryStats,
+ *   fibers: import('../core/core.js').FiberStats, models:
+ *   number, lanes: import('../core/lane.js').LaneStats[]}} EngineStats `models`: that are open
  */
 
 /** `onProgress` as the core calls it. @param {ReadOptions['onProgress']} onProgress */
@@ -106,7 +80,7 @@ export class Engine {
   async #reading(groups, signal, act) {
     throwIfAborted(signal);
     const core = await this.#ready();
-    /** @type {import('./sources.js').ByteSource[]} */
+    /** @type {import('../source/index.js').ByteSource[]} */
     const opened = [];
     /** @type {number[][]} */
     const handles = [];
