@@ -32,7 +32,8 @@ function printPhase(title, { operations, layersUsPerToken }, peaks) {
 }
 
 /**
- * @param {import('../model/model.js').BenchFigures & {loadSeconds: number, linearMemoryBytes: number}} f
+ * @param {import('../model/model.js').BenchFigures & {loadSeconds: number, linearMemoryBytes:
+ *   number}} f
  */
 function printFigures(f) {
   const { p50, p90, p95, p99 } = f.latencyMs;

@@ -2,6 +2,7 @@
 // hyperion: the command line over the WebAssembly core. The same verbs and options as the native
 // one, native/cli: commands.def has them.
 import { readFileSync } from 'node:fs';
+import { HyperionError } from '../core/errors.js';
 import { readArguments, UsageError, usageText } from './arguments.js';
 import { bench } from './bench.js';
 import { completionScript } from './completion.js';
@@ -11,7 +12,6 @@ import { calibrate, perplexity } from './measure.js';
 import { endOnInterrupt, say } from './output.js';
 import { chat, run, tokenize } from './run.js';
 import { line } from './terminal.js';
-import { HyperionError } from '../core/errors.js';
 
 /** @param {any} o @param {string[]} args */
 async function completion(o, [shell]) {

@@ -19,7 +19,7 @@ export const shown = value =>
       : String(value);
 
 /**
- * Those of a scope, as the core takes them.
+ * The options of a scope, as the core takes them.
  * @param {Scope} scope
  * @param {any} options
  * @returns {string} JSON

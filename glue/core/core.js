@@ -1,11 +1,13 @@
 // The C core as a JavaScript object: one WebAssembly instance, its imports, and calls that run as
 // fibers within it: each may wait for bytes while the others go on. Knows no struct of the core:
 // scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
-import { HyperionError } from './errors.js';
-import { artefactFile, bestArtefact, threadsHere } from './detect.js';
 import { ProgressKind, Status } from '../generated/interface.js';
 import { checkThreads, checkTokens, optionsJson, textOf } from './check.js';
+import { threadsHere } from './detect.js';
+import { HyperionError } from './errors.js';
+import { compile, locate } from './module.js';
 import { cancelled, throwIfAborted } from './signal.js';
+import { startThread } from './threads.js';
 
 /**
  * @typedef {object} ByteSource
@@ -16,10 +18,7 @@ import { cancelled, throwIfAborted } from './signal.js';
  */
 
 /** @typedef {import('./detect.js').Artefact} Artefact */
-/**
- * @typedef {WebAssembly.Module | BufferSource | Response | URL | string} WasmSource a compiled
- *   module, its bytes, or where it is
- */
+/** @typedef {import('./module.js').WasmSource} WasmSource */
 
 /**
  * @typedef {object} CoreOptions
@@ -75,94 +74,7 @@ const breathe = () =>
     port2.postMessage(0);
   });
 
-/**
- * Where the package's own artefact lies, by feature detection.
- * @param {'auto' | Artefact} artefact
- * @param {boolean} threads
- * @returns {{artefact: Artefact, url: URL}}
- */
-function locate(artefact, threads) {
-  const best = artefact === 'auto' ? bestArtefact() : artefact;
-  if (!best)
-    throw new HyperionError(
-      'HYP_E_UNSUPPORTED',
-      'this host has no WebAssembly SIMD: use a newer browser or runtime',
-    );
-  return {
-    artefact: best,
-    url: new URL(`../../dist/${artefactFile(best, threads)}`, import.meta.url),
-  };
-}
-
-/**
- * @param {WasmSource} source
- * @param {AbortSignal} [signal]
- * @returns {Promise<WebAssembly.Module>}
- */
-async function compile(source, signal) {
-  if (source instanceof WebAssembly.Module) return source;
-  if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer)
-    return WebAssembly.compile(/** @type {BufferSource} */ (source));
-  if (typeof Response === 'function' && source instanceof Response)
-    return WebAssembly.compile(await source.arrayBuffer());
-  const url = new URL(/** @type {string | URL} */ (source), import.meta.url);
-  if (url.protocol === 'file:') {
-    const fs = await import('node:fs/promises');
-    return WebAssembly.compile(await fs.readFile(url));
-  }
-  const response = await fetch(url, { signal });
-  if (!response.ok)
-    throw new HyperionError(
-      'HYP_E_HOST',
-      `the engine's module could not be fetched: ${url} answered ${response.status}`,
-    );
-  const typed = response.headers.get('content-type')?.startsWith('application/wasm');
-  return typed && WebAssembly.compileStreaming
-    ? WebAssembly.compileStreaming(response)
-    : WebAssembly.compile(await response.arrayBuffer());
-}
-
 const SHARED_PAGES = { initial: 32, maximum: 65536 }; // of 64 KiB; as CMakeLists.txt links them
-
-/**
- * Runs the module's thread_main over the same memory in a worker; returns how to end it.
- * @param {object} order @param {() => void} here it has come, or never will
- * @param {(error: Error) => void} fail the worker came to compute, and has died of it
- * @returns {Promise<() => unknown>}
- */
-async function startThread(order, here, fail) {
-  const url = new URL('./thread.js', import.meta.url);
-  let came = false;
-  const arrive = () => {
-    came = true;
-    here();
-  };
-  const died = (/** @type {any} */ error) => {
-    here();
-    if (came) fail(error instanceof Error ? error : new Error(error?.message || 'it has stopped'));
-  };
-  if (typeof Worker === 'function') {
-    const worker = new Worker(url, { type: 'module', name: 'hyperion worker' });
-    worker.onmessage = arrive;
-    worker.onerror = died;
-    worker.postMessage(order);
-    return () => worker.terminate();
-  }
-  const threads = await import('node:worker_threads');
-  const worker = new threads.Worker(url);
-  worker.on('error', died);
-  const arrived = new Promise(resolve => {
-    worker.on('message', () => resolve(arrive()));
-    worker.on('exit', () => resolve(here()));
-  });
-  worker.unref();
-  worker.postMessage(order);
-  return async () => {
-    worker.ref();
-    await arrived; // one that is ended while it loads leaves files open
-    await worker.terminate();
-  };
-}
 
 /** What a source gave in place of bytes. @param {unknown} data */
 function described(data) {

@@ -1,12 +1,12 @@
 // An engine in this thread: one instance of the core with its memory limit and its scheduler, for
 // any number of models.
-import { Core } from '../core/core.js';
 import { optionsJson } from '../core/check.js';
+import { Core } from '../core/core.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
+import { openSource, shardsOf } from '../source/index.js';
 import { Model } from './model.js';
 import { checkEngine, checkModel, checkOpen, memoryBytes } from './options.js';
-import { openSource, shardsOf } from '../source/index.js';
 
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('./options.js').EngineOptions} EngineOptions */

@@ -35,8 +35,8 @@ import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from '.
  *   place for good, the others share `frames`
  */
 /**
- * @typedef {{artefact: string, kernels: string, memory: import('../core/core.js').MemoryStats, fibers:
- *   import('../core/core.js').FiberStats, threads: ThreadStats, weights: Residency, lanes:
+ * @typedef {{artefact: string, kernels: string, memory: import('../core/core.js').MemoryStats,
+ *   fibers: import('../core/core.js').FiberStats, threads: ThreadStats, weights: Residency, lanes:
  *   import('../core/lane.js').LaneStats[]}} Stats `memory` and `fibers` are the engine's
  */
 /** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */

@@ -21,8 +21,8 @@ import { OPTIONS } from '../generated/options.js';
 /**
  * @typedef {object} OwnEngineOptions
  * @property {'auto' | import('../core/detect.js').Artefact} [artefact]
- * @property {import('../core/core.js').WasmSource} [wasm] the module, where the host can not fetch
- *   or compile it
+ * @property {import('../core/module.js').WasmSource} [wasm] the module, where the host can not
+ *   fetch or compile it
  * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
  * @property {AbortSignal} [signal] stops the loading
  */

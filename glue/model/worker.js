@@ -1,9 +1,9 @@
-// The worker's side of remote.js: one engine with its models and their sessions, calls by name,
+// The worker's side of link.js: one engine with its models and their sessions, calls by name,
 // pieces as events. Calls come by postMessage (a File can come no other way), everything back goes
 // over the channel.
 import { sender } from '../core/channel.js';
-import { Engine } from './engine.js';
 import { HyperionError } from '../core/errors.js';
+import { Engine } from './engine.js';
 
 /** @typedef {import('./model.js').Model} Model */
 /** @typedef {import('./session.js').Session} Session */
