@@ -98,6 +98,95 @@ test('native/ and wasm/ do not know each other', () => {
       );
 });
 
+// The glue's floors: a folder imports itself and what stands below it, and no file comes back to
+// itself. The types that comments name count as imports do, and so do the files that a worker
+// starts with.
+const GLUE_FLOORS = ['generated', 'core', 'source', 'model', 'cli'];
+const GLUE_FOUNDATIONS = ['glue/core/errors.js']; // with generated/: they import nothing
+
+const glueFloor = file => GLUE_FLOORS.indexOf(folder(file));
+
+/** Files that a file of the glue names, by their paths; other modules are left out. */
+const importsOf = (file, text) => [
+  ...new Set(
+    [
+      ...text.matchAll(/(?:\bfrom|\bimport|\bimport\(|\bnew URL\()\s*(['"`])(\.[^'"`]*\.m?js)\1/g),
+    ].map(([, , path]) => normalize(join(dirname(file), path))),
+  ),
+];
+
+/** @param {Map<string, string>} files texts by path */
+function glueViolations(files) {
+  const graph = new Map([...files].map(([file, text]) => [file, importsOf(file, text)]));
+  const found = [];
+  for (const [file, targets] of graph) {
+    if (glueFloor(file) < 0) found.push(`${file} stands on no floor`);
+    for (const target of targets) {
+      if (!graph.has(target)) found.push(`${file} imports ${target}, which is no file of the glue`);
+      else if (glueFloor(target) > glueFloor(file)) found.push(`${file} imports ${target}`);
+      else if (folder(file) === 'generated' || GLUE_FOUNDATIONS.includes(file))
+        found.push(`${file} imports ${target}, and stands below everything`);
+    }
+  }
+  const done = new Set();
+  const visit = (file, path) => {
+    if (path.includes(file)) found.push([...path.slice(path.indexOf(file)), file].join(' -> '));
+    if (path.includes(file) || done.has(file)) return;
+    for (const target of graph.get(file) ?? []) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of graph.keys()) visit(file, []);
+  return found;
+}
+
+test('no file of the glue imports what stands above it, or itself in a circle', () => {
+  const files = walk('glue').filter(file => file.endsWith('.js'));
+  const texts = new Map(files.map(file => [file, readFileSync(join(root, file), 'utf8')]));
+  assert.deepEqual([...new Set(files.map(folder))].sort(), [...GLUE_FLOORS].sort());
+  assert.ok(files.length > 30);
+  assert.deepEqual(glueViolations(texts), []);
+  // That imports are seen at all, of each kind.
+  const seen = (from, to) => assert.ok(importsOf(from, texts.get(from)).includes(to), from);
+  seen('glue/core/threads.js', 'glue/core/thread.js');
+  seen('glue/model/session.js', 'glue/model/chat.js');
+  seen('glue/model/index.js', 'glue/core/errors.js');
+  seen('glue/source/file.js', 'glue/core/core.js');
+
+  const wrong = (path, text) => glueViolations(new Map([...texts, [path, text]])).length;
+  for (const [path, text] of [
+    ['glue/core/x.js', "import { openSource } from '../source/index.js';"],
+    ['glue/core/x.js', "import {\n  Engine,\n} from '../model/engine.js';"],
+    [
+      'glue/core/x.js',
+      "/** @typedef {import('../model/options.js').EngineOptions} EngineOptions */",
+    ],
+    [
+      'glue/core/x.js',
+      "const worker = new Worker(new URL('../model/worker.js', import.meta.url));",
+    ],
+    ['glue/source/x.js', "import '../model/session.js';"],
+    ['glue/source/x.js', "export * from '../cli/table.js';"],
+    ['glue/model/x.js', "const { line } = await import('../cli/terminal.js');"],
+    ['glue/core/errors.js', "import { refuse } from './check.js';"],
+    ['glue/generated/options.js', "import { Status } from './interface.js';"],
+    ['glue/generated/x.js', "import '../core/errors.js';"],
+    ['glue/core/x.js', "import './missing.js';"],
+    ['glue/core/x.js', "import '../../web/app.js';"],
+    ['glue/new/x.js', ''],
+    ['glue/x.js', "export { open } from './model/index.js';"],
+    ['glue/core/x.js', "import './x.js';"],
+    ['glue/core/detect.js', "import { locate } from './module.js';"],
+    ['glue/model/options.js', "/** @param {import('./index.js').Model} model */"],
+  ])
+    assert.ok(wrong(path, text) > 0, `${path}: ${text}`);
+  for (const [path, text] of [
+    ['glue/core/x.js', "import { HyperionError } from './errors.js';"],
+    ['glue/source/x.js', "import { OPTIONS } from '../generated/options.js';"],
+    ['glue/cli/x.js', "import { open } from '../model/index.js';\nimport fs from 'node:fs';"],
+  ])
+    assert.equal(wrong(path, text), 0, `${path}: ${text}`);
+});
+
 // A struct offset in the glue would show as a DataView read at a number, or an address plus one.
 const layout = text =>
   /\bget(?:Ui|I)nt(?:8|16|32)\s*\(|\bgetFloat(?:32|64)\s*\(|\b(?:ptr|pointer|address)\s*\+\s*\d/.test(
