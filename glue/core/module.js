@@ -39,7 +39,8 @@ export async function compile(source, signal) {
     return WebAssembly.compile(/** @type {BufferSource} */ (source));
   if (typeof Response === 'function' && source instanceof Response)
     return WebAssembly.compile(await source.arrayBuffer());
-  const url = new URL(/** @type {string | URL} */ (source), import.meta.url);
+  const glue = new URL('..', import.meta.url); // where a relative place is seen from
+  const url = new URL(/** @type {string | URL} */ (source), glue);
   if (url.protocol === 'file:') {
     const fs = await import('node:fs/promises');
     return WebAssembly.compile(await fs.readFile(url));
