@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 5, COLUMNS = 96, WIDTH = 8, TILES = COLUMNS / WIDTH, SCRATCH = 16 };
+// Tiles of the first two rows, then of the others.
+enum { ROWS = 5, COLUMNS = 96, WIDTH = 16, TILES = 2 * COLUMNS / WIDTH, SCRATCH = 16, GAP = 3 };
 
 static uint32_t delay_ns;                // of workers, in a tile
 static uint32_t late_every = UINT32_MAX; // how many of their tiles take that long
@@ -28,6 +29,12 @@ static float value(uint32_t factor, float input, uint32_t column) {
     return (float)factor * input + (float)column;
 }
 
+static hyp_tile tile_at(const void *context, uint32_t tile) {
+    (void)context;
+    bool later = tile >= TILES / 2;
+    return (hyp_tile){later ? 2 : 0, later ? ROWS - 2 : 2, tile % (TILES / 2) * WIDTH, WIDTH};
+}
+
 static void compute(const void *context, const void *input, uint32_t tile, float *y,
                     size_t y_stride, float *scratch) {
     const job *j = context;
@@ -37,40 +44,38 @@ static void compute(const void *context, const void *input, uint32_t tile, float
     if (helping && __atomic_add_fetch(&helper_tiles, 1, __ATOMIC_RELAXED) % late_every == 0)
         for (uint64_t end = hyp_port_now_ns() + delay_ns; hyp_port_now_ns() < end;)
             hyp_port_pause();
-    for (uint32_t r = 0; r < ROWS; r++)
-        for (uint32_t c = tile * WIDTH; c < (tile + 1) * WIDTH; c++) {
-            scratch[c % SCRATCH] = x[r];
+    hyp_tile t = tile_at(j, tile);
+    for (uint32_t r = t.row; r < t.row + t.rows; r++)
+        for (uint32_t c = t.column; c < t.column + t.columns; c++) {
+            scratch[c % SCRATCH] = x[r * (1 + GAP)];
             y[r * y_stride + c] = value(j->factor, scratch[c % SCRATCH], c);
         }
     if (helping) __atomic_sub_fetch(&helpers_at_work, 1, __ATOMIC_RELEASE);
 }
-static void range(const void *context, uint32_t tile, uint32_t *from, uint32_t *width) {
-    (void)context;
-    *from = tile * WIDTH;
-    *width = WIDTH;
-}
 
 static hyp_pool *create(hyp_budget *budget, uint32_t workers) {
-    return hyp_pool_create(budget, &(hyp_pool_config){.workers = workers,
-                                                      .job_bytes = sizeof(job),
-                                                      .input_bytes = ROWS * sizeof(float),
-                                                      .output_floats = ROWS * COLUMNS,
-                                                      .scratch_floats = SCRATCH});
+    return hyp_pool_create(budget,
+                           &(hyp_pool_config){.workers = workers,
+                                              .job_bytes = sizeof(job),
+                                              .input_bytes = ROWS * (1 + GAP) * sizeof(float),
+                                              .output_floats = ROWS * COLUMNS,
+                                              .scratch_floats = SCRATCH});
 }
 
 // A loop whose output, job and input are overwritten as soon as it is over: a late worker must not
 // have needed them.
 static void one_stage(hyp_pool *pool, uint32_t factor) {
-    float y[ROWS][COLUMNS + 4], x[ROWS], scratch[SCRATCH];
+    float y[ROWS][COLUMNS + 4], x[ROWS * (1 + GAP)] = {0}, scratch[SCRATCH];
     job j = {factor};
     memset(y, 0xA5, sizeof y);
-    for (uint32_t r = 0; r < ROWS; r++) x[r] = (float)(factor % 7 + r);
+    for (uint32_t r = 0; r < ROWS; r++) x[r * (1 + GAP)] = (float)(factor % 7 + r);
     hyp_parallel_for(pool, &(hyp_parallel_loop){.compute = compute,
-                                                .range = range,
+                                                .tile_at = tile_at,
                                                 .job = &j,
                                                 .job_bytes = sizeof j,
                                                 .input = x,
-                                                .input_bytes = sizeof x,
+                                                .input_stride = (1 + GAP) * sizeof(float),
+                                                .input_width = sizeof(float),
                                                 .tiles = TILES,
                                                 .rows = ROWS,
                                                 .columns = COLUMNS,
@@ -88,7 +93,7 @@ static void one_stage(hyp_pool *pool, uint32_t factor) {
         CHECK(memcmp(&y[r][COLUMNS], &untouched, sizeof untouched) == 0);
     }
     j.factor = 0xDEAD;
-    for (uint32_t r = 0; r < ROWS; r++) x[r] = -1;
+    for (uint32_t r = 0; r < ROWS; r++) x[r * (1 + GAP)] = -1;
 }
 
 static bool all_present(const hyp_pool *pool) {

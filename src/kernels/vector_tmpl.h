@@ -100,6 +100,37 @@ static void vec_rms_norm(float *y, const float *x, const float *weight, uint32_t
     for (; i < n; i++) y[i] = x[i] * scale * weight[i];
 }
 
+// Products and sums as in the scalar reference, with the subtraction as the sum with a negative.
+static void vec_rope(float *x, const float *cs, uint32_t half, bool neox) {
+    const i8x minus = {INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0};
+    uint32_t i = 0;
+    if (neox)
+#pragma clang loop unroll(disable)
+        for (; i + 8 <= half; i += 8) {
+            f8 low = f8_load(cs + 2 * i), high = f8_load(cs + 2 * i + 8);
+            f8 c = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+            f8 s = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
+            f8 a = f8_load(x + i), b = f8_load(x + half + i);
+            f8_store(x + i, a * c - b * s);
+            f8_store(x + half + i, a * s + b * c);
+        }
+    else
+#pragma clang loop unroll(disable)
+        for (; i + 4 <= half; i += 4) {
+            f8 turn = f8_load(cs + 2 * i), v = f8_load(x + 2 * i);
+            f8 c = __builtin_shufflevector(turn, turn, 0, 0, 2, 2, 4, 4, 6, 6);
+            f8 s = __builtin_shufflevector(turn, turn, 1, 1, 3, 3, 5, 5, 7, 7);
+            f8 other = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+            f8_store(x + 2 * i, v * c + other * (f8)((i8x)s ^ minus));
+        }
+    for (; i < half; i++) {
+        float *a = x + (neox ? i : 2 * i), *b = x + (neox ? half + i : 2 * i + 1);
+        float v = *a, w = *b, c = cs[2 * i], s = cs[2 * i + 1];
+        *a = v * c - w * s;
+        *b = v * s + w * c;
+    }
+}
+
 static void vec_add(float *y, const float *x, uint32_t n) {
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) f8_store(y + i, f8_load(y + i) + f8_load(x + i));
@@ -152,9 +183,13 @@ static float vec_exps(float *x, uint32_t n, float top) {
     return f8_fold(s);
 }
 
-// Rounds eight activations; returns them as integers within -127..127.
-static inline i8x quantize8(const float *x, float inverse) {
-    f8 magic = f8_all(12582912.0f), r = (f8_load(x) * inverse + magic) - magic;
+// Rounds eight activations; returns them as integers within -127..127, 0 for what is no number.
+// The sum with 1.5 * 2^23 has the integer in its low bits. With `bound` the products may be larger
+// than 127, or not finite.
+static inline i8x quantize8(const float *x, float inverse, bool bound) {
+    f8 magic = f8_all(12582912.0f), r = f8_load(x) * inverse + magic;
+    if (!bound) return ((i8x)r - (i8x)magic) & (r == r);
+    r -= magic;
     r = f8_select(r > 127.0f, f8_all(127), r);
     r = f8_select(r < -127.0f, f8_all(-127), r);
     r = f8_select(r == r, r, f8_all(0));
@@ -168,8 +203,11 @@ static inline float quantize_scale(const float *x, float *d) {
         f8 a = (f8)((i8x)f8_load(x + i) & 0x7FFFFFFF);
         top = f8_select(a > top, a, top);
     }
-    float m = 0;
-    for (uint32_t i = 0; i < 8; i++) m = top[i] > m ? top[i] : m;
+    f8 other = __builtin_shufflevector(top, top, 4, 5, 6, 7, 0, 1, 2, 3);
+    top = f8_select(other > top, other, top);
+    other = __builtin_shufflevector(top, top, 2, 3, 0, 1, 6, 7, 4, 5);
+    top = f8_select(other > top, other, top);
+    float m = top[1] > top[0] ? top[1] : top[0];
     *d = m / 127;
     return *d > 0 ? 1 / *d : 0;
 }
@@ -183,9 +221,10 @@ vec_quantize(void *dst, const float *x, uint32_t cols, const uint32_t bytes) {
     uint8_t *q = (uint8_t *)(total + 2 * (size_t)blocks);
     for (uint32_t b = 0; b < blocks; b++, x += 32, q += 32 * bytes) {
         float inverse = quantize_scale(x, scale + b);
+        bool bound = inverse > 0x1p126f; // of a subnormal d
         i8x v[4];
         for (uint32_t i = 0; i < 4; i++) {
-            v[i] = quantize8(x + 8 * i, inverse);
+            v[i] = quantize8(x + 8 * i, inverse, bound);
             if (bytes == 1) {
                 s8x narrow = __builtin_convertvector(v[i], s8x);
                 memcpy(q + 8 * i, &narrow, 8);
@@ -196,17 +235,19 @@ vec_quantize(void *dst, const float *x, uint32_t cols, const uint32_t bytes) {
         }
         for (uint32_t h = 0; h < 2; h++) {
             i8x sum = v[2 * h] + v[2 * h + 1];
-            total[2 * b + h] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) +
-                               ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+            sum += __builtin_shufflevector(sum, sum, 4, 5, 6, 7, 0, 1, 2, 3);
+            sum += __builtin_shufflevector(sum, sum, 2, 3, 0, 1, 6, 7, 4, 5);
+            total[2 * b + h] = sum[0] + sum[1];
         }
     }
 }
 
-// Overwrites every slot that this file has. RoPE, soft cap and the stores of an 8-bit KV cache stay
+// Overwrites every slot that this file has. Soft cap and the stores of an 8-bit KV cache stay
 // scalar: their time does not show in a profile.
 static void vec_fill(hyp_kernels *table) {
     table->rms_norm = vec_rms_norm;
     table->add = vec_add;
+    table->rope = vec_rope;
     table->silu_mul = vec_silu_mul;
     table->gelu_mul = vec_gelu_mul;
     table->peak = vec_peak;

@@ -38,7 +38,9 @@ static void store(const hyp_workspace *w, const hyp_op *op, uint32_t first, uint
     }
 }
 
-// Tiles are the heads; for one row, the key-value heads with all the heads that share them.
+// Tiles are a few rows of a head, the last rows, which see most, first; for one row, the key-value
+// heads with all the heads that share them. Of the keys that later rows see and earlier ones do
+// not, few are computed for nothing.
 typedef struct job {
     const hyp_kernels *kernels;
     hyp_kv_block *const *blocks; // of the sequence
@@ -50,10 +52,16 @@ typedef struct job {
     uint32_t past, rows;
 } job;
 
-static void range(const void *context, uint32_t tile, uint32_t *from, uint32_t *width) {
+static uint32_t tiles_of(const job *j) {
+    return j->rows == 1 ? j->kv_heads : j->heads * ((j->rows + ROWS - 1) / ROWS);
+}
+
+static hyp_tile tile_at(const void *context, uint32_t tile) {
     const job *j = context;
-    *width = j->rows == 1 ? j->heads / j->kv_heads * j->head : j->head;
-    *from = tile * *width;
+    uint32_t columns = j->rows == 1 ? j->heads / j->kv_heads * j->head : j->head;
+    if (j->rows == 1) return (hyp_tile){0, 1, tile * columns, columns};
+    uint32_t row = (tiles_of(j) - 1 - tile) / j->heads * ROWS;
+    return (hyp_tile){row, hyp_min_u32(ROWS, j->rows - row), tile % j->heads * columns, columns};
 }
 
 // The first position that a row does not see, and the first that it does.
@@ -117,20 +125,22 @@ static void compute_rows(const job *j, uint32_t kv_head, uint32_t first_row, uin
     }
 }
 
-// A tile, by a few rows at a time: of the keys that later rows see and earlier ones do not, few are
-// computed for nothing.
 static void compute(const void *context, const void *input, uint32_t tile, float *y,
                     size_t y_stride, float *scratch) {
     const job *j = context;
-    uint32_t shared = j->heads / j->kv_heads, rows = j->rows == 1 ? shared : j->rows;
-    uint32_t kv_head = j->rows == 1 ? tile : tile / shared,
-             head = j->rows == 1 ? tile * shared : tile;
-    size_t q_stride = j->rows == 1 ? j->head : j->q_stride,
-           out_stride = j->rows == 1 ? j->head : y_stride;
-    const float *q = (const float *)input + head * j->head;
-    for (uint32_t first = 0; first < rows; first += ROWS)
-        compute_rows(j, kv_head, first, hyp_min_u32(ROWS, rows - first), q + first * q_stride,
-                     q_stride, y + head * j->head + first * out_stride, out_stride, scratch);
+    const float *q = input;
+    hyp_tile t = tile_at(j, tile);
+    uint32_t shared = j->heads / j->kv_heads;
+    y += t.row * y_stride + t.column;
+    q += t.row * j->q_stride + t.column;
+    if (j->rows > 1) {
+        compute_rows(j, tile % j->heads / shared, t.row, t.rows, q, j->q_stride, y, y_stride,
+                     scratch);
+        return;
+    }
+    for (uint32_t head = 0; head < shared; head += ROWS) // heads that share keys: rows here
+        compute_rows(j, tile, head, hyp_min_u32(ROWS, shared - head), q + head * j->head, j->head,
+                     y + head * j->head, j->head, scratch);
 }
 
 // The rows `first` to `first + count - 1` of the batch, which are the next ones of their sequence.
@@ -157,24 +167,26 @@ static void attend(hyp_workspace *w, const hyp_op *op, uint32_t first, uint32_t 
     const float *q = hyp_row_of(w, op->in, first);
     float *y = hyp_row_of(w, op->out, first);
     size_t y_stride = hyp_stride_of(w, op->out);
-    uint32_t tiles = count == 1 ? shape->heads : heads;
-    uint64_t macs = 2ull * columns * count * (s->count + count);
+    uint32_t tiles = tiles_of(&j);
+    uint64_t tile_macs = 2ull * tile_at(&j, 0).columns * hyp_min_u32(ROWS, count) *
+                         (s->count + count); // of the largest
     if (w->net->pool && tiles > 1 && tiles <= HYP_POOL_TILES && count <= LOOP_ROWS &&
-        macs >= SHARED_MACS) {
+        tiles * tile_macs >= SHARED_MACS) {
         hyp_parallel_for(
             w->net->pool,
             &(hyp_parallel_loop){
                 .compute = compute,
-                .range = range,
+                .tile_at = tile_at,
                 .job = &j,
                 .job_bytes = sizeof j,
                 .input = q,
-                .input_bytes = ((count - 1) * j.q_stride + columns) * sizeof(float),
+                .input_stride = j.q_stride * sizeof(float),
+                .input_width = columns * sizeof(float),
                 .tiles = tiles,
                 .rows = count,
                 .columns = columns,
-                .macs = macs,
-                .tile_macs = 4 * macs / tiles, // not a kernel's fastest: it exponentiates, too
+                .macs = tiles * tile_macs,
+                .tile_macs = 4 * tile_macs, // not a kernel's fastest: it exponentiates, too
                 .y = y,
                 .y_stride = y_stride,
                 .scratch = w->scratch});

@@ -9,7 +9,8 @@ enum { SHARED_MACS = 2000 }; // a tiny model is shared, too
 enum { SHARED_MACS = 200000 }; // multiply-adds that are worth a worker's attention
 #endif
 enum {
-    SMALL_TILES = 2, // for each thread, after its large one
+    SMALL_TILES = 2, // of many rows: for each thread, after its large one
+    MANY_ROWS = 8,
     LOOP_ROWS = 64
 };
 
@@ -27,7 +28,8 @@ typedef void activation_fn(float *y, const float *gate, const float *up, uint32_
 
 // Groups are counted through all parts; with an activation, through the first of two, and the same
 // groups of the second are computed with them. Each thread's first tile is a long run, which the
-// processor's prefetching likes; what is left is divided smaller, so that all end together.
+// processor's prefetching likes. Of many rows what is left is divided smaller, so that all end
+// together; with few rows a further run costs more than the waiting that it saves.
 typedef struct job {
     uint32_t rows, groups, large, small, threads;
     size_t x_stride;
@@ -44,10 +46,10 @@ static uint32_t start_of(const job *j, uint32_t tile) {
     return hyp_min_u32(at, j->groups);
 }
 
-static void range(const void *context, uint32_t tile, uint32_t *from, uint32_t *width) {
+static hyp_tile tile_at(const void *context, uint32_t tile) {
     const job *j = context;
-    *from = start_of(j, tile) * HYP_GROUP;
-    *width = start_of(j, tile + 1) * HYP_GROUP - *from;
+    uint32_t start = start_of(j, tile), end = start_of(j, tile + 1);
+    return (hyp_tile){0, j->rows, start * HYP_GROUP, (end - start) * HYP_GROUP};
 }
 
 // Groups `at` to `end - 1` of a part, to y, where group `at` begins.
@@ -135,9 +137,10 @@ static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, acti
     uint32_t columns = j->groups * HYP_GROUP; // of all parts
     if (activate) j->groups = parts[0].matrix->groups;
     uint64_t macs = (uint64_t)columns * parts[0].matrix->cols;
-    j->large = j->groups * 3 / 4 / threads;
-    j->small = (j->groups - threads * j->large + SMALL_TILES * threads - 1) /
-               (SMALL_TILES * threads);
+    bool many = rows >= MANY_ROWS;
+    uint32_t smalls = (many ? SMALL_TILES : 1) * threads;
+    j->large = (many ? j->groups * 3 / 4 : j->groups) / threads;
+    j->small = hyp_max_u32((j->groups - threads * j->large + smalls - 1) / smalls, 1);
     uint32_t most = hyp_min_u32(LOOP_ROWS, (uint32_t)(m->pool_floats / columns));
     for (uint32_t t = 0; t < rows; t += j->rows) {
         j->rows = hyp_min_u32(rows - t, most);
@@ -145,11 +148,12 @@ static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, acti
             m->pool,
             &(hyp_parallel_loop){
                 .compute = compute,
-                .range = range,
+                .tile_at = tile_at,
                 .job = j,
                 .job_bytes = job_bytes(pages),
                 .input = (const uint8_t *)x + t * x_stride,
-                .input_bytes = j->rows * x_stride,
+                .input_stride = x_stride,
+                .input_width = x_stride,
                 .tiles = threads + (j->groups - threads * j->large + j->small - 1) / j->small,
                 .rows = j->rows,
                 .columns = columns,

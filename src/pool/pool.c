@@ -222,12 +222,15 @@ static void give(worker *w, const hyp_parallel_loop *s, const order *o) {
     if (hyp_atomic_load(&lane->sent, HYP_RELAXED) - hyp_atomic_load(&lane->received, HYP_ACQUIRE) >
         1)
         return; // it is off its processor
-    size_t bytes = o->input_at + s->input_bytes;
+    size_t bytes = o->input_at + s->rows * s->input_stride;
     void *payload;
     if (hyp_capsule_begin(&w->producer, (uint32_t)bytes, &payload)) return;
     memcpy(payload, o, sizeof *o);
     memcpy((uint8_t *)payload + sizeof *o, s->job, s->job_bytes);
-    memcpy((uint8_t *)payload + o->input_at, s->input, s->input_bytes);
+    uint8_t *to = (uint8_t *)payload + o->input_at;
+    const uint8_t *from = s->input;
+    for (uint32_t r = 0; r < s->rows; r++, to += s->input_stride, from += s->input_stride)
+        memcpy(to, from, s->input_width);
     hyp_capsule_send(&w->producer, 1, (uint32_t)bytes);
 }
 
@@ -237,12 +240,12 @@ static uint32_t collect(hyp_pool *pool, worker *w, const hyp_parallel_loop *s, c
     if (done >> 32 != o->sequence) return 0;
     uint32_t before = w->taken, count = (uint32_t)done;
     for (; w->taken < count; w->taken++) {
-        uint32_t tile = w->tiles[w->taken], from, width;
-        s->range(s->job, tile, &from, &width);
-        for (uint32_t t = 0; t < s->rows; t++)
-            memcpy(s->y + t * s->y_stride + from, w->output + (size_t)t * s->columns + from,
-                   width * sizeof(float));
-        pool->seen[tile] = 1;
+        hyp_tile t = s->tile_at(s->job, w->tiles[w->taken]);
+        float *y = s->y + t.row * s->y_stride + t.column;
+        const float *from = w->output + (size_t)t.row * s->columns + t.column;
+        for (uint32_t r = 0; r < t.rows; r++, y += s->y_stride, from += s->columns)
+            memcpy(y, from, t.columns * sizeof *y);
+        pool->seen[w->tiles[w->taken]] = 1;
     }
     return count - before;
 }

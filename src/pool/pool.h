@@ -21,16 +21,21 @@ enum {
     HYP_POOL_TILES = 1024  // of a loop, at most
 };
 
-// Computes rows of results; each tile computes a range of their columns.
+// What a tile computes of a loop's results: `rows` of their rows from `row` on, and of these
+// `columns` from `column` on.
+typedef struct hyp_tile {
+    uint32_t row, rows, column, columns;
+} hyp_tile;
+
+// Computes rows of results, tile by tile.
 typedef struct hyp_parallel_loop {
-    // Computes a tile: its columns of the rows at `y`, y_stride floats apart. `job` and `input` are
-    // the loop's, or copies of them.
+    // Computes a tile of the results at `y`, whose rows are y_stride floats apart. `job` and
+    // `input` are the loop's, or copies of them.
     void (*compute)(const void *job, const void *input, uint32_t tile, float *y, size_t y_stride,
                     float *scratch);
-    // A tile's columns: `width` of them, from `from` on.
-    void (*range)(const void *job, uint32_t tile, uint32_t *from, uint32_t *width);
-    const void *job, *input;
-    size_t job_bytes, input_bytes;
+    hyp_tile (*tile_at)(const void *job, uint32_t tile);
+    const void *job, *input; // (rows), input_stride bytes apart, of which input_width are read
+    size_t job_bytes, input_stride, input_width;
     uint32_t tiles, rows, columns;
     uint64_t macs, tile_macs; // multiply-adds: of the loop, and of its largest tile
     float *y;
@@ -48,7 +53,8 @@ typedef struct hyp_pool_stats {
 
 typedef struct hyp_pool_config {
     uint32_t workers;
-    // Of the largest loop; its output is rows * columns floats.
+    // Of the largest loop; its input is rows * input_stride bytes, its output rows * columns
+    // floats.
     size_t job_bytes, input_bytes, output_floats, scratch_floats;
 } hyp_pool_config;
 
