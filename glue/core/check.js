@@ -27,14 +27,20 @@ export const shown = value =>
 export const optionsJson = (scope, options) =>
   JSON.stringify(Object.fromEntries(Object.keys(OPTIONS[scope]).map(key => [key, options[key]])));
 
-/** @param {unknown} threads */
-export function checkThreads(threads = 'auto') {
+/** @param {unknown} given */
+export function checkThreads(given) {
+  const threads = given ?? 'auto';
   const { least, most } = OPTIONS.engine.threads;
   const count = /** @type {number} */ (threads);
   if (threads !== 'auto' && !(Number.isInteger(count) && count >= least && count <= most))
     refuse(
       `threads must be 'auto' or a whole number from ${least} to ${most}, not ${shown(threads)}`,
     );
+}
+
+/** @param {string} name @param {unknown} callback */
+export function checkFunction(name, callback) {
+  if (typeof callback !== 'function') refuse(`${name} must be a function, not ${shown(callback)}`);
 }
 
 /** @param {unknown} text @returns {string} */

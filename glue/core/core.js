@@ -44,11 +44,11 @@ import { startThread } from './threads.js';
 
 /**
  * @typedef {object} Callbacks of a call. What one of them throws ends the call, which rejects with
- *   it
+ *   it. A promise that one of them returns is waited for before the call resolves
  * @property {number} [vocab] how many log-probabilities `visit` gets
- * @property {(position: number, logProbabilities: Float32Array) => void} [visit] of a score
- * @property {(done: number, total: number) => void} [progress] of a job
- * @property {(bytes: Uint8Array) => void} [write] of a job: the new file from front to back
+ * @property {(position: number, logProbabilities: Float32Array) => unknown} [visit] of a score
+ * @property {(done: number, total: number) => unknown} [progress] of a job
+ * @property {(bytes: Uint8Array) => unknown} [write] of a job: the new file from front to back
  */
 
 /**
@@ -59,6 +59,7 @@ import { startThread } from './threads.js';
  * @property {(error: unknown) => void} fail
  * @property {Promise<void>} over
  * @property {{error: unknown} | null} thrown by a callback of the call: the call ends with it
+ * @property {Promise<void>[]} waited promises of its callbacks
  */
 
 const PENDING = 1; // of read: its bytes come later
@@ -171,17 +172,27 @@ export class Core {
     /**
      * A callback that throws ends its call.
      * @param {number} caller
-     * @param {(callbacks: Callbacks) => void} act
+     * @param {(callbacks: Callbacks) => unknown} act
      * @returns {number} 0: end it
      */
     const called = (caller, act) => {
       const call = this.#calls.get(caller);
       if (!call || call.thrown) return 0; // closed, or about to end
       try {
-        act(call.callbacks);
+        const made = /** @type {any} */ (act(call.callbacks));
+        if (typeof made?.then === 'function')
+          call.waited.push(
+            Promise.resolve(made).then(
+              () => {},
+              error => {
+                call.thrown ??= { error };
+                call.cancel();
+              },
+            ),
+          );
         return call.thrown ? 0 : 1;
       } catch (error) {
-        call.thrown = { error };
+        call.thrown ??= { error };
         return 0;
       }
     };
@@ -364,33 +375,46 @@ export class Core {
     return new Promise((resolve, reject) => {
       throwIfAborted(signal);
       begin();
+      let state = 'running'; // then 'ended', while it waits for its callbacks, then 'over'
+      let settle = () => {};
       const cancel = () => {
-        if (!this.#exports) return;
+        if (state === 'ended') finish();
+        if (state !== 'running' || !this.#exports) return;
         this.call(cancelling, caller);
         this.#pump();
       };
       let ended = () => {};
       const over = () => {
+        state = 'over';
         this.#calls.delete(caller);
         signal?.removeEventListener('abort', cancel);
         ended();
+      };
+      const finish = () => {
+        if (state === 'over') return;
+        over();
+        if (call.thrown) reject(call.thrown.error);
+        else if (signal?.aborted) reject(cancelled(signal));
+        else settle();
       };
       /** @type {Call} */
       const call = {
         callbacks,
         cancel,
         thrown: null,
-        over: new Promise(settle => (ended = settle)),
+        waited: [],
+        over: new Promise(resolve => (ended = () => resolve(undefined))),
         end: status => {
-          over();
+          state = 'ended';
           try {
             const result = this.#check(status, handles); // an error's text is the engine's until the next one
-            if (call.thrown) reject(call.thrown.error);
-            else if (signal?.aborted) reject(cancelled(signal));
-            else resolve(result);
+            settle = () => resolve(result);
+            if (call.waited.length && !call.thrown && !signal?.aborted)
+              return void Promise.all(call.waited).then(finish);
           } catch (error) {
-            reject(call.thrown ? call.thrown.error : signal?.aborted ? cancelled(signal) : error);
+            settle = () => reject(error);
           }
+          finish();
         },
         fail: error => {
           over();

@@ -4,8 +4,8 @@ import { HyperionError } from './errors.js';
 
 /** @typedef {import('./detect.js').Artefact} Artefact */
 /**
- * @typedef {WebAssembly.Module | BufferSource | Response | URL | string} WasmSource a compiled
- *   module, its bytes, or where it is
+ * @typedef {WebAssembly.Module | BufferSource | Response | Promise<Response> | URL | string}
+ *   WasmSource a compiled module, its bytes, or where it is
  */
 
 /**
@@ -29,27 +29,31 @@ export function locate(artefact, threads) {
 
 /**
  * The module to instantiate.
- * @param {WasmSource} source
+ * @param {WasmSource} given
  * @param {AbortSignal} [signal]
  * @returns {Promise<WebAssembly.Module>}
  */
-export async function compile(source, signal) {
+export async function compile(given, signal) {
+  const source = await given;
   if (source instanceof WebAssembly.Module) return source;
   if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer)
     return WebAssembly.compile(/** @type {BufferSource} */ (source));
-  if (typeof Response === 'function' && source instanceof Response)
-    return WebAssembly.compile(await source.arrayBuffer());
+  if (typeof Response === 'function' && source instanceof Response) return compiled(source);
   const glue = new URL('..', import.meta.url); // where a relative place is seen from
   const url = new URL(/** @type {string | URL} */ (source), glue);
   if (url.protocol === 'file:') {
     const fs = await import('node:fs/promises');
     return WebAssembly.compile(await fs.readFile(url));
   }
-  const response = await fetch(url, { signal });
+  return compiled(await fetch(url, { signal }));
+}
+
+/** @param {Response} response */
+async function compiled(response) {
   if (!response.ok)
     throw new HyperionError(
       'HYP_E_HOST',
-      `the engine's module could not be fetched: ${url} answered ${response.status}`,
+      `the engine's module could not be fetched: ${response.url || 'its server'} answered ${response.status}`,
     );
   const typed = response.headers.get('content-type')?.startsWith('application/wasm');
   return typed && WebAssembly.compileStreaming

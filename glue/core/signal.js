@@ -1,6 +1,5 @@
 // Signals that callers give to end what they have asked for.
 import { refuse, shown } from './check.js';
-import { HyperionError } from './errors.js';
 
 /** @param {unknown} signal */
 export function checkSignal(signal) {
@@ -14,9 +13,15 @@ export function checkSignal(signal) {
     refuse(`signal must be an AbortSignal, not ${shown(signal)}`);
 }
 
-/** @param {AbortSignal | undefined} signal */
+/**
+ * What an abort rejects with, as the platform's own functions do: the signal's reason, an
+ * AbortError where the caller gave none.
+ * @param {AbortSignal | undefined} signal @returns {any}
+ */
 export const cancelled = signal =>
-  new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal?.reason });
+  signal?.reason === undefined
+    ? new DOMException('This operation was aborted', 'AbortError')
+    : signal.reason;
 
 /** @param {AbortSignal | undefined} signal */
 export function throwIfAborted(signal) {

@@ -1,8 +1,13 @@
 // Chat templates are programs of strangers: they run under limits of steps, text, depth and time.
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { HyperionError } from '../core/errors.js';
+import { cancelled } from '../core/signal.js';
 
-/** @typedef {{role: string, content: string}} Message */
+/** @typedef {{type: 'text', text: string}} Part */
+/**
+ * @typedef {{role: string, content?: string | Part[] | null, [more: string]: unknown}} Message with
+ *   whatever else the template reads of it, as `tool_calls`
+ */
 /** @typedef {any} Value of a template, as the Jinja engine has them */
 /** @typedef {any} Node of a template's syntax tree */
 
@@ -27,10 +32,12 @@ const AT_ONCE = new Set(['safe', 'list', 'first', 'last', 'length', 'default', '
 /** A limit was reached. */
 class Stopped extends Error {}
 
+/** The caller wants it no more. */
+class Aborted extends Error {}
+
 /** @param {AbortSignal} [signal] */
 function throwIfAborted(signal) {
-  if (!signal?.aborted) return;
-  throw new HyperionError('HYP_E_CANCELLED', 'cancelled', { cause: signal.reason });
+  if (signal?.aborted) throw new Aborted();
 }
 
 // The engine keeps the classes of its values to itself.
@@ -485,28 +492,65 @@ function syntaxTree(template) {
 const outOfStack = ({ name, message }) =>
   /^(?:Range|Internal)Error$/.test(name) && /call stack|recursion/i.test(message);
 
+/** What a message's parts say, in one text. @param {Message} message */
+const joined = ({ content }) =>
+  Array.isArray(content) ? content.map(part => part.text).join('\n') : content;
+
 /**
  * Renders a conversation with a model's own chat template, under limits: the template comes from
- * whoever made the file.
+ * whoever made the file. Messages in parts reach it so where it reads parts, else as texts.
  * @param {string | undefined} template
  * @param {Message[]} messages
- * @param {{bosToken?: string, eosToken?: string, variables?: Record<string, unknown>,
- *   signal?: AbortSignal}} [options]
+ * @param {ChatSettings} [options]
  * @returns {string} the text that the model continues
  */
 export function renderChat(template, messages, options = {}) {
-  const { bosToken = '', eosToken = '', variables = {}, signal } = options;
   if (!template) {
     const message = 'this model has no chat template: use generate with a prompt of your own';
     throw new HyperionError('HYP_E_UNSUPPORTED', message);
   }
-  throwIfAborted(signal);
+  if (options.tools?.length && !/\btools\b/.test(template))
+    throw new HyperionError(
+      'HYP_E_UNSUPPORTED',
+      "this model's chat template knows no tools: describe them in a message",
+    );
+  if (!messages.some(({ content }) => Array.isArray(content)))
+    return render(template, messages, options);
+  const texts = messages.map(message => ({ ...message, content: joined(message) }));
+  const asTexts = render(template, texts, options);
   try {
+    // It reads parts if one part says to it what its text does.
+    const one = (/** @type {Message} */ message) => [{ type: 'text', text: joined(message) }];
+    const probe = messages.map(message =>
+      Array.isArray(message.content) ? { ...message, content: one(message) } : message,
+    );
+    if (render(template, /** @type {Message[]} */ (probe), options) !== asTexts) return asTexts;
+    return render(template, messages, options);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    return asTexts;
+  }
+}
+
+/**
+ * @typedef {{bosToken?: string, eosToken?: string, variables?: Record<string, unknown>, tools?:
+ *   Record<string, unknown>[], signal?: AbortSignal}} ChatSettings
+ */
+
+/**
+ * @param {string} template @param {Message[]} messages @param {ChatSettings} options
+ * @returns {string}
+ */
+function render(template, messages, options) {
+  const { bosToken = '', eosToken = '', variables = {}, tools, signal } = options;
+  try {
+    throwIfAborted(signal);
     const given = {
       messages,
       add_generation_prompt: true,
       bos_token: bosToken,
       eos_token: eosToken,
+      ...(tools?.length && { tools }),
       ...variables,
     };
     const environment = new Environment();
@@ -515,6 +559,7 @@ export function renderChat(template, messages, options = {}) {
     for (const [name, value] of Object.entries(given)) environment.set(name, value);
     return interpreter.run(syntaxTree(template)).value;
   } catch (thrown) {
+    if (thrown instanceof Aborted) throw cancelled(signal);
     if (thrown instanceof HyperionError) throw thrown;
     const cause = /** @type {Error} */ (thrown);
     const limit = outOfStack(cause) ? 'it nests too deeply' : cause.message;

@@ -1,12 +1,20 @@
 // An engine in this thread: one instance of the core with its memory limit and its scheduler, for
 // any number of models.
-import { optionsJson } from '../core/check.js';
+import { checkFunction, optionsJson } from '../core/check.js';
 import { Core } from '../core/core.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { openSource, shardsOf } from '../source/index.js';
 import { Model } from './model.js';
-import { checkEngine, checkModel, checkOpen, memoryBytes } from './options.js';
+import {
+  checkCallbacks,
+  checkEngine,
+  checkModel,
+  checkOpen,
+  memoryBytes,
+  named,
+  optionsOf,
+} from './options.js';
 
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('./options.js').EngineOptions} EngineOptions */
@@ -14,7 +22,7 @@ import { checkEngine, checkModel, checkOpen, memoryBytes } from './options.js';
 /** @typedef {import('./options.js').OpenOptions} OpenOptions */
 /** @typedef {import('./options.js').ReadOptions} ReadOptions */
 
-/** @typedef {{onScored?: (progress: import('./model.js').Done) => void}} ScoredOptions */
+/** @typedef {{onScored?: (progress: import('./model.js').Done) => unknown}} ScoredOptions */
 
 /**
  * @typedef {{artefact: string, kernels: string, memory: import('../core/core.js').MemoryStats,
@@ -40,8 +48,9 @@ export class Engine {
     this.#limit = limit;
   }
 
-  /** @param {EngineOptions} options @returns {Promise<Engine>} */
-  static async create(options) {
+  /** @param {EngineOptions} [given] @returns {Promise<Engine>} */
+  static async create(given) {
+    const options = named('createEngine', given);
     checkEngine(options);
     const { artefact, threads, wasm, policy, signal } = options;
     throwIfAborted(signal);
@@ -111,10 +120,11 @@ export class Engine {
   /**
    * Opens a model. All models of an engine share its memory and its scheduler.
    * @param {Source | Source[]} source the file, or the parts of a split model in order
-   * @param {ModelOptions} [options] @param {boolean} [alone] the engine is closed with this model
+   * @param {ModelOptions} [given] @param {boolean} [alone] the engine is closed with this model
    * @returns {Promise<Model>}
    */
-  async open(source, options = {}, alone = false) {
+  async open(source, given = {}, alone = false) {
+    const options = named('engine.open', given);
     checkModel(options);
     const { draft, context, signal, onProgress } = options;
     const more = { signal, callbacks: { progress: progressTo(onProgress) } };
@@ -152,7 +162,7 @@ export class Engine {
         });
         this.#models.add(model);
         // Without a limit pages never leave, and nothing will be read again.
-        if (!this.#limit && model.keeps()) await model.releaseSources();
+        if (!this.#limit && model.keeps()) model.releaseSources(); // not waited for: they are not needed
         return model;
       } catch (error) {
         if (!core.ended)
@@ -187,7 +197,9 @@ export class Engine {
    * Metadata and tensors of a GGUF file.
    * @param {Source | Source[]} source @param {ReadOptions} [options]
    */
-  inspect(source, { signal, onProgress } = {}) {
+  async inspect(source, options) {
+    const { signal, onProgress } = named('engine.inspect', options);
+    checkCallbacks({ signal, onProgress });
     const core = this.#core;
     const callbacks = { progress: progressTo(onProgress) };
     return this.#reading([source], signal, async ([handles], release) => {
@@ -206,13 +218,16 @@ export class Engine {
    * Writes a model with its float matrices in another format, or pruned.
    * @param {Source | Source[]} source
    * @param {'q4_0' | 'q4_k' | 'q6_k' | 'q8_0' | 'f16' | 'f32' | string} format
-   * @param {(bytes: Uint8Array) => void} write takes the new file from front to back
+   * @param {(bytes: Uint8Array) => unknown} write takes the new file from front to back
    * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] imatrix: what `calibrate`
    *   has written, or an importance matrix of llama.cpp in
    *   GGUF. density: of the layers' matrices after pruning, above 0 and at most 1; with 'q4_0' only
    * @returns {Promise<void>}
    */
-  quantize(source, format, write, { imatrix, density = 0, signal, onProgress } = {}) {
+  async quantize(source, format, write, options) {
+    const { imatrix, density = 0, signal, onProgress } = named('engine.quantize', options);
+    checkFunction('write', write);
+    checkCallbacks({ signal, onProgress });
     const core = this.#core;
     const callbacks = { progress: progressTo(onProgress), write };
     const parts = imatrix ? [...shardsOf(source), imatrix] : source;
@@ -265,13 +280,19 @@ export class Engine {
 /**
  * An engine for one thing.
  * @template T
- * @param {OpenOptions} options @param {(engine: Engine) => Promise<T>} act @returns {Promise<T>}
+ * @template {OpenOptions} O
+ * @param {import('./options.js').Call} call @param {O | undefined} given
+ * @param {(engine: Engine, options: O, ofModel: ModelOptions) => Promise<T>} act ofModel: those
+ *   that `open` takes
+ * @param {EngineOptions} [always]
+ * @returns {Promise<T>}
  */
-async function withEngine(options, act) {
+async function withEngine(call, given, act, always) {
+  const options = named(call, given);
   checkOpen(options);
-  const engine = await Engine.create(options);
+  const engine = await Engine.create({ ...optionsOf('createEngine', options), ...always });
   try {
-    return await act(engine);
+    return await act(engine, options, optionsOf('engine.open', options));
   } finally {
     await engine.close();
   }
@@ -280,47 +301,60 @@ async function withEngine(options, act) {
 /**
  * Opens a model in this thread, in an engine of its own.
  * @param {Source | Source[]} source the file, or the parts of a split model in order
- * @param {OpenOptions} [options]
+ * @param {OpenOptions} [given]
  */
-export async function openModel(source, options = {}) {
+export async function openModel(source, given) {
+  const options = named('open', given);
   checkOpen(options);
-  const engine = await Engine.create(options);
+  const engine = await Engine.create(optionsOf('createEngine', options));
   try {
-    return await engine.open(source, options, true);
+    return await engine.open(source, optionsOf('engine.open', options), true);
   } catch (error) {
     await engine.close();
     throw error;
   }
 }
 
+const ALONE = { threads: 1 };
+
 /**
  * As Engine.inspect, in an engine of its own.
  * @param {Source | Source[]} source
  * @param {OpenOptions} [options]
  */
-export const inspect = (source, options = {}) =>
-  withEngine({ ...options, threads: 1 }, engine => engine.inspect(source, options));
+export const inspect = (source, options) =>
+  withEngine(
+    'inspect',
+    options,
+    (engine, { signal, onProgress }) => engine.inspect(source, { signal, onProgress }),
+    ALONE,
+  );
 
 /**
  * As Engine.quantize, in an engine of its own.
  * @param {Source | Source[]} source
  * @param {string} format
- * @param {(bytes: Uint8Array) => void} write
+ * @param {(bytes: Uint8Array) => unknown} write
  * @param {OpenOptions & {imatrix?: Source, density?: number}} [options]
  */
-export const quantize = (source, format, write, options = {}) =>
-  withEngine({ ...options, threads: 1 }, engine => engine.quantize(source, format, write, options));
+export const quantize = (source, format, write, options) =>
+  withEngine(
+    'quantize',
+    options,
+    (engine, told) => engine.quantize(source, format, write, optionsOf('engine.quantize', told)),
+    ALONE,
+  );
 
 /**
  * Measures on texts what each column of a model's matrices counts for.
  * @param {Source | Source[]} source @param {Iterable<string>} texts
- * @param {(bytes: Uint8Array) => void} write takes the importance matrix, GGUF
+ * @param {(bytes: Uint8Array) => unknown} write takes the importance matrix, GGUF
  * @param {OpenOptions & ScoredOptions} [options] `onProgress` speaks of loading
  */
-export const calibrate = (source, texts, write, options = {}) =>
-  withEngine(options, async engine => {
-    const model = await engine.open(source, options);
-    const { signal, onScored } = options;
+export const calibrate = (source, texts, write, options) =>
+  withEngine('calibrate', options, async (engine, { signal, onScored }, ofModel) => {
+    checkFunction('write', write);
+    const model = await engine.open(source, ofModel);
     return model.calibrate(texts, write, { signal, onProgress: onScored });
   });
 
@@ -330,11 +364,10 @@ export const calibrate = (source, texts, write, options = {}) =>
  * @param {OpenOptions & ScoredOptions & {against?: Source | Source[]}} [options] against: another
  *   model of the same vocabulary; `onProgress` speaks of loading
  */
-export const perplexity = (source, texts, { against, ...options } = {}) =>
-  withEngine(options, async engine => {
-    const model = await engine.open(source, options);
-    const reference = against === undefined ? undefined : await engine.open(against, options);
-    const { signal, onScored } = options;
+export const perplexity = (source, texts, options) =>
+  withEngine('perplexity', options, async (engine, { against, signal, onScored }, ofModel) => {
+    const model = await engine.open(source, ofModel);
+    const reference = against === undefined ? undefined : await engine.open(against, ofModel);
     return model.perplexity(texts, { signal, onProgress: onScored, against: reference });
   });
 
@@ -342,14 +375,17 @@ export const perplexity = (source, texts, { against, ...options } = {}) =>
  * Measures prompt and answer speed of a model.
  * @param {Source | Source[]} source
  * @param {OpenOptions & import('./model.js').BenchOptions & {onRun?: (progress:
- *   import('./model.js').Done) => void}} [options] `onProgress` speaks of loading
+ *   import('./model.js').Done) => unknown}} [options] `onProgress` speaks of loading
  */
-export const bench = (source, options = {}) =>
-  withEngine(options, async engine => {
+export const bench = (source, options) =>
+  withEngine('bench', options, async (engine, told, ofModel) => {
     const start = performance.now();
-    const model = await engine.open(source, options);
+    const model = await engine.open(source, ofModel);
     const loadSeconds = (performance.now() - start) / 1000;
-    const figures = await model.bench({ ...options, onProgress: options.onRun });
+    const figures = await model.bench({
+      ...optionsOf('model.bench', told),
+      onProgress: told.onRun,
+    });
     const { artefact, memory } = await engine.stats();
     return { ...figures, loadSeconds, linearMemoryBytes: memory.linearMemoryBytes, artefact };
   });

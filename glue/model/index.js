@@ -1,5 +1,7 @@
 // Hyperion: quantized language models wherever WebAssembly runs.
+import { refuse, shown } from '../core/check.js';
 import { Engine, openModel } from './engine.js';
+import { named } from './options.js';
 import { RemoteEngine, workerByDefault } from './remote.js';
 
 export { HyperionError } from '../core/errors.js';
@@ -16,15 +18,22 @@ export { bench, calibrate, inspect, perplexity, quantize } from './engine.js';
 /** @typedef {import('./session.js').Session} Session */
 /** @typedef {import('./options.js').SessionOptions} SessionOptions */
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
-/** @typedef {import('./session.js').Answer} Answer */
-/** @typedef {import('./session.js').Piece} Piece */
-/** @typedef {import('./session.js').Usage} Usage */
+/** @typedef {import('./options.js').ChatOptions} ChatOptions */
+/** @typedef {import('./answer.js').Answer} Answer */
+/** @typedef {import('./answer.js').Piece} Piece */
+/** @typedef {import('./answer.js').Usage} Usage */
+/** @typedef {import('./answer.js').Whole} Whole */
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('../source/index.js').ByteSource} ByteSource */
 /** @typedef {import('./chat.js').Message} Message */
 
-/** @param {boolean | 'auto' | undefined} worker */
-const inWorker = (worker = 'auto') => (worker === 'auto' ? workerByDefault() : worker);
+/** @param {{worker?: unknown}} options */
+function inWorker({ worker }) {
+  if (worker === undefined || worker === null || worker === 'auto') return workerByDefault();
+  if (typeof worker !== 'boolean')
+    refuse(`worker must be true, false or 'auto', not ${shown(worker)}`);
+  return worker;
+}
 
 /**
  * An engine for several models, which share its memory limit and its thread.
@@ -36,8 +45,9 @@ const inWorker = (worker = 'auto') => (worker === 'auto' ? workerByDefault() : w
  * @param {EngineOptions} [options]
  * @returns {Promise<Engine | RemoteEngine>} the same interface, in this thread or in a worker
  */
-export async function createEngine(options = {}) {
-  return inWorker(options.worker) ? RemoteEngine.create(options) : Engine.create(options);
+export async function createEngine(options) {
+  const told = named('createEngine', options);
+  return inWorker(told) ? RemoteEngine.create(told) : Engine.create(told);
 }
 
 /**
@@ -52,8 +62,7 @@ export async function createEngine(options = {}) {
  * @returns {Promise<Model | import('./remote.js').RemoteModel>} the same interface, in this thread
  *   or in a worker
  */
-export async function open(source, options = {}) {
-  return inWorker(options.worker)
-    ? RemoteEngine.openAlone(source, options)
-    : openModel(source, options);
+export async function open(source, options) {
+  const told = named('open', options);
+  return inWorker(told) ? RemoteEngine.openAlone(source, told) : openModel(source, told);
 }

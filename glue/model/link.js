@@ -3,20 +3,22 @@
 import { Receiver } from '../core/channel.js';
 import { HyperionError } from '../core/errors.js';
 import { cancelled, throwIfAborted } from '../core/signal.js';
-import { answerOf } from './session.js';
+import { Carrier } from '../source/carry.js';
 
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
-/** @typedef {import('./session.js').Answer} Answer */
-/** @typedef {import('./session.js').Piece} Piece */
-/** @typedef {import('./session.js').Usage} Usage */
+/** @typedef {import('./answer.js').Answer} Answer */
+/** @typedef {import('./answer.js').Piece} Piece */
+/** @typedef {import('./answer.js').Usage} Usage */
+/** @typedef {import('../source/index.js').Source} Source */
 /**
  * @typedef {{model?: number, session?: number}} Target whom a call asks, by the number of the call
  *   that made it; the engine when left out
  */
 
 /**
- * @typedef {{post: (message: unknown) => void, listen: (take: (message: any) => void, fail: (error:
- *   Error) => void) => void, end: () => void}} Port
+ * @typedef {{post: (message: unknown, transfer?: Transferable[]) => void, listen: (take: (message:
+ *   any) => void, fail: (error: Error) => void) => void, keep: (alive: boolean) => void, end: () =>
+ *   void}} Port `keep`: whether the process stays alive for the worker, where the host asks that
  */
 
 const LEAVE_MS = 2000; // how long a worker may take to leave
@@ -30,7 +32,8 @@ async function startWorker() {
       name: 'hyperion',
     });
     return {
-      post: message => worker.postMessage(message),
+      post: (message, transfer = []) => worker.postMessage(message, transfer),
+      keep: alive => void (/** @type {any} */ (worker)[alive ? 'ref' : 'unref']?.()), // Bun has them
       listen: (take, fail) => {
         worker.onmessage = event => take(event.data);
         worker.onerror = event => fail(new Error(event.message || 'it could not be started'));
@@ -44,7 +47,8 @@ async function startWorker() {
   const gone = new Promise(resolve => worker.on('exit', resolve));
   const ready = new Promise(resolve => worker.once('message', resolve));
   return {
-    post: message => worker.postMessage(message),
+    post: (message, transfer = []) => worker.postMessage(message, /** @type {any[]} */ (transfer)),
+    keep: alive => (alive ? worker.ref() : worker.unref()),
     listen: (take, fail) =>
       void worker
         .on('message', take)
@@ -54,6 +58,7 @@ async function startWorker() {
     end: async () => {
       // It is asked to go, because a thread that is ended while it loads, or starts others, leaves
       // files open.
+      worker.ref();
       await Promise.race([ready, gone]);
       worker.postMessage({ end: true });
       const limit = setTimeout(() => worker.terminate(), LEAVE_MS);
@@ -78,6 +83,7 @@ export class Link {
   #closing = null;
   /** @type {Map<number, {take: (message: any) => void, fail: (error: unknown) => void}>} */
   #calls = new Map();
+  #carrier;
 
   /** @param {Port} port */
   constructor(port) {
@@ -90,8 +96,15 @@ export class Link {
           { cause },
         ),
       );
-    this.#receiver = new Receiver(message => this.#calls.get(message.id)?.take(message), fail);
+    this.#carrier = new Carrier((message, transfer) => {
+      if (!this.ending) port.post(message, transfer);
+    });
+    this.#receiver = new Receiver(message => {
+      if (message.ask) this.#carrier.answer(message.ask);
+      else this.#calls.get(message.id)?.take(message);
+    }, fail);
     port.listen(message => this.#receiver.posted(message), fail);
+    port.keep(false); // for calls only
   }
 
   static async start() {
@@ -111,41 +124,73 @@ export class Link {
     this.ending = why;
     this.#receiver.close();
     for (const call of [...this.#calls.values()]) call.fail(why);
+    this.#carrier.close();
+  }
+
+  /**
+   * Sources as the worker takes them: one, several for one that is split, or none.
+   * @param {Source | Source[] | undefined} source
+   * @param {Transferable[]} transfer takes what has to be transferred with them
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<unknown>}
+   */
+  async carry(source, transfer, signal) {
+    if (source === undefined || source === null) return source;
+    if (!Array.isArray(source)) return this.#carrier.carry(source, transfer, signal);
+    const all = [];
+    for (const one of source) all.push(await this.#carrier.carry(one, transfer, signal));
+    return all;
   }
 
   /**
    * @param {Target} target @param {string} method @param {unknown[]} args
-   * @param {{signal?: AbortSignal, onEvent?: (event: any) => void, begun?: (id: number) => void,
-   *   ended?: (message: any) => void}} [more]
-   *   onEvent: what it throws ends the call. begun: the call's number. ended: its last message
+   * @param {{signal?: AbortSignal, onEvent?: (event: any) => unknown, begun?: (id: number) => void,
+   *   ended?: (message: any) => void, transfer?: Transferable[]}} [more]
+   *   onEvent: what it throws ends the call, and a promise of it is waited for. begun: the
+   *   call's number. ended: its last message
    * @returns {Promise<any>}
    */
-  async call(target, method, args, { signal, onEvent, begun, ended } = {}) {
+  async call(target, method, args, { signal, onEvent, begun, ended, transfer = [] } = {}) {
     throwIfAborted(signal);
     if (this.ending) throw this.ending;
     const id = this.#next++;
     begun?.(id);
+    let over = false; // the worker has said its last of it
+    let abort = () => {};
     const cancel = () => {
-      if (!this.ending) this.#port.post({ id, cancel: true });
+      if (over) abort();
+      else if (!this.ending) this.#port.post({ id, cancel: true });
     };
+    /** @type {Promise<void>[]} */
+    const waited = [];
+    if (!this.#calls.size) this.#port.keep(true);
     try {
       return await new Promise((resolve, reject) => {
         this.#calls.set(id, {
           take: message => {
             if ('event' in message) {
-              try {
-                onEvent?.(message.event);
-              } catch (error) {
-                this.#calls.delete(id); // what the worker says of it from now on is of no interest
-                cancel();
+              const failed = (/** @type {unknown} */ error) => {
+                if (!over) cancel();
+                over = true; // what the worker says of it from now on is of no interest
                 reject(error);
+              };
+              if (over) return;
+              try {
+                const made = /** @type {any} */ (onEvent?.(message.event));
+                if (typeof made?.then === 'function')
+                  waited.push(Promise.resolve(made).then(() => {}, failed));
+              } catch (error) {
+                failed(error);
               }
               return;
             }
+            over = true;
             ended?.(message);
-            if (signal?.aborted) reject(cancelled(signal));
+            abort = () => reject(cancelled(signal));
+            if (signal?.aborted) abort();
             else if (message.error)
               reject(new HyperionError(message.error.code, message.error.message));
+            else if (waited.length) Promise.all(waited).then(() => resolve(message.value));
             else resolve(message.value);
           },
           fail: reject,
@@ -153,7 +198,7 @@ export class Link {
         signal?.addEventListener('abort', cancel);
         try {
           const lane = id === 1 ? this.#receiver.lane : undefined;
-          this.#port.post({ ...target, id, method, args, lane });
+          this.#port.post({ ...target, id, method, args, lane }, transfer);
         } catch (cause) {
           reject(
             new HyperionError(
@@ -166,32 +211,23 @@ export class Link {
       });
     } finally {
       this.#calls.delete(id);
+      if (!this.#calls.size && !this.ending) this.#port.keep(false);
       signal?.removeEventListener('abort', cancel);
     }
   }
 
   /**
    * The pieces of an answer.
-   * @param {Target} target @param {() => void} check throws when the target is closed
-   * @param {string} method
-   * @param {unknown} first
-   * @param {GenerateOptions} options
-   * @returns {Answer}
-   */
-  answer(target, check, method, first, options) {
-    return answerOf(record => this.stream(target, check, method, first, options, record));
-  }
-
-  /**
    * @param {Target} target
-   * @param {() => void} check
+   * @param {() => void} check throws when the target is closed
    * @param {string} method
    * @param {unknown} first
    * @param {GenerateOptions} options
    * @param {(usage: Usage) => void} record
    * @returns {AsyncGenerator<Piece, void, void>}
    */
-  async *stream(target, check, method, first, { signal, ...options }, record) {
+  async *stream(target, check, method, first, { signal: given, ...options }, record) {
+    const signal = given ?? undefined;
     throwIfAborted(signal);
     check();
     const stop = new AbortController();
@@ -245,6 +281,6 @@ export class Link {
   async #close(why) {
     this.#stop(why);
     this.ending = why;
-    await this.#port.end();
+    await Promise.all([this.#port.end(), this.#carrier.close()]);
   }
 }

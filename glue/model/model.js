@@ -1,10 +1,18 @@
 // A model in this thread: what it says of texts, and the sessions that say it. The page's proxy of
 // one in a worker has the same interface.
-import { checkTokens, optionsJson, textOf } from '../core/check.js';
+import { checkFunction, checkTokens, optionsJson, refuse, textOf } from '../core/check.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
-import { checkGenerate, checkModel, poolingOf, purposeOf } from './options.js';
-import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from './session.js';
+import { Answering, answerOf } from './answer.js';
+import {
+  checkCallbacks,
+  checkGenerate,
+  checkModel,
+  named,
+  poolingOf,
+  purposeOf,
+} from './options.js';
+import { Sequence, Session, chatTokens, detokenize, promptTokens, tokenize } from './session.js';
 
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('./chat.js').Message} Message */
@@ -12,6 +20,7 @@ import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from '.
 /** @typedef {import('./options.js').ModelOptions} ModelOptions */
 /** @typedef {import('./options.js').SessionOptions} SessionOptions */
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./options.js').ChatOptions} ChatOptions */
 /** @typedef {import('./session.js').Facts} Facts */
 /** @typedef {import('./session.js').Answer} Answer */
 /** @typedef {import('./session.js').ModelHandle} ModelHandle */
@@ -41,7 +50,7 @@ import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from '.
  */
 /** @typedef {{gbPerSecond: number, gmacPerSecond: number}} Peaks */
 /** @typedef {{done: number, total: number}} Done in runs, or in bytes of the texts */
-/** @typedef {{onProgress?: (progress: Done) => void, signal?: AbortSignal}} ScoringOptions */
+/** @typedef {{onProgress?: (progress: Done) => unknown, signal?: AbortSignal}} ScoringOptions */
 /**
  * @typedef {{promptTokens?: number, answerTokens?: number, runs?: number, profile?: boolean,
  *   trace?: boolean}} BenchOptions 126 and 64 tokens, 5 runs when left out; `profile`: each
@@ -68,7 +77,7 @@ import { Sequence, Session, answerOf, chatTokens, detokenize, tokenize } from '.
 
 const WORKER_TURNS = 500; // of the event loop, that a worker thread may take to come
 
-export class Model {
+export class Model extends Answering {
   #engine;
   #core;
   #options;
@@ -94,6 +103,7 @@ export class Model {
    *   with it: its sources; perhaps its engine
    */
   constructor(engine, core, own, options, events) {
+    super();
     this.#engine = engine;
     this.#core = core;
     this.#options = options;
@@ -180,10 +190,11 @@ export class Model {
    *   addSpecial (default true): with the tokens the model expects around a text
    * @returns {Promise<number[]>}
    */
-  async tokenize(text, options = {}) {
-    throwIfAborted(options.signal);
+  async tokenize(text, options) {
+    const told = named('tokenize', options);
+    throwIfAborted(told.signal);
     await this.#ready();
-    return tokenize(this.#handle, text, options);
+    return tokenize(this.#handle, text, told);
   }
 
   /**
@@ -191,10 +202,15 @@ export class Model {
    * @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options]
    * @returns {Promise<string>}
    */
-  async detokenize(tokens, options = {}) {
-    throwIfAborted(options.signal);
+  async detokenize(tokens, options) {
+    const told = named('detokenize', options);
+    throwIfAborted(told.signal);
     await this.#ready();
-    return detokenize(this.#handle, tokens, options);
+    const { vocab } = this.facts;
+    const wrong = Array.from(checkTokens(tokens)).find(token => token < 0 || token >= vocab);
+    if (wrong !== undefined)
+      refuse(`${wrong} is no token: the vocabulary of this model goes from 0 to ${vocab - 1}`);
+    return detokenize(this.#handle, tokens, told);
   }
 
   /**
@@ -203,37 +219,37 @@ export class Model {
    * @param {GenerateOptions} [options]
    * @returns {Answer}
    */
-  generate(prompt, options = {}) {
-    return this.#answer(options, () =>
-      typeof prompt === 'string'
-        ? tokenize(this.#handle, prompt, { parseSpecial: options.parseSpecial })
-        : Int32Array.from(checkTokens(prompt)),
+  generate(prompt, options) {
+    return this.#answer('generate', options, ({ parseSpecial }) =>
+      promptTokens(this.#handle, prompt, { parseSpecial }),
     );
   }
 
   /**
    * Answers a conversation, rendered by the model's own chat template.
    * @param {Message[]} messages
-   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further
-   *   ones for the template
+   * @param {ChatOptions} [options]
    * @returns {Answer}
    */
-  chat(messages, options = {}) {
-    return this.#answer(options, () => chatTokens(this.#handle, messages, options));
+  chat(messages, options) {
+    return this.#answer('chat', options, told => chatTokens(this.#handle, messages, told));
   }
 
   /**
-   * @param {GenerateOptions} options
-   * @param {() => ArrayLike<number> | Promise<ArrayLike<number>>} prompt
+   * @template {GenerateOptions} T
+   * @param {'generate' | 'chat'} call
+   * @param {T | undefined} given
+   * @param {(options: T) => ArrayLike<number> | Promise<ArrayLike<number>>} prompt
    * @returns {Answer}
    */
-  #answer(options, prompt) {
+  #answer(call, given, prompt) {
     const self = this;
     return answerOf(async function* (record) {
+      const options = named(call, given);
       checkGenerate(options);
       throwIfAborted(options.signal);
       await self.#ready();
-      const tokens = await prompt();
+      const tokens = await prompt(options);
       const sequence = self.#lend(purposeOf(options.purpose), tokens);
       try {
         yield* sequence.generate(tokens, options, record);
@@ -248,11 +264,12 @@ export class Model {
    * @param {SessionOptions & {signal?: AbortSignal}} [options] the model's own where left out
    * @returns {Promise<Session>}
    */
-  async session(options = {}) {
-    checkModel(options);
-    throwIfAborted(options.signal);
+  async session(options) {
+    const told = named('session', options);
+    checkModel(told);
+    throwIfAborted(told.signal);
     await this.#ready();
-    const all = { ...this.#options, ...options };
+    const all = { ...this.#options, ...told };
     return this.#sessionOf(Sequence.create(this.#handle, all, purposeOf()));
   }
 
@@ -267,33 +284,44 @@ export class Model {
   }
 
   /**
-   * The pooled final hidden state of a text, of length 1.
-   * @param {string} text
+   * The pooled final hidden state of a text, of length 1; of several texts one each, in order.
+   * @template {string | string[]} T
+   * @param {T} text
    * @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options]
-   * @returns {Promise<Float32Array>}
+   * @returns {Promise<T extends string ? Float32Array : Float32Array[]>}
    */
-  async embed(text, { pooling = 'mean', signal } = {}) {
+  async embed(text, options) {
+    const { pooling, signal } = named('embed', options);
     const kind = poolingOf(pooling);
     throwIfAborted(signal);
     await this.#ready();
-    const tokens = tokenize(this.#handle, text);
-    const sequence = this.#lend(purposeOf());
+    const texts = /** @type {readonly string[]} */ (Array.isArray(text) ? text : [text]);
+    const all = texts.map(one => tokenize(this.#handle, one));
+    /** @type {Float32Array[]} */
+    const vectors = [];
+    const sequence = all.length ? this.#lend(purposeOf()) : null;
     try {
-      return await sequence.embed(tokens, kind, signal);
+      for (const tokens of all) {
+        throwIfAborted(signal);
+        vectors.push(await /** @type {Sequence} */ (sequence).embed(tokens, kind, signal));
+      }
     } finally {
-      this.#giveBack(sequence);
+      if (sequence) this.#giveBack(sequence);
     }
+    return /** @type {any} */ (Array.isArray(text) ? vectors : vectors[0]);
   }
 
   /**
    * Log-probabilities of a text: `visit` gets, after each token, those of every next one (a view,
    * valid during the call). What it throws ends the call.
    * @param {ArrayLike<number>} tokens
-   * @param {(position: number, logProbabilities: Float32Array) => void} visit
+   * @param {(position: number, logProbabilities: Float32Array) => unknown} visit
    * @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<void>}
    */
-  async score(tokens, visit, { signal } = {}) {
+  async score(tokens, visit, options) {
+    const { signal } = named('score', options);
+    checkFunction('visit', visit);
     throwIfAborted(signal);
     await this.#ready();
     const sequence = this.#lend(purposeOf());
@@ -307,10 +335,10 @@ export class Model {
   /**
    * Does a job that measures this model, by sessions of its own.
    * @param {(core: Core, job: number) => void} begin @param {string[]} texts that it takes
-   * @param {{onProgress?: (progress: Done) => void, write?: (bytes: Uint8Array) => void, signal?:
-   *   AbortSignal}} options
+   * @param {ScoringOptions & {write?: (bytes: Uint8Array) => unknown}} options
    */
   async #measuring(begin, texts, { onProgress, write, signal }) {
+    checkCallbacks(/** @type {any} */ ({ onProgress, signal }));
     throwIfAborted(signal);
     const core = await this.#ready();
     const sessions = optionsJson('session', { ...this.#options, purpose: 'batch' });
@@ -334,21 +362,16 @@ export class Model {
    * Measures prompt and answer speed.
    * @param {BenchOptions & ScoringOptions} [options] @returns {Promise<BenchFigures>}
    */
-  bench(options = {}) {
-    const {
-      promptTokens = 0,
-      answerTokens = 0,
-      runs = 0,
-      profile = false,
-      trace = false,
-    } = options;
+  async bench(options) {
+    const told = named('model.bench', options);
+    const { promptTokens = 0, answerTokens = 0, runs = 0, profile = false, trace = false } = told;
     const { pointer, draft } = this.#handle;
     const tokens = /** @type {const} */ ([promptTokens, answerTokens]);
     const flags = /** @type {const} */ ([Number(profile), Number(trace)]);
     return this.#measuring(
       (core, job) => core.run('job_bench', job, pointer, draft, ...tokens, runs, ...flags),
       [],
-      options,
+      told,
     );
   }
 
@@ -359,30 +382,33 @@ export class Model {
    *   and vocabulary
    * @returns {Promise<Prediction>}
    */
-  perplexity(texts, options = {}) {
+  async perplexity(texts, options) {
+    const told = named('model.perplexity', options);
     const all = [...texts].map(textOf);
-    const reference = options.against ? options.against.#handle.pointer : 0;
+    const reference = told.against ? told.against.#handle.pointer : 0;
     return this.#measuring(
       (core, job) =>
         core.run('job_perplexity', job, this.#handle.pointer, reference, all.length + 1),
       all,
-      options,
+      told,
     );
   }
 
   /**
    * Measures on texts what each column of this model's matrices counts for.
    * @param {Iterable<string>} texts
-   * @param {(bytes: Uint8Array) => void} write takes the importance matrix, GGUF
+   * @param {(bytes: Uint8Array) => unknown} write takes the importance matrix, GGUF
    * @param {ScoringOptions} [options]
    * @returns {Promise<{bytes: number, tokens: number}>}
    */
-  calibrate(texts, write, options = {}) {
+  async calibrate(texts, write, options) {
+    const told = named('model.calibrate', options);
+    checkFunction('write', write);
     const all = [...texts].map(textOf);
     return this.#measuring(
       (core, job) => core.run('job_calibrate', job, this.#handle.pointer, all.length + 1),
       all,
-      { ...options, write },
+      { ...told, write },
     );
   }
 

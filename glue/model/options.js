@@ -1,7 +1,7 @@
 // What may be asked for. What generated/options.js has is refused as C refuses it, by name and
 // range, before the engine hears of it; the rest of what JavaScript takes is checked here too:
 // callbacks, names, biases.
-import { checkThreads, checkTokens, refuse, shown } from '../core/check.js';
+import { checkFunction, checkThreads, checkTokens, refuse, shown } from '../core/check.js';
 import { checkSignal } from '../core/signal.js';
 import { Pooling, Purpose } from '../generated/interface.js';
 import { OPTIONS } from '../generated/options.js';
@@ -28,14 +28,14 @@ import { OPTIONS } from '../generated/options.js';
  */
 /** @typedef {Omit<EngineTable, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
 /**
- * @typedef {{onProgress?: (progress: {loaded: number, total: number}) => void, signal?:
+ * @typedef {{onProgress?: (progress: {loaded: number, total: number}) => unknown, signal?:
  *   AbortSignal}} ReadOptions
  */
 /**
  * @typedef {object} OwnModelOptions
  * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead
  *   (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
- * @property {(progress: {loaded: number, total: number}) => void} [onProgress]
+ * @property {(progress: {loaded: number, total: number}) => unknown} [onProgress]
  * @property {AbortSignal} [signal] stops the loading
  */
 /**
@@ -47,12 +47,21 @@ import { OPTIONS } from '../generated/options.js';
 
 /**
  * @typedef {object} OwnGenerateOptions
+ * @property {string | string[]} [stop] texts of at most 256 bytes that end the answer and are not
+ *   part of it, 16 at most
  * @property {Record<number, number>} [logitBias] added to the logits of up to 256 tokens
  * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others
  *   under way, interactive ones get the most of the engine
  * @property {AbortSignal} [signal]
  */
-/** @typedef {AnswerTable & OwnGenerateOptions} GenerateOptions */
+/** @typedef {Omit<AnswerTable, 'stop'> & OwnGenerateOptions} GenerateOptions */
+
+/**
+ * @typedef {object} OwnChatOptions
+ * @property {Record<string, unknown>[]} [tools] that the model may call, as its template has them
+ * @property {Record<string, unknown>} [variables] further ones for the template
+ */
+/** @typedef {GenerateOptions & OwnChatOptions} ChatOptions */
 
 const BYTES_MOST = 2 ** 32 - 1; // a limit at or above what 32 bits address never binds
 const BIASES_MOST = 256;
@@ -65,9 +74,112 @@ const PURPOSES = {
 };
 const POOLINGS = { mean: Pooling.MEAN, cls: Pooling.CLS, last: Pooling.LAST };
 
-/** 'a, b or c' @param {string[]} names */
-const listed = names =>
-  [names.slice(0, -1).join(', '), ...names.slice(-1)].filter(Boolean).join(' or ');
+/** 'a, b or c' @param {string[]} names @param {string} [or] */
+const listed = (names, or = 'or') =>
+  [names.slice(0, -1).join(', '), ...names.slice(-1)].filter(Boolean).join(` ${or} `);
+
+// ---- What may be asked for, by the call that takes it
+
+/** @param {Scope[]} scopes @param {string[]} own */
+const names = (scopes, ...own) => [
+  ...scopes.flatMap(scope =>
+    Object.entries(OPTIONS[scope])
+      .filter(([, { where }]) => where !== 'internal')
+      .map(([name]) => name),
+  ),
+  ...own,
+];
+const ENGINE = names(['engine'], 'artefact', 'wasm', 'worker', 'signal');
+const MODEL = names(['session'], 'draft', 'onProgress', 'signal');
+const GENERATE = names(['sampling', 'answer'], 'logitBias', 'purpose', 'signal');
+const CHAT = [...GENERATE, 'tools', 'variables'];
+const READ = ['onProgress', 'signal'];
+const BENCH = ['promptTokens', 'answerTokens', 'runs', 'profile', 'trace'];
+
+/** By the call that takes them; one of a session is named where it takes more than the model's. */
+const TAKEN = {
+  open: [...ENGINE, ...MODEL],
+  createEngine: ENGINE,
+  'engine.open': MODEL,
+  'engine.inspect': READ,
+  'engine.quantize': [...READ, 'imatrix', 'density'],
+  generate: GENERATE,
+  chat: CHAT,
+  complete: [...GENERATE, 'onPiece'],
+  chatComplete: [...CHAT, 'onPiece'],
+  'session.generate': [...GENERATE, 'append'],
+  'session.complete': [...GENERATE, 'append', 'onPiece'],
+  session: names(['session'], 'signal'),
+  tokenize: ['addSpecial', 'parseSpecial', 'signal'],
+  detokenize: ['parseSpecial', 'signal'],
+  embed: ['pooling', 'signal'],
+  score: ['signal'],
+  'model.bench': [...BENCH, ...READ],
+  'model.perplexity': [...READ, 'against'],
+  'model.calibrate': READ,
+  inspect: [...ENGINE, ...MODEL],
+  quantize: [...ENGINE, ...MODEL, 'imatrix', 'density'],
+  calibrate: [...ENGINE, ...MODEL, 'onScored'],
+  perplexity: [...ENGINE, ...MODEL, 'onScored', 'against'],
+  bench: [...ENGINE, ...MODEL, ...BENCH, 'onRun'],
+};
+/** @typedef {keyof typeof TAKEN} Call */
+
+/** How many letters have to be put in, left out or replaced. @param {string} a @param {string} b */
+function distance(a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let k = 1; k <= b.length; k++)
+      next[k] = Math.min(row[k] + 1, next[k - 1] + 1, row[k - 1] + Number(a[i - 1] !== b[k - 1]));
+    row = next;
+  }
+  return row[b.length];
+}
+
+/** Case and underscores aside. @param {string} name */
+const plain = name => name.toLowerCase().replace(/[_-]/g, '');
+
+/** @param {string} name @param {string[]} among */
+function nearest(name, among) {
+  const far = (/** @type {string} */ other) => distance(plain(name), plain(other));
+  const best = among.reduce((a, b) => (far(b) < far(a) ? b : a));
+  return far(best) <= Math.max(1, Math.floor(name.length / 3)) ? best : '';
+}
+
+/**
+ * Options whose names are checked: one that the call does not take is refused, with the nearest
+ * that it takes. What is undefined says nothing.
+ * @template {object} T
+ * @param {Call} call @param {T | null | undefined} options @returns {T}
+ */
+export function named(call, options) {
+  if (options === undefined || options === null) return /** @type {T} */ ({});
+  if (typeof options !== 'object')
+    refuse(`${call}'s options must be an object, not ${shown(options)}`);
+  const taken = TAKEN[call];
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || taken.includes(name)) continue;
+    const other = ['createEngine', ...Object.keys(TAKEN)].find(one =>
+      TAKEN[/** @type {Call} */ (one)].includes(name),
+    );
+    const near = other ? '' : nearest(name, taken);
+    const hint = other
+      ? `: it is one of ${other}`
+      : near
+        ? `: did you mean '${near}'?`
+        : `; it takes ${listed(taken, 'and')}`;
+    refuse(`${call} has no option '${name}'${hint}`);
+  }
+  return options;
+}
+
+/**
+ * Those of `options` that `call` takes.
+ * @param {Call} call @param {object} options @returns {any}
+ */
+export const optionsOf = (call, options) =>
+  Object.fromEntries(Object.entries(options).filter(([name]) => TAKEN[call].includes(name)));
 
 /**
  * The number that a name stands for.
@@ -100,10 +212,12 @@ function checkOption(key, value, { type, least, most, choices }) {
 
 /** @param {string} key @param {unknown} texts @param {number} most bytes of one */
 function checkTexts(key, texts, most) {
-  if (!Array.isArray(texts)) return refuse(`${key} must be an array of texts, not ${shown(texts)}`);
-  if (texts.length > STOPS_MOST)
-    refuse(`${texts.length} ${key} texts given; at most ${STOPS_MOST} are possible`);
-  for (const text of texts) {
+  const all = typeof texts === 'string' ? [texts] : texts;
+  if (!Array.isArray(all))
+    return refuse(`${key} must be a text or an array of texts, not ${shown(texts)}`);
+  if (all.length > STOPS_MOST)
+    refuse(`${all.length} ${key} texts given; at most ${STOPS_MOST} are possible`);
+  for (const text of all) {
     if (typeof text !== 'string') refuse(`a ${key} text must be a text, not ${shown(text)}`);
     const bytes = new TextEncoder().encode(text).length;
     if (bytes < 1 || bytes > most)
@@ -148,10 +262,13 @@ export function checkEngine({ threads, ...options }) {
 /** @param {ModelOptions} options */
 export function checkModel(options) {
   checkScope('session', options);
-  const { onProgress } = options;
-  if (onProgress && typeof onProgress !== 'function')
-    refuse(`onProgress must be a function, not ${shown(onProgress)}`);
-  checkSignal(options.signal);
+  checkCallbacks(options);
+}
+
+/** @param {ReadOptions} options */
+export function checkCallbacks({ onProgress, signal }) {
+  if (onProgress !== undefined && onProgress !== null) checkFunction('onProgress', onProgress);
+  checkSignal(signal);
 }
 
 /** @param {OpenOptions} options */
@@ -161,18 +278,19 @@ export function checkOpen(options) {
 }
 
 /** @param {unknown} purpose @returns {number} as the engine counts them */
-export const purposeOf = (purpose = 'interactive') => numberOf('purpose', purpose, PURPOSES);
+export const purposeOf = (/** @type {unknown} */ purpose = null) =>
+  numberOf('purpose', purpose ?? 'interactive', PURPOSES);
 
 /** @param {unknown} pooling @returns {number} as the engine counts them */
-export const poolingOf = (pooling = 'mean') => numberOf('pooling', pooling, POOLINGS);
+export const poolingOf = (/** @type {unknown} */ pooling = null) =>
+  numberOf('pooling', pooling ?? 'mean', POOLINGS);
 
 /** @param {GenerateOptions} options */
 export function checkGenerate(options) {
   checkScope('sampling', options);
   checkScope('answer', options);
   purposeOf(options.purpose);
-  const { logitBias = {} } = options;
-  const biases = Object.entries(logitBias);
+  const biases = Object.entries(options.logitBias ?? {});
   if (biases.length > BIASES_MOST)
     refuse(`logitBias for ${biases.length} tokens given; at most ${BIASES_MOST} are possible`);
   for (const [token, bias] of biases) {

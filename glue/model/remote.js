@@ -1,8 +1,19 @@
 // An engine in a worker, its models and their sessions, with the interface of those in this thread.
+import { checkFunction } from '../core/check.js';
+import { compile } from '../core/module.js';
 import { cancelled, throwIfAborted } from '../core/signal.js';
+import { Answering, answerOf } from './answer.js';
 import { Link, closed } from './link.js';
-import { checkEngine, checkModel, checkOpen } from './options.js';
-import { answerOf, stillUnderWay } from './session.js';
+import {
+  checkCallbacks,
+  checkEngine,
+  checkGenerate,
+  checkModel,
+  checkOpen,
+  named,
+  optionsOf,
+} from './options.js';
+import { stillUnderWay } from './session.js';
 
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('./options.js').EngineOptions} EngineOptions */
@@ -10,8 +21,9 @@ import { answerOf, stillUnderWay } from './session.js';
 /** @typedef {import('./options.js').ReadOptions} ReadOptions */
 /** @typedef {import('./options.js').ModelOptions} ModelOptions */
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./options.js').ChatOptions} ChatOptions */
 /** @typedef {import('./options.js').SessionOptions} SessionOptions */
-/** @typedef {import('./session.js').Answer} Answer */
+/** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {import('./chat.js').Message} Message */
 /** @typedef {import('./link.js').Target} Target */
 
@@ -19,12 +31,17 @@ import { answerOf, stillUnderWay } from './session.js';
 export const workerByDefault = () =>
   typeof window === 'object' && typeof document === 'object' && typeof Worker === 'function';
 
-/** An URL that means the same in the worker. @param {any} one @returns {any} */
-function absolute(one) {
-  if (Array.isArray(one)) return one.map(absolute);
-  if (one instanceof URL) return one.href;
+/**
+ * The module as the worker takes it: compiled where only this thread can read it, and an address
+ * that means the same there.
+ * @param {EngineOptions} options
+ */
+async function moduleFor({ wasm, signal }) {
+  const given = await wasm;
+  if (typeof Response === 'function' && given instanceof Response) return compile(given, signal);
+  if (given instanceof URL) return given.href;
   const base = typeof location === 'object' ? location.href : undefined;
-  return typeof one === 'string' && base ? new URL(one, base).href : one;
+  return typeof given === 'string' && base ? new URL(given, base).href : given;
 }
 
 export class RemoteEngine {
@@ -69,7 +86,8 @@ export class RemoteEngine {
 
   /**
    * @param {string} method @param {unknown[]} args
-   * @param {{signal?: AbortSignal, onEvent?: (event: any) => void}} [more]
+   * @param {{signal?: AbortSignal, onEvent?: (event: any) => unknown, transfer?: Transferable[]}}
+   *   [more]
    */
   async #call(method, args, more) {
     this.#check();
@@ -81,16 +99,24 @@ export class RemoteEngine {
    * @param {ModelOptions} [options]
    * @returns {Promise<RemoteModel>}
    */
-  async open(source, options = {}) {
-    checkModel(options);
+  async open(source, options) {
+    const told = named('engine.open', options);
+    checkModel(told);
     this.#check();
-    return open(this.#link, source, options, false);
+    return open(this.#link, source, told, false);
   }
 
   /** @param {Source | Source[]} source @param {ReadOptions} [options] @returns {Promise<any>} */
-  inspect(source, { signal, onProgress } = {}) {
-    return this.#call('inspect', [absolute(source)], {
+  async inspect(source, options) {
+    const { signal, onProgress } = named('engine.inspect', options);
+    checkCallbacks({ signal, onProgress });
+    throwIfAborted(signal);
+    this.#check();
+    /** @type {Transferable[]} */
+    const transfer = [];
+    return this.#call('inspect', [await this.#link.carry(source, transfer, signal)], {
       signal,
+      transfer,
       onEvent: ({ progress }) => onProgress?.(progress),
     });
   }
@@ -98,13 +124,22 @@ export class RemoteEngine {
   /**
    * @param {Source | Source[]} source
    * @param {string} format
-   * @param {(bytes: Uint8Array) => void} write
+   * @param {(bytes: Uint8Array) => unknown} write
    * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] @returns {Promise<void>}
    */
-  quantize(source, format, write, { signal, onProgress, imatrix, density } = {}) {
-    const how = { imatrix: absolute(imatrix), density };
-    return this.#call('quantize', [absolute(source), format, how], {
+  async quantize(source, format, write, options) {
+    const { signal, onProgress, imatrix, density } = named('engine.quantize', options);
+    checkFunction('write', write);
+    checkCallbacks({ signal, onProgress });
+    throwIfAborted(signal);
+    this.#check();
+    /** @type {Transferable[]} */
+    const transfer = [];
+    const file = await this.#link.carry(source, transfer, signal);
+    const how = { imatrix: await this.#link.carry(imatrix, transfer, signal), density };
+    return this.#call('quantize', [file, format, how], {
       signal,
+      transfer,
       onEvent: ({ progress, bytes }) => (bytes ? write(bytes) : onProgress?.(progress)),
     });
   }
@@ -162,8 +197,10 @@ function toldOf({ signal, onProgress, worker, wasm, draft, ...told }) {
 }
 
 /** @param {Link} link @param {EngineOptions} options */
-const create = (link, options) =>
-  link.call({}, 'create', [{ ...toldOf(options), wasm: absolute(options.wasm) }]);
+async function create(link, options) {
+  const told = toldOf(optionsOf('createEngine', options));
+  return link.call({}, 'create', [{ ...told, wasm: await moduleFor(options) }]);
+}
 
 /**
  * @param {Link} link
@@ -172,18 +209,24 @@ const create = (link, options) =>
  * @param {boolean} alone the worker ends with this model
  */
 async function open(link, source, options, alone) {
-  const { signal, onProgress, draft } = options;
-  const told = { ...toldOf(options), draft: absolute(draft) };
+  const { signal, onProgress } = options;
+  const told = toldOf(optionsOf('engine.open', options));
   let model = 0;
   try {
-    const facts = await link.call({}, 'open', [absolute(source), told, alone], {
+    throwIfAborted(signal);
+    /** @type {Transferable[]} */
+    const transfer = [];
+    const file = await link.carry(source, transfer, signal);
+    const draft = /** @type {any} */ (await link.carry(options.draft, transfer, signal));
+    const facts = await link.call({}, 'open', [file, { ...told, draft }, alone], {
       signal,
+      transfer,
       onEvent: ({ progress }) => onProgress?.(progress),
       begun: id => (model = id),
     });
     return new RemoteModel(link, { model }, facts, alone);
   } catch (error) {
-    if (!alone) leave(link, { model });
+    if (!alone && model) leave(link, { model });
     throw error;
   }
 }
@@ -201,7 +244,7 @@ async function leave(link, target) {
   }
 }
 
-export class RemoteModel {
+export class RemoteModel extends Answering {
   #link;
   #target;
   #alone;
@@ -215,6 +258,7 @@ export class RemoteModel {
    * @param {boolean} alone the worker ends with it
    */
   constructor(link, target, facts, alone) {
+    super();
     this.#link = link;
     this.#target = target;
     this.#alone = alone;
@@ -228,7 +272,7 @@ export class RemoteModel {
 
   /**
    * @param {string} method @param {unknown[]} args @param {AbortSignal} [signal]
-   * @param {(event: any) => void} [onEvent]
+   * @param {(event: any) => unknown} [onEvent]
    */
   async #call(method, args, signal, onEvent) {
     throwIfAborted(signal);
@@ -241,8 +285,9 @@ export class RemoteModel {
    * @param {{addSpecial?: boolean, parseSpecial?: boolean, signal?: AbortSignal}} [options]
    * @returns {Promise<number[]>}
    */
-  tokenize(text, { signal, ...options } = {}) {
-    return this.#call('tokenize', [text, options], signal);
+  async tokenize(text, options) {
+    const { signal, ...told } = named('tokenize', options);
+    return this.#call('tokenize', [text, told], signal);
   }
 
   /**
@@ -250,8 +295,9 @@ export class RemoteModel {
    * @param {{parseSpecial?: boolean, signal?: AbortSignal}} [options]
    * @returns {Promise<string>}
    */
-  detokenize(tokens, { signal, ...options } = {}) {
-    return this.#call('detokenize', [tokens, options], signal);
+  async detokenize(tokens, options) {
+    const { signal, ...told } = named('detokenize', options);
+    return this.#call('detokenize', [tokens, told], signal);
   }
 
   /**
@@ -259,30 +305,46 @@ export class RemoteModel {
    * @param {GenerateOptions} [options]
    * @returns {Answer}
    */
-  generate(prompt, options = {}) {
-    return this.#link.answer(this.#target, this.#check, 'generate', prompt, options);
+  generate(prompt, options) {
+    return this.#answer('generate', prompt, options);
   }
 
   /**
    * @param {Message[]} messages
-   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options]
+   * @param {ChatOptions} [options]
    * @returns {Answer}
    */
-  chat(messages, options = {}) {
-    return this.#link.answer(this.#target, this.#check, 'chat', messages, options);
+  chat(messages, options) {
+    return this.#answer('chat', messages, options);
+  }
+
+  /**
+   * @param {'generate' | 'chat'} method @param {unknown} first
+   * @param {GenerateOptions | undefined} options
+   * @returns {Answer}
+   */
+  #answer(method, first, options) {
+    const self = this;
+    return answerOf(async function* (record) {
+      const told = named(method, options);
+      checkGenerate(told);
+      yield* self.#link.stream(self.#target, self.#check, method, first, told, record);
+    });
   }
 
   /**
    * @param {SessionOptions & {signal?: AbortSignal}} [options]
    * @returns {Promise<RemoteSession>}
    */
-  async session({ signal, ...options } = {}) {
+  async session(options) {
+    const { signal, ...told } = named('session', options);
+    checkModel(told);
     throwIfAborted(signal);
     this.#check();
     let session = 0;
     const begun = (/** @type {number} */ id) => (session = id);
     try {
-      await this.#link.call(this.#target, 'session', [options], { signal, begun });
+      await this.#link.call(this.#target, 'session', [told], { signal, begun });
     } catch (error) {
       leave(this.#link, { session });
       throw error;
@@ -291,21 +353,32 @@ export class RemoteModel {
   }
 
   /**
-   * @param {string} text
+   * @template {string | string[]} T
+   * @param {T} text
    * @param {{pooling?: 'mean' | 'cls' | 'last', signal?: AbortSignal}} [options]
-   * @returns {Promise<Float32Array>}
+   * @returns {Promise<T extends string ? Float32Array : Float32Array[]>}
    */
-  embed(text, { signal, ...options } = {}) {
-    return this.#call('embed', [text, options], signal);
+  async embed(text, options) {
+    const { signal, ...told } = named('embed', options);
+    const made = await this.#call('embed', [text, told], signal);
+    if (!Array.isArray(text)) return made;
+    const { values, count } = made;
+    const width = values.length / count;
+    const vectors = Array.from({ length: count }, (_, i) =>
+      values.slice(i * width, (i + 1) * width),
+    );
+    return /** @type {any} */ (vectors);
   }
 
   /**
    * @param {ArrayLike<number>} tokens
-   * @param {(position: number, logProbabilities: Float32Array) => void} visit
+   * @param {(position: number, logProbabilities: Float32Array) => unknown} visit
    * @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<void>}
    */
-  score(tokens, visit, { signal } = {}) {
+  async score(tokens, visit, options) {
+    const { signal } = named('score', options);
+    checkFunction('visit', visit);
     return this.#call('score', [tokens], signal, ({ score }) =>
       visit(score.position, score.values),
     );
@@ -339,7 +412,9 @@ export class RemoteModel {
   }
 }
 
-export class RemoteSession {
+export class RemoteSession extends Answering {
+  /** @type {'session.complete'} */
+  static completes = 'session.complete';
   #link;
   #target;
   #ofModel;
@@ -353,6 +428,7 @@ export class RemoteSession {
    * @param {() => void} check throws when its model is closed
    */
   constructor(link, target, check) {
+    super();
     this.#link = link;
     this.#target = target;
     this.#ofModel = check;
@@ -370,14 +446,16 @@ export class RemoteSession {
   }
 
   /**
-   * @param {string} method
+   * @param {'generate' | 'chat'} method
    * @param {unknown} first
-   * @param {GenerateOptions} options
+   * @param {GenerateOptions | undefined} given
    * @returns {Answer}
    */
-  #answer(method, first, options) {
+  #answer(method, first, given) {
     const self = this;
     return answerOf(async function* (record) {
+      const options = named(method === 'chat' ? 'chat' : 'session.generate', given);
+      checkGenerate(options);
       throwIfAborted(options.signal);
       self.#check();
       if (self.#busy) throw stillUnderWay();
@@ -395,16 +473,16 @@ export class RemoteSession {
    * @param {GenerateOptions & {append?: boolean}} [options]
    * @returns {Answer}
    */
-  generate(prompt, options = {}) {
+  generate(prompt, options) {
     return this.#answer('generate', prompt, options);
   }
 
   /**
    * @param {Message[]} messages
-   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options]
+   * @param {ChatOptions} [options]
    * @returns {Answer}
    */
-  chat(messages, options = {}) {
+  chat(messages, options) {
     return this.#answer('chat', messages, options);
   }
 

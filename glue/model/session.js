@@ -1,42 +1,23 @@
 // Running texts of a model: what a session of the core is to the glue, and what it is to the user.
-import { checkTokens, optionsJson } from '../core/check.js';
+import { checkTokens, optionsJson, refuse, shown } from '../core/check.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { CallKind, Finish as FINISH, Text } from '../generated/interface.js';
 import { OPTIONS } from '../generated/options.js';
-import { checkGenerate, purposeOf } from './options.js';
+import { Answering, answerOf } from './answer.js';
+import { checkGenerate, named, purposeOf } from './options.js';
 
 /** @typedef {import('./chat.js').Message} Message */
 
 /** @typedef {import('./options.js').SessionOptions} SessionOptions */
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./options.js').ChatOptions} ChatOptions */
 
-/** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
-/**
- * @typedef {{text: string, token: number, finish: Finish, usage?: Usage}} Piece `finish` and
- *   `usage` are set on the last one
- */
-/** @typedef {{p50: number, p90: number, p95: number, p99: number}} Percentiles */
-/**
- * What an answer took.
- * @typedef {object} Usage
- * @property {number} promptTokens computed for the prompt; `reusedTokens` more of it were known
- * @property {number} reusedTokens
- * @property {number} answerTokens
- * @property {number} batchedTokens of the answer's, computed in one step with other answers' tokens
- * @property {number} draftedTokens
- * @property {number} acceptedTokens
- * @property {number} promptMs of computing
- * @property {number} answerMs
- * @property {number} promptTokensPerSecond
- * @property {number} answerTokensPerSecond
- * @property {Percentiles} latencyMs from one token to the next, as the caller waited for it: the
- *   answer's last 1024
- */
-/**
- * @typedef {AsyncGenerator<Piece, void, void> & {readonly usage: Usage | null}} Answer `usage` is
- *   set when the answer has ended, also when it was broken off
- */
+/** @typedef {import('./answer.js').Answer} Answer */
+/** @typedef {import('./answer.js').Finish} Finish */
+/** @typedef {import('./answer.js').Percentiles} Percentiles */
+/** @typedef {import('./answer.js').Piece} Piece */
+/** @typedef {import('./answer.js').Usage} Usage */
 /**
  * @typedef {{name: string, layer: number, ms: number, bytes: number, macs: number, beganMs: number,
  *   lastMs: number}} Operation since the session was made: time, bytes of weights or of the cache,
@@ -82,13 +63,14 @@ const flagsOf = (addSpecial, parseSpecial) =>
  * @param {{addSpecial?: boolean, parseSpecial?: boolean}} [options]
  * @returns {number[]}
  */
-export function tokenize(
-  { core, pointer, check },
-  text,
-  { addSpecial = true, parseSpecial = false } = {},
-) {
+export function tokenize({ core, pointer, check }, text, { addSpecial, parseSpecial } = {}) {
   check();
-  core.run('model_tokenize', pointer, core.inputText(text), flagsOf(addSpecial, parseSpecial));
+  core.run(
+    'model_tokenize',
+    pointer,
+    core.inputText(text),
+    flagsOf(addSpecial ?? true, parseSpecial ?? false),
+  );
   return core.resultTokens();
 }
 
@@ -105,13 +87,59 @@ export function detokenize({ core, pointer, check }, tokens, { parseSpecial = fa
 }
 
 /**
+ * What is to be continued, as tokens.
+ * @param {ModelHandle} model
+ * @param {string | ArrayLike<number>} prompt
+ * @param {{addSpecial?: boolean, parseSpecial?: boolean}} options of a text
+ * @returns {ArrayLike<number>}
+ */
+export function promptTokens(model, prompt, options) {
+  if (typeof prompt === 'string') return tokenize(model, prompt, options);
+  const first = /** @type {any} */ (Array.isArray(prompt) ? prompt[0] : prompt);
+  if (first && typeof first === 'object' && 'role' in first)
+    refuse('generate takes a text or tokens, and these are messages: use chat');
+  return Int32Array.from(checkTokens(prompt));
+}
+
+/** @param {unknown} messages */
+function checkMessages(messages) {
+  if (!Array.isArray(messages))
+    return refuse(
+      `messages must be an array of {role, content}, not ${shown(messages)}: use generate to continue a text`,
+    );
+  if (!messages.length) refuse('a conversation needs at least one message');
+  for (const message of messages) {
+    if (typeof message?.role !== 'string')
+      refuse(`a message must be {role, content}, not ${shown(message)}`);
+    const { role, content } = message;
+    if (content === undefined || content === null || typeof content === 'string') continue; // a call of a tool may say nothing
+    if (!Array.isArray(content))
+      refuse(
+        `the content of a message (${role}) must be a text or an array of parts, not ${shown(content)}`,
+      );
+    for (const part of content) {
+      if (part?.type !== 'text')
+        throw new HyperionError(
+          'HYP_E_UNSUPPORTED',
+          `a message (${role}) has a part of type ${shown(part?.type)}: this model reads parts of type 'text' only`,
+        );
+      if (typeof part.text !== 'string')
+        refuse(`the text of a message's part must be a text, not ${shown(part.text)}`);
+    }
+  }
+}
+
+/**
  * A conversation as the tokens of a prompt, by the model's own template.
  * @param {ModelHandle} model
  * @param {Message[]} messages
- * @param {{variables?: Record<string, unknown>, signal?: AbortSignal}} options
+ * @param {ChatOptions} options
  * @returns {Promise<number[]>}
  */
-export async function chatTokens(model, messages, { variables, signal }) {
+export async function chatTokens(model, messages, { variables, tools, signal }) {
+  checkMessages(messages);
+  if (tools !== undefined && tools !== null && !Array.isArray(tools))
+    refuse(`tools must be an array, not ${shown(tools)}`);
   const { renderChat } = await import('./chat.js');
   const { bos, eos, addsBos, chatTemplate } = model.facts;
   const special = (/** @type {number} */ token) =>
@@ -120,25 +148,12 @@ export async function chatTokens(model, messages, { variables, signal }) {
   const text = renderChat(chatTemplate, messages, {
     bosToken,
     eosToken: special(eos),
-    variables,
-    signal,
+    variables: variables ?? undefined,
+    tools: tools ?? undefined,
+    signal: signal ?? undefined,
   });
   const addSpecial = addsBos && !(bosToken && text.startsWith(bosToken));
   return tokenize(model, text, { addSpecial, parseSpecial: true });
-}
-
-/**
- * An answer: the pieces that `tell` makes, with the usage that it records.
- * @param {(record: (usage: Usage) => void) => AsyncGenerator<Piece, void, void>} tell
- * @returns {Answer}
- */
-export function answerOf(tell) {
-  /** @type {Usage | null} */
-  let usage = null;
-  const pieces = tell(told => (usage = told));
-  return /** @type {Answer} */ (
-    Object.defineProperty(pieces, 'usage', { get: () => usage, enumerable: true })
-  );
 }
 
 export const stillUnderWay = () =>
@@ -243,7 +258,8 @@ export class Sequence {
    * @returns {AsyncGenerator<Piece, void, void>}
    */
   async *generate(tokens, options, record) {
-    const { maxTokens = OPTIONS.answer.maxTokens.usual, signal } = options;
+    const maxTokens = options.maxTokens ?? OPTIONS.answer.maxTokens.usual;
+    const signal = options.signal ?? undefined;
     const { sources } = this.#model;
     const { pointer } = this;
     /** @type {number[]} */
@@ -299,7 +315,7 @@ export class Sequence {
     core.run('sampling_set', this.pointer, bytes);
     for (const [token, bias] of Object.entries(options.logitBias ?? {}))
       core.run('sampling_bias', Number(token), bias);
-    const stop = options.stop ?? [];
+    const stop = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
     core.run('session_begin', this.pointer, core.inputTokens(tokens, stop), stop.length);
   }
 
@@ -377,7 +393,9 @@ export class Sequence {
 /**
  * A text of one's own in a model: what has been computed of it is kept until the session is closed.
  */
-export class Session {
+export class Session extends Answering {
+  /** @type {'session.complete'} */
+  static completes = 'session.complete';
   #model;
   #sequence;
   #events;
@@ -390,6 +408,7 @@ export class Session {
    *   that its model hears of
    */
   constructor(model, sequence, events) {
+    super();
     this.#model = model;
     this.#sequence = sequence;
     this.#events = events;
@@ -410,15 +429,13 @@ export class Session {
    * @param {GenerateOptions & {append?: boolean}} [options]
    * @returns {Answer}
    */
-  generate(prompt, options = {}) {
-    return this.#answer(options, sequence => {
+  generate(prompt, options) {
+    return this.#answer('session.generate', options, (sequence, options) => {
       const before = options.append ? [...Array.from(sequence.prompt), ...sequence.answer] : [];
+      const { parseSpecial } = options;
       const addSpecial = before.length === 0;
-      const tokens =
-        typeof prompt === 'string'
-          ? tokenize(this.#model, prompt, { addSpecial, parseSpecial: options.parseSpecial })
-          : Array.from(checkTokens(prompt));
-      return [...before, ...tokens];
+      const tokens = promptTokens(this.#model, prompt, { addSpecial, parseSpecial });
+      return [...before, ...Array.from(tokens)];
     });
   }
 
@@ -426,29 +443,33 @@ export class Session {
    * Answers a conversation, rendered by the model's own chat template. Messages that the session
    * has seen are not computed again.
    * @param {Message[]} messages all of them
-   * @param {GenerateOptions & {variables?: Record<string, unknown>}} [options] variables: further
-   *   ones for the template
+   * @param {ChatOptions} [options]
    * @returns {Answer}
    */
-  chat(messages, options = {}) {
-    return this.#answer(options, () => chatTokens(this.#model, messages, options));
+  chat(messages, options) {
+    return this.#answer('chat', options, (_, options) =>
+      chatTokens(this.#model, messages, options),
+    );
   }
 
   /**
-   * @param {GenerateOptions} options
-   * @param {(sequence: Sequence) => number[] | Promise<number[]>} prompt
+   * @template {GenerateOptions} T
+   * @param {'session.generate' | 'chat'} call
+   * @param {T | undefined} given
+   * @param {(sequence: Sequence, options: T) => number[] | Promise<number[]>} prompt
    * @returns {Answer}
    */
-  #answer(options, prompt) {
+  #answer(call, given, prompt) {
     const self = this;
     return answerOf(async function* (record) {
+      const options = named(call, given);
       checkGenerate(options);
       throwIfAborted(options.signal);
       const sequence = await self.#ready();
       if (sequence.busy) throw stillUnderWay();
       sequence.busy = true;
       try {
-        const tokens = await prompt(sequence);
+        const tokens = await prompt(sequence, options);
         sequence.setPurpose(purposeOf(options.purpose));
         yield* sequence.generate(tokens, options, record);
       } finally {

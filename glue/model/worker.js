@@ -3,11 +3,12 @@
 // over the channel.
 import { sender } from '../core/channel.js';
 import { HyperionError } from '../core/errors.js';
+import { Reader } from '../source/carry.js';
 import { Engine } from './engine.js';
 
 /** @typedef {import('./model.js').Model} Model */
 /** @typedef {import('./session.js').Session} Session */
-/** @typedef {import('./session.js').Answer} Answer */
+/** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {{id: number, signal: AbortSignal, send: (event: unknown) => void}} Call */
 
 /** @type {Engine | null} */
@@ -28,6 +29,11 @@ const threads =
 const port = /** @type {any} */ (threads ? threads.parentPort : self);
 /** @type {(message: unknown) => void} over a lane, once the first message has brought one */
 let send = message => port.postMessage(message);
+
+const reader = new Reader(ask => send({ ask }));
+/** As engines take them. @param {any} told @returns {any} */
+const sourceOf = told =>
+  Array.isArray(told) ? told.map(sourceOf) : told ? reader.source(told) : told;
 
 /** @template T @param {T | null | undefined} one @param {string} what @returns {T} */
 function known(one, what) {
@@ -61,21 +67,22 @@ const ofEngine = {
     const onProgress = progressTo(call);
     const { signal } = call;
     const model = await known(engine, 'engine').open(
-      source,
-      { ...options, signal, onProgress },
+      sourceOf(source),
+      { ...options, draft: sourceOf(options.draft), signal, onProgress },
       alone,
     );
     models.set(call.id, model);
     return model.facts;
   },
   inspect: (call, source) =>
-    known(engine, 'engine').inspect(source, {
+    known(engine, 'engine').inspect(sourceOf(source), {
       signal: call.signal,
       onProgress: progressTo(call),
     }),
   quantize: (call, source, format, options) =>
-    known(engine, 'engine').quantize(source, format, bytes => call.send({ bytes }), {
+    known(engine, 'engine').quantize(sourceOf(source), format, bytes => call.send({ bytes }), {
       ...options,
+      imatrix: sourceOf(options.imatrix),
       signal: call.signal,
       onProgress: progressTo(call),
     }),
@@ -99,7 +106,17 @@ const ofModel = {
     ),
   tokenize: (model, _, text, options) => model.tokenize(text, options),
   detokenize: (model, _, tokens, options) => model.detokenize(tokens, options),
-  embed: (model, { signal }, text, options) => model.embed(text, { ...options, signal }),
+  async embed(model, { signal }, text, options) {
+    const vectors = await model.embed(text, { ...options, signal });
+    if (!Array.isArray(vectors)) return vectors;
+    // One array, which is what a message takes.
+    const values = new Float32Array(vectors.reduce((sum, vector) => sum + vector.length, 0));
+    vectors.reduce((at, vector) => {
+      values.set(vector, at);
+      return at + vector.length;
+    }, 0);
+    return { values, count: vectors.length };
+  },
   heat: model => model.heat(),
   stats: model => model.stats(),
   measure: model => model.measure(),
@@ -141,6 +158,7 @@ async function leave() {
  * @property {string} method
  * @property {unknown[]} args
  * @property {SharedArrayBuffer} [lane]
+ * @property {number} [reply] to a read that this worker has asked for
  */
 
 /** @param {Message} message @param {Call} call @returns {Promise<unknown>} */
@@ -163,7 +181,8 @@ async function perform({ model, session, method, args }, call) {
 
 /** @param {Message} message */
 async function take(message) {
-  const { id, cancel, end, lane } = message;
+  const { id, cancel, end, lane, reply } = message;
+  if (reply) return reader.replied(/** @type {any} */ (message));
   if (end) return leave();
   if (lane) send = sender(lane, message => port.postMessage(message));
   if (cancel) return running.get(id)?.abort();

@@ -6,10 +6,12 @@
  *   Response | ByteSource} Source
  */
 
+const CLOSE_MS = 2000; // how long a caller's own source may take to close
+
 /**
  * A source that is closed once, and asked for nothing after that: what its descriptor names by then
- * may be another's file.
- * @param {ByteSource} source @returns {ByteSource}
+ * may be another's file. Its `close` always succeeds, whatever the caller's own does.
+ * @param {ByteSource} source @returns {ByteSource & {close: () => Promise<void>}}
  */
 export function closing(source) {
   let open = true;
@@ -19,10 +21,21 @@ export function closing(source) {
       if (!open) throw new Error('the source has been closed: open the model anew');
       return source.read(offset, count);
     },
-    close() {
+    async close() {
       if (!open) return;
       open = false;
-      return source.close?.();
+      /** @type {ReturnType<typeof setTimeout> | undefined} */
+      let timer;
+      try {
+        const closed = /** @type {any} */ (source.close?.());
+        if (typeof closed?.then !== 'function') return;
+        const limit = new Promise(resolve => (timer = setTimeout(resolve, CLOSE_MS)));
+        await Promise.race([closed, limit]);
+      } catch {
+        // it is not used any more
+      } finally {
+        clearTimeout(timer);
+      }
     },
   };
 }

@@ -6,12 +6,17 @@ import { ofMemory } from './memory.js';
 /** @typedef {import('../core/core.js').ByteSource} ByteSource */
 
 /** @param {ReadableStream<Uint8Array>} stream */
-function readerOf(stream) {
+export function checkUnread(stream) {
   if (stream.locked)
     throw new HyperionError(
       'HYP_E_ARGUMENT',
       'this stream is being read already: a stream can be given once',
     );
+}
+
+/** @param {ReadableStream<Uint8Array>} stream */
+function readerOf(stream) {
+  checkUnread(stream);
   return stream.getReader();
 }
 

@@ -41,16 +41,21 @@ async function fetchRange(url, offset, count) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+/** @param {Response} response @param {string} name */
+export function checkResponse(response, name) {
+  if (response.ok) return;
+  throw new HyperionError(
+    'HYP_E_IO',
+    `${name} answered ${response.status} ${response.statusText}`.trim(),
+  );
+}
+
 /**
  * @param {Response} response @param {string} name @param {AbortSignal} [signal]
  * @param {(offset: number, count: number) => Promise<Uint8Array>} [again]
  */
 export async function ofResponse(response, name, signal, again) {
-  if (!response.ok)
-    throw new HyperionError(
-      'HYP_E_IO',
-      `${name} answered ${response.status} ${response.statusText}`.trim(),
-    );
+  checkResponse(response, name);
   const encoded = response.headers.get('content-encoding');
   const length = Number(response.headers.get('content-length'));
   // Without a size, or with one of the encoded bytes, the whole has to arrive first.

@@ -57,7 +57,8 @@ const rejects = (promise, code, message = /./) =>
   assert.rejects(
     within(promise),
     error =>
-      (error instanceof HyperionError && error.code === code && message.test(error.message)) ||
+      ((error instanceof HyperionError ? error.code : error.name) === code &&
+        message.test(error.message)) ||
       assert.fail(`${error.code}: ${error.stack}`),
   );
 /** The very error that a callback threw. */
@@ -210,9 +211,11 @@ describe('sources', () => {
     await rejects(open(stream), 'HYP_E_ARGUMENT', /read already/);
     await rejects(
       open({ size: bytes.length, read: () => null }, { worker: true }),
-      'HYP_E_ARGUMENT',
-      /worker: false/,
+      'HYP_E_IO',
+      /null where a Uint8Array/,
     );
+    // What can neither be cloned nor read is named.
+    await rejects(open({ size: () => 5 }, { worker: true }), 'HYP_E_ARGUMENT', /worker: false/);
   });
 
   test('one promise for two reads fills the one that is still wanted', async () => {
@@ -236,7 +239,7 @@ describe('sources', () => {
       gate = new Promise(resolve => (release = resolve));
       const stop = new AbortController();
       const first = tell(model, PROMPTS[0], { signal: stop.signal });
-      const ended = rejects(first, 'HYP_E_CANCELLED');
+      const ended = rejects(first, 'AbortError');
       await until(() => promises.size, 'no read');
       stop.abort();
       await ended;
@@ -392,11 +395,7 @@ for (const worker of [false, true])
             await within(under).catch(() => {}); // done before it hears of it
             continue;
           }
-          await assert.rejects(
-            within(under),
-            error =>
-              (error.code === 'HYP_E_CANCELLED' && error.cause === reason) || assert.fail(error),
-          );
+          await assert.rejects(within(under), error => error === reason || assert.fail(error));
         }
       }
       assert.equal(await tell(model, PROMPTS[2]), (await alone())[2]);
@@ -475,7 +474,7 @@ for (const worker of [false, true])
         penaltyLast: [1.5, 65537],
         mirostat: [-1],
         mirostatEta: [2],
-        stop: ['text', Array(17).fill('y')],
+        stop: [7, Array(17).fill('y')],
         purpose: ['leisure', 'toString'],
         logitBias: [{ 5: NaN }, { 5: 'x' }],
       };
@@ -540,7 +539,7 @@ describe('what never ends', () => {
       };
       await assert.rejects(
         within(open(from, { context: 64, signal: stop.signal, onProgress: slow })),
-        error => (error.code === 'HYP_E_CANCELLED' && error.cause === reason) || assert.fail(error),
+        error => error === reason || assert.fail(error),
       );
     }
     await workersEnd();
@@ -558,11 +557,7 @@ describe('what never ends', () => {
       );
       await until(() => one.waiting, 'no read');
       stop.abort('enough');
-      await assert.rejects(
-        within(opening),
-        error =>
-          (error.code === 'HYP_E_CANCELLED' && error.cause === 'enough') || assert.fail(error),
-      );
+      await assert.rejects(within(opening), error => error === 'enough' || assert.fail(error));
     }
     for (const from of [
       new ReadableStream(),
@@ -573,7 +568,7 @@ describe('what never ends', () => {
       const opening = open(from, { signal: stop.signal });
       await turn();
       stop.abort();
-      await rejects(opening, 'HYP_E_CANCELLED');
+      await rejects(opening, 'AbortError');
     }
   });
 
@@ -586,7 +581,7 @@ describe('what never ends', () => {
       const under = act({ signal: stop.signal });
       await turn();
       stop.abort();
-      await rejects(under, 'HYP_E_CANCELLED');
+      await rejects(under, 'AbortError');
     }
     const wide = [];
     await quantize(STORY, 'f16', data => wide.push(data));
@@ -594,7 +589,7 @@ describe('what never ends', () => {
     setImmediate(() => stop.abort());
     await rejects(
       quantize(Buffer.concat(wide), 'q4_k', () => {}, { signal: stop.signal }),
-      'HYP_E_CANCELLED',
+      'AbortError',
     );
     const own = new Error('the disk is full');
     await rejectsWith(
@@ -622,11 +617,7 @@ describe('what never ends', () => {
       under.catch(() => {});
       await until(() => one.waiting, 'no read');
       stop.abort('enough');
-      await assert.rejects(
-        within(under),
-        error =>
-          (error.code === 'HYP_E_CANCELLED' && error.cause === 'enough') || assert.fail(error),
-      );
+      await assert.rejects(within(under), error => error === 'enough' || assert.fail(error));
       one.hanging = false;
       assert.equal(await tell(model, PROMPTS[2]), want[2]);
     }

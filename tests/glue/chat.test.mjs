@@ -250,12 +250,12 @@ test('an abort ends a template under way', () => {
   };
   assert.throws(
     () => renderChat(loop, HI, { signal }),
-    e => e.code === 'HYP_E_CANCELLED' && e.cause === 'enough',
+    e => e === 'enough',
   );
   assert.equal(looks, 4);
   assert.throws(
     () => renderChat(CHATML, HI, { signal: AbortSignal.abort() }),
-    e => e.code === 'HYP_E_CANCELLED',
+    e => e instanceof DOMException && e.name === 'AbortError',
   );
 });
 

@@ -903,7 +903,7 @@ describe('the library', () => {
     setTimeout(() => controller.abort(), 0);
     await assert.rejects(
       quantize(STORY, 'q2_k', data => (bytes += data.length), { signal: controller.signal }),
-      { code: 'HYP_E_CANCELLED' },
+      { name: 'AbortError' },
     );
     let wide = [];
     await quantize(STORY, 'f16', data => wide.push(data));
@@ -914,7 +914,7 @@ describe('the library', () => {
     begun();
     await assert.rejects(
       quantize(source, 'q2_k', data => (bytes += data.length), { signal: stop.signal }),
-      { code: 'HYP_E_CANCELLED' },
+      { name: 'AbortError' },
     );
     assert.ok(bytes > 0 && bytes < 3e6, `${bytes} bytes were written before it was heard`);
   });

@@ -31,7 +31,8 @@ const rejects = (promise, code, message = /./) =>
   assert.rejects(
     within(promise),
     error =>
-      (error instanceof HyperionError && error.code === code && message.test(error.message)) ||
+      ((error instanceof HyperionError ? error.code : error.name) === code &&
+        message.test(error.message)) ||
       assert.fail(`${error.code}: ${error.stack}`),
   );
 const GREEDY = { temperature: 0, maxTokens: 8 };
@@ -184,21 +185,18 @@ for (const worker of [false, true])
       const failing = rejects(engine.open(bytes.subarray(0, 5000)), 'HYP_E_FORMAT');
       const missing = rejects(engine.open(join(root, 'missing.gguf')), 'HYP_E_IO', /missing/);
       const second = engine.open(F16, CONTEXT);
-      await assert.rejects(
-        within(first),
-        error => (error.code === 'HYP_E_CANCELLED' && error.cause === reason) || assert.fail(error),
-      );
+      await assert.rejects(within(first), error => error === reason || assert.fail(error));
       await Promise.all([failing, missing]);
       const model = await within(second);
       assert.deepEqual(await said(model.generate(PROMPT, GREEDY)), await want(F16));
       assert.equal((await engine.stats()).models, 1);
-      await rejects(engine.open(F16, { signal: AbortSignal.abort() }), 'HYP_E_CANCELLED');
+      await rejects(engine.open(F16, { signal: AbortSignal.abort() }), 'AbortError');
       await rejects(engine.open(F16, { context: 0 }), 'HYP_E_ARGUMENT', /context/);
       await within(engine.close());
       await rejects(createEngine({ worker, memory: 'lots' }), 'HYP_E_ARGUMENT', /96MB/);
       await rejects(createEngine({ worker, threads: 0 }), 'HYP_E_ARGUMENT', /threads/);
       await rejects(createEngine({ worker, policy: 'chance' }), 'HYP_E_ARGUMENT', /policy/);
-      await rejects(createEngine({ worker, signal: AbortSignal.abort() }), 'HYP_E_CANCELLED');
+      await rejects(createEngine({ worker, signal: AbortSignal.abort() }), 'AbortError');
     });
 
     test('each answer says what it took, also beside another', async () => {
@@ -247,7 +245,7 @@ for (const worker of [false, true])
       const stopped = model.generate([1, 80], { ...GREEDY, signal: stop.signal });
       await stopped.next();
       stop.abort();
-      await rejects(stopped.next(), 'HYP_E_CANCELLED');
+      await rejects(stopped.next(), 'AbortError');
       assert.ok(stopped.usage.answerTokens >= 1);
       assert.equal(model.generate(PROMPT).usage, null);
       for (const key of ['answerTokens', 'promptTokensPerSecond', 'latencyMs'])
@@ -311,10 +309,8 @@ for (const worker of [false, true])
         if (!worker) await turn(); // a worker might be done by then
         await within(session.close());
         await ended;
-        await rejects(
-          collect(session.generate(PROMPT, { temperature: -1 })),
-          worker ? 'HYP_E_STATE' : 'HYP_E_ARGUMENT',
-        );
+        await rejects(collect(session.generate(PROMPT, { temperature: -1 })), 'HYP_E_ARGUMENT');
+        await rejects(collect(session.generate(PROMPT)), 'HYP_E_STATE', /closed/);
       });
 
       test('have options of their own', async () => {
@@ -330,7 +326,7 @@ for (const worker of [false, true])
         assert.deepEqual(await said(drafting.generate(PROMPT, GREEDY)), await want(F16));
         await drafting.close();
         await rejects(model.session({ context: 0 }), 'HYP_E_ARGUMENT', /context/);
-        await rejects(model.session({ signal: AbortSignal.abort() }), 'HYP_E_CANCELLED');
+        await rejects(model.session({ signal: AbortSignal.abort() }), 'AbortError');
       });
 
       test('fork: both have the text, and go their own ways', async () => {
@@ -383,7 +379,7 @@ describe('an engine', () => {
     jobs.forEach(job => job.catch(() => {}));
     await until(() => sources.every(one => one.reads === 1), 'not all of them have begun');
     stop.abort('enough');
-    await assert.rejects(within(jobs[0]), error => error.cause === 'enough' || assert.fail(error));
+    await assert.rejects(within(jobs[0]), error => error === 'enough' || assert.fail(error));
     assert.deepEqual([sources.map(one => one.reads), sources[0].closed], [[1, 1, 1], 1]);
     sources[2].open();
     assert.deepEqual(await within(jobs[2]), await inspect(STORY));
