@@ -29,7 +29,7 @@ const run = (/** @type {string} */ command, /** @type {string[]} */ argv) =>
 
 // A table that a tool writes is as the tool writes it.
 const c = files('*.c', '*.h', '*.cpp').filter(file => !file.endsWith('unicode_tables.h'));
-const js = files('*.js', '*.mjs', '*.css', '*.html', 'package.json', 'tsconfig.json');
+const js = files('*.js', '*.mjs', '*.ts', '*.css', '*.html', 'package.json', 'tsconfig.json');
 const failed = [
   run('clang-format-19', [...(check ? ['--dry-run', '-Werror'] : ['-i']), ...c]),
   run(process.execPath, [

@@ -2,7 +2,7 @@
 // Serves the page with the headers that a deployment would send.
 // usage: serve.mjs [--port N]   (default: any free port)
 import { createServer } from 'node:http';
-import { readFileSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { extname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -25,14 +25,11 @@ const TYPES = {
 };
 // What lies where, the longest prefix first. Nothing else is served.
 const MOUNTS = [
-  ['/npm/jinja/', 'node_modules/@huggingface/jinja/dist'],
   ['/models/', 'models'],
   ['/glue/', 'glue'],
   ['/dist/', 'dist'],
   ['/', 'web'],
 ];
-
-const CHAT = realpathSync(join(root, 'glue/model/chat.js'));
 
 class Refusal extends Error {
   constructor(status, message, headers = {}) {
@@ -70,14 +67,6 @@ function serve(request, response, fail) {
   const path = fileOf(request.url);
   const type = TYPES[extname(path)];
   if (type) response.setHeader('content-type', type);
-  // What a bundler does for an application: the one bare import becomes an address.
-  if (path === CHAT) {
-    const text = readFileSync(path, 'utf8').replace(
-      "'@huggingface/jinja'",
-      "'/npm/jinja/index.js'",
-    );
-    return response.setHeader('content-length', Buffer.byteLength(text)).end(text);
-  }
   // What lies in a mount is all served, and a folder above it may well begin with a dot.
   send(request, encodeURIComponent(path), { dotfiles: 'allow', index: false })
     .on('file', (_, { size }) => {

@@ -155,6 +155,7 @@ async function prepare(...groups) {
   installModules(root, 'for the build and the tests');
   if (node('tools/generate.mjs') !== 0) fail('tools/generate.mjs failed');
   await build('wasm');
+  if (node('tools/bundle.mjs') !== 0) fail('tools/bundle.mjs failed');
   if (groups.includes('native')) await build('native');
 }
 

@@ -3,7 +3,7 @@
 // scalars go in, bytes and JSON come out. Runs in any host; no import of Node or the DOM.
 import { ProgressKind, Status } from '../generated/interface.js';
 import { checkThreads, checkTokens, optionsJson, textOf } from './check.js';
-import { threadsHere } from './detect.js';
+import { threadsHere, whyNoThreads } from './detect.js';
 import { HyperionError } from './errors.js';
 import { compile, locate } from './module.js';
 import { cancelled, throwIfAborted } from './signal.js';
@@ -28,6 +28,10 @@ import { startThread } from './threads.js';
  * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each
  *   processor
  * @property {WasmSource} [wasm] the module itself, where the host can not fetch or compile it
+ * @property {string | URL} [wasmUrl] the folder of the package's .wasm files, or one of them, where
+ *   they are not beside the package's scripts
+ * @property {string | URL} [workerUrl] of a script that does what `hyperion-runtime/worker` does,
+ *   for the worker threads
  * @property {AbortSignal} [signal] stops the fetching of the module
  */
 
@@ -92,6 +96,13 @@ function described(data) {
 const isBytes = data =>
   ArrayBuffer.isView(data) && Object.prototype.toString.call(data) === '[object Uint8Array]';
 
+/** One of the package's modules, or the folder of all? @param {string | URL | undefined} url */
+const isModule = url => url !== undefined && /\.wasm(?:[?#]|$)/.test(String(url));
+
+/** @param {string} why */
+const warnOfThreads = why =>
+  console.warn(`hyperion: it computes on one thread, because worker threads can not start: ${why}`);
+
 export class Core {
   /** @type {any} the instance's exports; null: closed, or stopped by a failure */
   #exports;
@@ -121,9 +132,12 @@ export class Core {
   #module = null;
   /** @type {WebAssembly.Memory | null} shared with the workers */
   #memory = null;
-  /** @type {Promise<() => unknown>[]} how to end them */
+  /** @type {(() => unknown)[]} how to end them */
   #threads = [];
+  /** @type {string | URL | undefined} */
+  #workerUrl = undefined;
   threadsComing = 0; // worker threads that have been started and are not here yet
+  threadTrouble = ''; // why there are no worker threads, or fewer than asked for
 
   /** @param {Artefact | 'custom'} artefact */
   constructor(artefact) {
@@ -137,17 +151,26 @@ export class Core {
     threads = 'auto',
     policy,
     wasm,
+    wasmUrl,
+    workerUrl,
     signal,
   } = {}) {
     checkThreads(threads);
-    const here = await threadsHere();
+    const here = threadsHere();
     const wanted = threads === 'auto' ? Math.max(here, 1) : here ? threads : 1;
+    const given = wasm ?? (isModule(wasmUrl) ? wasmUrl : undefined);
     const place =
-      wasm === undefined
-        ? locate(artefact, wanted > 1)
-        : { artefact: artefact === 'auto' ? /** @type {const} */ ('custom') : artefact, url: wasm };
+      given === undefined
+        ? locate(artefact, wanted > 1, wasmUrl)
+        : {
+            artefact: artefact === 'auto' ? /** @type {const} */ ('custom') : artefact,
+            source: given,
+          };
     const core = new Core(place.artefact);
-    core.#module = await compile(place.url, signal);
+    core.#workerUrl = workerUrl;
+    core.threadTrouble = threads === 1 ? '' : whyNoThreads();
+    if (threads !== 'auto' && threads > 1 && !here) warnOfThreads(core.threadTrouble);
+    core.#module = await compile(await place.source, signal);
     if (WebAssembly.Module.imports(core.#module).some(i => i.kind === 'memory'))
       core.#memory = new WebAssembly.Memory({ ...SHARED_PAGES, shared: true });
     const instance = await WebAssembly.instantiate(core.#module, core.#imports());
@@ -245,22 +268,28 @@ export class Core {
           // It may come late, or never: the engine computes alone until it does.
           const order = { module: this.#module, memory: this.#memory, run, context, stack };
           let coming = true;
-          const here = () => {
-            if (coming) this.threadsComing--;
+          const here = (/** @type {Error | undefined} */ trouble) => {
+            if (!coming) return;
+            this.threadsComing--;
             coming = false;
+            if (!trouble || !this.#exports || this.threadTrouble) return;
+            this.threadTrouble = trouble.message;
+            warnOfThreads(trouble.message);
           };
-          this.threadsComing++;
-          const started = startThread(order, here, cause =>
+          const fail = (/** @type {Error} */ cause) =>
             this.#stop(
               new HyperionError(
                 'HYP_E_HOST',
                 `the engine has stopped, because a worker thread of it has: ${cause.message}`,
                 { cause },
               ),
-            ),
-          );
-          started.catch(here);
-          this.#threads.push(started);
+            );
+          this.threadsComing++;
+          try {
+            this.#threads.push(startThread(order, here, fail, this.#workerUrl));
+          } catch (error) {
+            here(/** @type {Error} */ (error));
+          }
           return 1;
         },
         /** @param {number} message */
@@ -645,7 +674,7 @@ export class Core {
    */
   async close(why = new HyperionError('HYP_E_STATE', 'the engine is closed')) {
     this.#stop(why);
-    await Promise.allSettled(this.#threads.splice(0).map(async started => (await started)()));
+    await Promise.allSettled(this.#threads.splice(0).map(async end => end()));
     this.#memory = this.#module = null;
     this.#sources.clear();
     this.#causes.clear();

@@ -1,3 +1,5 @@
+import { builtin } from './host.js';
+
 // A function of one SIMD instruction, i8x16.splat.
 const SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15,
@@ -50,29 +52,38 @@ function pretended() {
   return state === 'granted' ? Number(Deno.env.get(name)) : 0;
 }
 
+/** Why memory can not be shared among threads here; empty: it can. */
+export function whyNoThreads() {
+  const { SharedArrayBuffer, crossOriginIsolated, Worker } = /** @type {any} */ (globalThis);
+  if (typeof SharedArrayBuffer !== 'function' || crossOriginIsolated === false)
+    return crossOriginIsolated === false
+      ? 'the page is not cross-origin isolated: its server has to send the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp'
+      : 'this host has no memory that threads share';
+  if (typeof Worker !== 'function' && !builtin('node:worker_threads'))
+    return 'this host has no workers';
+  return '';
+}
+
 /**
  * How many threads should compute here: one for each processor; 0 where memory can not be shared,
  * or no worker be started.
- * @returns {Promise<number>}
+ * @returns {number}
  */
-export async function threadsHere() {
-  const shares =
-    typeof SharedArrayBuffer === 'function' &&
-    /** @type {any} */ (globalThis).crossOriginIsolated !== false;
-  if (!shares) return 0;
+export function threadsHere() {
+  if (whyNoThreads()) return 0;
   const count = pretended();
   if (count >= 1) return Math.min(count, MOST_THREADS);
-  if (typeof Worker === 'function')
-    return Math.min(globalThis.navigator?.hardwareConcurrency || 1, MOST_THREADS);
-  try {
-    const [os] = await Promise.all([import('node:os'), import('node:worker_threads')]);
-    return Math.min(os.availableParallelism(), MOST_THREADS);
-  } catch {
-    return 0; // an isolate
-  }
+  const processors =
+    typeof Worker === 'function'
+      ? globalThis.navigator?.hardwareConcurrency
+      : builtin('node:os')?.availableParallelism();
+  return Math.min(processors || 1, MOST_THREADS);
 }
 
-/** @param {Artefact} artefact @param {boolean} threads */
+/**
+ * @param {Artefact} artefact @param {boolean} threads
+ * @returns {import('./places.js').ArtefactFile}
+ */
 export const artefactFile = (artefact, threads) =>
   threads
     ? artefact === 'relaxed'

@@ -1,30 +1,30 @@
 // The module that becomes an instance: which build it is, where it lies, how it is compiled.
 import { artefactFile, bestArtefact } from './detect.js';
 import { HyperionError } from './errors.js';
+import { builtin, placeOf } from './host.js';
+import { artefactAt } from './places.js';
 
 /** @typedef {import('./detect.js').Artefact} Artefact */
-/**
- * @typedef {WebAssembly.Module | BufferSource | Response | Promise<Response> | URL | string}
- *   WasmSource a compiled module, its bytes, or where it is
- */
+/** @typedef {import('./places.js').WasmSource} WasmSource */
 
 /**
- * Where the package's own artefact lies, by feature detection.
+ * The artefact for this host, by feature detection, and where it lies.
  * @param {'auto' | Artefact} artefact
  * @param {boolean} threads
- * @returns {{artefact: Artefact, url: URL}}
+ * @param {string | URL} [folder] where copies of the package's artefacts lie
+ * @returns {{artefact: Artefact, source: WasmSource | Promise<WasmSource>}}
  */
-export function locate(artefact, threads) {
+export function locate(artefact, threads, folder) {
   const best = artefact === 'auto' ? bestArtefact() : artefact;
   if (!best)
     throw new HyperionError(
       'HYP_E_UNSUPPORTED',
       'this host has no WebAssembly SIMD: use a newer browser or runtime',
     );
-  return {
-    artefact: best,
-    url: new URL(`../../dist/${artefactFile(best, threads)}`, import.meta.url),
-  };
+  const file = artefactFile(best, threads);
+  if (folder === undefined) return { artefact: best, source: artefactAt(file) };
+  const top = String(placeOf(folder) ?? folder);
+  return { artefact: best, source: new URL(file, top.endsWith('/') ? top : `${top}/`) };
 }
 
 /**
@@ -39,12 +39,14 @@ export async function compile(given, signal) {
   if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer)
     return WebAssembly.compile(/** @type {BufferSource} */ (source));
   if (typeof Response === 'function' && source instanceof Response) return compiled(source);
-  const glue = new URL('..', import.meta.url); // where a relative place is seen from
-  const url = new URL(/** @type {string | URL} */ (source), glue);
-  if (url.protocol === 'file:') {
-    const fs = await import('node:fs/promises');
-    return WebAssembly.compile(await fs.readFile(url));
-  }
+  const url = placeOf(/** @type {string | URL} */ (source));
+  if (!url)
+    throw new HyperionError(
+      'HYP_E_ARGUMENT',
+      `'${source}' is relative, and this host has no address to resolve it by`,
+    );
+  const fs = url.protocol === 'file:' ? builtin('node:fs') : undefined;
+  if (fs) return WebAssembly.compile(await fs.promises.readFile(url));
   return compiled(await fetch(url, { signal }));
 }
 

@@ -1,41 +1,51 @@
 // How worker threads are started and ended; what they do is thread.js.
+import { newThread } from './places.js';
+import { makeWorker } from './workers.js';
 
 /**
  * Runs the module's thread_main over the same memory in a worker; returns how to end it.
- * @param {object} order @param {() => void} here it has come, or never will
+ * @param {object} order
+ * @param {(trouble?: Error) => void} here it has come, or never will, and why
  * @param {(error: Error) => void} fail the worker came to compute, and has died of it
- * @returns {Promise<() => unknown>}
+ * @param {string | URL} [place] of a script that does what thread.js does
+ * @returns {() => unknown}
  */
-export async function startThread(order, here, fail) {
-  const url = new URL('./thread.js', import.meta.url);
+export function startThread(order, here, fail, place) {
   let came = false;
-  const arrive = () => {
+  const hear = (/** @type {unknown} */ word) => {
+    if (word !== 'here') return;
     came = true;
     here();
   };
   const died = (/** @type {any} */ error) => {
-    here();
-    if (came) fail(error instanceof Error ? error : new Error(error?.message || 'it has stopped'));
+    const cause =
+      error instanceof Error ? error : new Error(error?.message || 'its script could not be run');
+    here(cause);
+    if (came) fail(cause);
   };
-  if (typeof Worker === 'function') {
-    const worker = new Worker(url, { type: 'module', name: 'hyperion worker' });
-    worker.onmessage = arrive;
-    worker.onerror = died;
-    worker.postMessage(order);
-    return () => worker.terminate();
+  const { web, node } = makeWorker(newThread, place);
+  if (web) {
+    web.onmessage = event => hear(event.data);
+    web.onerror = died;
+    web.postMessage(order);
+    return () => web.terminate();
   }
-  const threads = await import('node:worker_threads');
-  const worker = new threads.Worker(url);
-  worker.on('error', died);
+  node.on('error', died);
   const arrived = new Promise(resolve => {
-    worker.on('message', () => resolve(arrive()));
-    worker.on('exit', () => resolve(here()));
+    node.on('message', word => {
+      hear(word);
+      resolve(undefined);
+    });
+    node.on('exit', () => {
+      here();
+      resolve(undefined);
+    });
   });
-  worker.unref();
-  worker.postMessage(order);
+  node.unref();
+  node.postMessage(order);
   return async () => {
-    worker.ref();
+    node.ref();
     await arrived; // one that is ended while it loads leaves files open
-    await worker.terminate();
+    await node.terminate();
   };
 }

@@ -1,7 +1,7 @@
 // Chat templates are programs of strangers: they run under limits of steps, text, depth and time.
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { HyperionError } from '../core/errors.js';
 import { cancelled } from '../core/signal.js';
+import { Environment, Interpreter, parse, tokenize } from '../generated/jinja.js';
 
 /** @typedef {{type: 'text', text: string}} Part */
 /**
@@ -9,6 +9,7 @@ import { cancelled } from '../core/signal.js';
  *   whatever else the template reads of it, as `tool_calls`
  */
 /** @typedef {any} Value of a template, as the Jinja engine has them */
+/** @typedef {any} Scope of names: the Jinja engine's Environment */
 /** @typedef {any} Node of a template's syntax tree */
 
 // What a template may take. Limits of steps and text grow with the conversation, which is the
@@ -109,7 +110,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
   #signal;
 
   /**
-   * @param {Environment} environment @param {{items: number, characters: number}} given
+   * @param {Scope} environment @param {{items: number, characters: number}} given
    * @param {AbortSignal} [signal]
    */
   constructor(environment, given, signal) {
@@ -267,7 +268,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
    * @param {Value} made @param {string} name @param {Value} [receiver]
    */
   #bounded(made, name, receiver) {
-    return new FunctionValue((/** @type {Value[]} */ args, /** @type {Environment} */ scope) => {
+    return new FunctionValue((/** @type {Value[]} */ args, /** @type {Scope} */ scope) => {
       const last = args.at(-1);
       const named = last?.type === 'KeywordArgumentsValue' ? last.value : new Map();
       if (receiver) this.#foresee(name, receiver, args, named);
@@ -277,7 +278,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     });
   }
 
-  /** @param {Node} node @param {Environment} environment @returns {Value} */
+  /** @param {Node} node @param {Scope} environment @returns {Value} */
   evaluate(node, environment) {
     if (node instanceof Known) return node.known;
     if (this.#depth === DEPTH_MOST) throw new Stopped(`it nests deeper than ${DEPTH_MOST}`);
@@ -290,7 +291,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     }
   }
 
-  /** @param {Node[]} statements @param {Environment} environment */
+  /** @param {Node[]} statements @param {Scope} environment */
   evaluateBlock(statements, environment) {
     const known = statements.map(statement => {
       const value = this.evaluate(statement, environment);
@@ -300,7 +301,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     return this.#made(super.evaluateBlock(known, environment));
   }
 
-  /** @param {Node} node @param {Environment} environment */
+  /** @param {Node} node @param {Scope} environment */
   evaluateFor(node, environment) {
     const select = node.iterable.type === 'SelectExpression' ? node.iterable : null;
     const list = this.evaluate(select ? select.lhs : node.iterable, environment);
@@ -309,7 +310,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     return super.evaluateFor({ ...node, iterable }, environment);
   }
 
-  /** @param {Node} node @param {Environment} environment */
+  /** @param {Node} node @param {Scope} environment */
   evaluateBinaryExpression(node, environment) {
     const { operator } = node;
     if (operator.value === 'and' || operator.value === 'or') {
@@ -345,7 +346,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     return this.#made(super.evaluateBinaryExpression(known, environment));
   }
 
-  /** @param {Node} node @param {Environment} environment */
+  /** @param {Node} node @param {Scope} environment */
   evaluateTestExpression(node, environment) {
     const operand = this.evaluate(node.operand, environment);
     this.step(textOf(operand).length / 64);
@@ -353,7 +354,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
   }
 
   /**
-   * @param {Node[]} args @param {Environment} environment
+   * @param {Node[]} args @param {Scope} environment
    * @returns {[Value[], Map<string, Value>]}
    */
   evaluateArguments(args, environment) {
@@ -362,7 +363,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     return [positional, named];
   }
 
-  /** @param {Value} operand @param {Node} filter @param {Environment} environment */
+  /** @param {Value} operand @param {Node} filter @param {Scope} environment */
   applyFilter(operand, filter, environment) {
     const name = filter.value ?? filter.callee.value;
     const [args, named] = filter.args
@@ -378,13 +379,13 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     return AT_ONCE.has(name) ? result : this.#made(result);
   }
 
-  /** @param {Value} object @param {Node} slice @param {Environment} environment */
+  /** @param {Value} object @param {Node} slice @param {Scope} environment */
   evaluateSliceExpression(object, slice, environment) {
     this.step(extent(object) / (textOf(object) ? 4 : 8)); // a text is taken apart
     return this.#made(super.evaluateSliceExpression(object, slice, environment));
   }
 
-  /** @param {Node} node @param {Environment} environment */
+  /** @param {Node} node @param {Scope} environment */
   evaluateMemberExpression(node, environment) {
     const object = this.evaluate(node.object, environment);
     const isName = node.computed && node.property.type !== 'SliceExpression';
@@ -398,7 +399,7 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     return isMethod ? this.#bounded(value, name, object) : value;
   }
 
-  /** @param {Node} node @param {Environment} environment */
+  /** @param {Node} node @param {Scope} environment */
   evaluateIdentifier(node, environment) {
     const value = super.evaluateIdentifier(node, environment);
     const isMaker = node.value === 'namespace' && value.type === 'FunctionValue';
@@ -420,13 +421,13 @@ class BoundedInterpreter extends /** @type {any} */ (Interpreter) {
     return size;
   }
 
-  /** @param {Node} node @param {Environment} environment */
+  /** @param {Node} node @param {Scope} environment */
   evaluateMacro(node, environment) {
     this.step(this.#size(node));
     return super.evaluateMacro(node, environment);
   }
 
-  /** @param {Node} node @param {Environment} environment */
+  /** @param {Node} node @param {Scope} environment */
   evaluateCallStatement(node, environment) {
     this.step(this.#size(node));
     return super.evaluateCallStatement(node, environment);

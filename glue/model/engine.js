@@ -2,6 +2,7 @@
 // any number of models.
 import { checkFunction, optionsJson } from '../core/check.js';
 import { Core } from '../core/core.js';
+import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { openSource, shardsOf } from '../source/index.js';
@@ -52,13 +53,22 @@ export class Engine {
   static async create(given) {
     const options = named('createEngine', given);
     checkEngine(options);
-    const { artefact, threads, wasm, policy, signal } = options;
+    const { artefact, threads, wasm, wasmUrl, workerUrl, policy, signal } = options;
     throwIfAborted(signal);
     const limit = memoryBytes(options.memory);
     /** @type {Core | null} */
     let core = null;
     try {
-      core = await Core.create({ memoryBytes: limit, artefact, threads, policy, wasm, signal });
+      core = await Core.create({
+        memoryBytes: limit,
+        artefact,
+        threads,
+        policy,
+        wasm,
+        wasmUrl,
+        workerUrl,
+        signal,
+      });
       throwIfAborted(signal);
       return new Engine(core, limit);
     } catch (error) {
@@ -256,6 +266,10 @@ export class Engine {
   /** Closes its models, and gives all memory back. @returns {Promise<void>} */
   close() {
     return this.#end('the engine is closed');
+  }
+
+  [asyncDispose]() {
+    return this.close();
   }
 
   /** @param {string} why what calls under way end with, and later ones @returns {Promise<void>} */

@@ -3,7 +3,9 @@
 import { Receiver } from '../core/channel.js';
 import { HyperionError } from '../core/errors.js';
 import { cancelled, throwIfAborted } from '../core/signal.js';
+import { makeWorker } from '../core/workers.js';
 import { Carrier } from '../source/carry.js';
+import { parts } from './parts.js';
 
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
 /** @typedef {import('./answer.js').Answer} Answer */
@@ -17,51 +19,48 @@ import { Carrier } from '../source/carry.js';
 
 /**
  * @typedef {{post: (message: unknown, transfer?: Transferable[]) => void, listen: (take: (message:
- *   any) => void, fail: (error: Error) => void) => void, keep: (alive: boolean) => void, end: () =>
- *   void}} Port `keep`: whether the process stays alive for the worker, where the host asks that
+ *   any) => void, fail: (error: Error) => void) => void, hold: (on: boolean) => void, end: () =>
+ *   void}} Port `hold`: whether the process goes on as long as the worker does
  */
 
 const LEAVE_MS = 2000; // how long a worker may take to leave
 
-/** @returns {Promise<Port>} */
-async function startWorker() {
-  const url = new URL('./worker.js', import.meta.url);
-  if (typeof Worker === 'function') {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), {
-      type: 'module',
-      name: 'hyperion',
-    });
+/**
+ * @param {string | URL} [place] of the worker's script, where it is not the package's own
+ * @returns {Port}
+ */
+function startWorker(place) {
+  const make = /** @type {() => Worker} */ (parts.newWorker);
+  const { web, node } = makeWorker(make, place);
+  if (web)
     return {
-      post: (message, transfer = []) => worker.postMessage(message, transfer),
-      keep: alive => void (/** @type {any} */ (worker)[alive ? 'ref' : 'unref']?.()), // Bun has them
+      post: (message, transfer = []) => web.postMessage(message, transfer),
       listen: (take, fail) => {
-        worker.onmessage = event => take(event.data);
-        worker.onerror = event => fail(new Error(event.message || 'it could not be started'));
-        worker.onmessageerror = () => fail(new Error('what it said could not be read'));
+        web.onmessage = event => take(event.data);
+        web.onerror = event => fail(new Error(event.message || 'its script could not be run'));
+        web.onmessageerror = () => fail(new Error('what it said could not be read'));
       },
-      end: () => worker.terminate(),
+      hold: on => /** @type {any} */ (web)[on ? 'ref' : 'unref']?.(), // Bun has them
+      end: () => web.terminate(),
     };
-  }
-  const threads = await import('node:worker_threads');
-  const worker = new threads.Worker(url);
-  const gone = new Promise(resolve => worker.on('exit', resolve));
-  const ready = new Promise(resolve => worker.once('message', resolve));
+  const gone = new Promise(resolve => node.on('exit', resolve));
+  const ready = new Promise(resolve => node.once('message', resolve));
   return {
-    post: (message, transfer = []) => worker.postMessage(message, /** @type {any[]} */ (transfer)),
-    keep: alive => (alive ? worker.ref() : worker.unref()),
+    post: (message, transfer = []) => node.postMessage(message, /** @type {any[]} */ (transfer)),
     listen: (take, fail) =>
-      void worker
+      void node
         .on('message', take)
         .on('error', fail)
         .on('messageerror', fail)
         .on('exit', code => fail(new Error(`it has ended, with code ${code}`))),
+    hold: on => (on ? node.ref() : node.unref()),
     end: async () => {
+      node.ref();
       // It is asked to go, because a thread that is ended while it loads, or starts others, leaves
       // files open.
-      worker.ref();
       await Promise.race([ready, gone]);
-      worker.postMessage({ end: true });
-      const limit = setTimeout(() => worker.terminate(), LEAVE_MS);
+      node.postMessage({ end: true });
+      const limit = setTimeout(() => node.terminate(), LEAVE_MS);
       await gone;
       clearTimeout(limit);
     },
@@ -104,18 +103,20 @@ export class Link {
       else this.#calls.get(message.id)?.take(message);
     }, fail);
     port.listen(message => this.#receiver.posted(message), fail);
-    port.keep(false); // for calls only
+    port.hold(false);
   }
 
-  static async start() {
-    const port = await startWorker().catch(cause => {
+  /** @param {string | URL} [place] of the worker's script, where it is not the package's own */
+  static start(place) {
+    try {
+      return new Link(startWorker(place));
+    } catch (cause) {
       throw new HyperionError(
         'HYP_E_HOST',
-        `the engine's worker could not be started: ${cause.message}`,
+        `the engine's worker could not be started: ${/** @type {Error} */ (cause).message}`,
         { cause },
       );
-    });
-    return new Link(port);
+    }
   }
 
   /** Every call is refused from now on, those under way too. @param {HyperionError} why */
@@ -163,9 +164,9 @@ export class Link {
     };
     /** @type {Promise<void>[]} */
     const waited = [];
-    if (!this.#calls.size) this.#port.keep(true);
     try {
       return await new Promise((resolve, reject) => {
+        this.#port.hold(true); // a process whose work is done ends, though nothing was closed
         this.#calls.set(id, {
           take: message => {
             if ('event' in message) {
@@ -211,7 +212,7 @@ export class Link {
       });
     } finally {
       this.#calls.delete(id);
-      if (!this.#calls.size && !this.ending) this.#port.keep(false);
+      if (!this.#calls.size && !this.ending) this.#port.hold(false);
       signal?.removeEventListener('abort', cancel);
     }
   }

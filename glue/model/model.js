@@ -1,6 +1,7 @@
 // A model in this thread: what it says of texts, and the sessions that say it. The page's proxy of
 // one in a worker has the same interface.
 import { checkFunction, checkTokens, optionsJson, refuse, textOf } from '../core/check.js';
+import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { Answering, answerOf } from './answer.js';
@@ -33,9 +34,10 @@ import { Sequence, Session, chatTokens, detokenize, promptTokens, tokenize } fro
  */
 /**
  * @typedef {{count: number, present: number, loops: number, tiles: number, byWorkers: number,
- *   repeated: number}} ThreadStats `count`: threads that compute, the engine's included; `present`:
- *   workers that have come; `byWorkers`: tiles that they computed; `repeated`: tiles computed again
- *   because a worker lost its processor
+ *   repeated: number, trouble: string}} ThreadStats `count`: threads that compute, the engine's
+ *   included; `present`: workers that have come; `byWorkers`: tiles that they computed; `repeated`:
+ *   tiles computed again because a worker lost its processor; `trouble`: why no worker can start;
+ *   empty: they can
  */
 /**
  * @typedef {{pages: number, resident: number, present: number, frames: number, wholeBytes: number,
@@ -449,12 +451,12 @@ export class Model extends Answering {
   async stats() {
     const core = await this.#ready();
     const { kernels, memory, fibers } = core.stats();
-    const threads = this.#threads();
+    const threads = { ...this.#threads(), trouble: core.threadTrouble };
     const weights = this.residency();
     return { artefact: core.artefact, kernels, memory, fibers, threads, weights, lanes: [] };
   }
 
-  /** @returns {ThreadStats} */
+  /** @returns {Omit<ThreadStats, 'trouble'>} */
   #threads() {
     this.#core.run('model_workers', this.#handle.pointer);
     return this.#core.resultJson();
@@ -489,6 +491,10 @@ export class Model extends Answering {
   /** Gives its memory back. Answers under way end with an error. @returns {Promise<void>} */
   close() {
     return (this.#closing ??= this.#close());
+  }
+
+  [asyncDispose]() {
+    return this.close();
   }
 
   async #close() {

@@ -23,6 +23,10 @@ import { OPTIONS } from '../generated/options.js';
  * @property {'auto' | import('../core/detect.js').Artefact} [artefact]
  * @property {import('../core/module.js').WasmSource} [wasm] the module, where the host can not
  *   fetch or compile it
+ * @property {string | URL} [wasmUrl] the folder of the package's .wasm files, or one of them, where
+ *   they are not beside the package's scripts
+ * @property {string | URL} [workerUrl] of a script that is `hyperion-runtime/worker`, bundled or
+ *   not, in place of the package's own
  * @property {boolean | 'auto'} [worker] run the engine in a worker of its own; `auto`: in a page
  * @property {AbortSignal} [signal] stops the loading
  */
@@ -89,7 +93,7 @@ const names = (scopes, ...own) => [
   ),
   ...own,
 ];
-const ENGINE = names(['engine'], 'artefact', 'wasm', 'worker', 'signal');
+const ENGINE = names(['engine'], 'artefact', 'wasm', 'wasmUrl', 'worker', 'workerUrl', 'signal');
 const MODEL = names(['session'], 'draft', 'onProgress', 'signal');
 const GENERATE = names(['sampling', 'answer'], 'logitBias', 'purpose', 'signal');
 const CHAT = [...GENERATE, 'tools', 'variables'];

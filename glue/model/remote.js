@@ -1,5 +1,7 @@
 // An engine in a worker, its models and their sessions, with the interface of those in this thread.
 import { checkFunction } from '../core/check.js';
+import { asyncDispose } from '../core/dispose.js';
+import { placeOf } from '../core/host.js';
 import { compile } from '../core/module.js';
 import { cancelled, throwIfAborted } from '../core/signal.js';
 import { Answering, answerOf } from './answer.js';
@@ -31,17 +33,18 @@ import { stillUnderWay } from './session.js';
 export const workerByDefault = () =>
   typeof window === 'object' && typeof document === 'object' && typeof Worker === 'function';
 
+/** An URL that means the same in the worker. @param {any} one @returns {any} */
+const absolute = one =>
+  typeof one === 'string' || one instanceof URL ? (placeOf(one)?.href ?? one) : one;
+
 /**
- * The module as the worker takes it: compiled where only this thread can read it, and an address
- * that means the same there.
+ * The module as the worker takes it: compiled where only this thread can read it.
  * @param {EngineOptions} options
  */
 async function moduleFor({ wasm, signal }) {
   const given = await wasm;
   if (typeof Response === 'function' && given instanceof Response) return compile(given, signal);
-  if (given instanceof URL) return given.href;
-  const base = typeof location === 'object' ? location.href : undefined;
-  return typeof given === 'string' && base ? new URL(given, base).href : given;
+  return absolute(given);
 }
 
 export class RemoteEngine {
@@ -58,7 +61,7 @@ export class RemoteEngine {
     checkEngine(options);
     const { signal } = options;
     throwIfAborted(signal);
-    return starting(signal, async link => {
+    return starting(options, async link => {
       await create(link, options);
       return new RemoteEngine(link);
     });
@@ -74,7 +77,7 @@ export class RemoteEngine {
     checkOpen(options);
     const { signal } = options;
     throwIfAborted(signal);
-    return starting(signal, async link => {
+    return starting(options, async link => {
       await create(link, options);
       return open(link, source, options, true);
     });
@@ -154,18 +157,22 @@ export class RemoteEngine {
     this.#closing = true;
     return this.#link.close('engine');
   }
+
+  [asyncDispose]() {
+    return this.close();
+  }
 }
 
 /**
  * Starts a worker for `act`; it ends when that fails or the signal comes, and so owes no answer to
  * an abort.
  * @template T
- * @param {AbortSignal | undefined} signal
+ * @param {EngineOptions} options
  * @param {(link: Link) => Promise<T>} act
  * @returns {Promise<T>}
  */
-async function starting(signal, act) {
-  const link = await Link.start();
+async function starting({ signal, workerUrl }, act) {
+  const link = Link.start(workerUrl);
   /** @type {() => void} */
   let abort = () => {};
   try {
@@ -192,14 +199,19 @@ async function starting(signal, act) {
  * @param {OpenOptions} options
  * @returns {OpenOptions}
  */
-function toldOf({ signal, onProgress, worker, wasm, draft, ...told }) {
+function toldOf({ signal, onProgress, worker, wasm, wasmUrl, workerUrl, draft, ...told }) {
   return told;
 }
 
 /** @param {Link} link @param {EngineOptions} options */
 async function create(link, options) {
   const told = toldOf(optionsOf('createEngine', options));
-  return link.call({}, 'create', [{ ...told, wasm: await moduleFor(options) }]);
+  const places = {
+    wasm: await moduleFor(options),
+    wasmUrl: absolute(options.wasmUrl),
+    workerUrl: absolute(options.workerUrl),
+  };
+  return link.call({}, 'create', [{ ...told, ...places }]);
 }
 
 /**
@@ -407,6 +419,10 @@ export class RemoteModel extends Answering {
     return (this.#closing ??= this.#close());
   }
 
+  [asyncDispose]() {
+    return this.close();
+  }
+
   #close() {
     return this.#alone ? this.#link.close('model') : leave(this.#link, this.#target);
   }
@@ -511,5 +527,9 @@ export class RemoteSession extends Answering {
   /** @returns {Promise<void>} */
   close() {
     return (this.#closing ??= leave(this.#link, this.#target));
+  }
+
+  [asyncDispose]() {
+    return this.close();
   }
 }

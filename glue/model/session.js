@@ -1,11 +1,13 @@
 // Running texts of a model: what a session of the core is to the glue, and what it is to the user.
 import { checkTokens, optionsJson, refuse, shown } from '../core/check.js';
+import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { CallKind, Finish as FINISH, Text } from '../generated/interface.js';
 import { OPTIONS } from '../generated/options.js';
 import { Answering, answerOf } from './answer.js';
 import { checkGenerate, named, purposeOf } from './options.js';
+import { parts } from './parts.js';
 
 /** @typedef {import('./chat.js').Message} Message */
 
@@ -140,7 +142,13 @@ export async function chatTokens(model, messages, { variables, tools, signal }) 
   checkMessages(messages);
   if (tools !== undefined && tools !== null && !Array.isArray(tools))
     refuse(`tools must be an array, not ${shown(tools)}`);
-  const { renderChat } = await import('./chat.js');
+  if (!parts.chat)
+    throw new HyperionError(
+      'HYP_E_UNSUPPORTED',
+      'hyperion-runtime/slim has no chat: import from hyperion-runtime',
+    );
+  const { renderChat } = await parts.chat();
+  model.check(); // it may have been closed meanwhile
   const { bos, eos, addsBos, chatTemplate } = model.facts;
   const special = (/** @type {number} */ token) =>
     token >= 0 ? detokenize(model, [token], { parseSpecial: true }) : '';
@@ -506,6 +514,10 @@ export class Session extends Answering {
   /** Gives its memory back. An answer under way ends with an error. @returns {Promise<void>} */
   close() {
     return (this.#closing ??= this.#close());
+  }
+
+  [asyncDispose]() {
+    return this.close();
   }
 
   async #close() {

@@ -1,8 +1,10 @@
 // The worker's side of link.js: one engine with its models and their sessions, calls by name,
 // pieces as events. Calls come by postMessage (a File can come no other way), everything back goes
-// over the channel.
+// over the channel. Where an application brings its own copy of this script (`workerUrl`), worker
+// threads run it, too.
 import { sender } from '../core/channel.js';
 import { HyperionError } from '../core/errors.js';
+import { isOrder, obey, starter } from '../core/help.js';
 import { Reader } from '../source/carry.js';
 import { Engine } from './engine.js';
 
@@ -22,11 +24,7 @@ const sessions = new Map();
 /** @type {Map<number, AbortController>} */
 const running = new Map();
 
-const threads =
-  typeof self === 'object' && typeof (/** @type {any} */ (self).postMessage) === 'function'
-    ? null
-    : await import('node:worker_threads');
-const port = /** @type {any} */ (threads ? threads.parentPort : self);
+const port = /** @type {any} */ (starter.web ?? starter.node);
 /** @type {(message: unknown) => void} over a lane, once the first message has brought one */
 let send = message => port.postMessage(message);
 
@@ -202,5 +200,6 @@ async function take(message) {
 }
 
 port.postMessage({ bell: true }); // loaded
-if (threads) port.on('message', take);
-else port.onmessage = (/** @type {MessageEvent} */ event) => take(event.data);
+const hear = (/** @type {any} */ message) => (isOrder(message) ? obey(message) : take(message));
+if (starter.web) port.onmessage = (/** @type {MessageEvent} */ event) => hear(event.data);
+else port.on('message', hear);

@@ -57,8 +57,7 @@ export class Carrier {
    * @returns {Promise<Told>}
    */
   async carry(source, transfer, signal) {
-    if (typeof source === 'string' || source instanceof URL)
-      return { plain: (await resolve(source)).href };
+    if (typeof source === 'string' || source instanceof URL) return { plain: resolve(source).href };
     const response = typeof Response === 'function' && source instanceof Response ? source : null;
     const body = response
       ? response.body

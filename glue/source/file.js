@@ -1,11 +1,13 @@
 // Files of Node, Deno and Bun.
 import { HyperionError } from '../core/errors.js';
+import { builtin } from '../core/host.js';
 
 /** @typedef {import('../core/core.js').ByteSource} ByteSource */
 
 /** @param {URL} url @returns {Promise<ByteSource>} */
 export async function ofFile(url) {
-  const fs = await import('node:fs');
+  const fs = builtin('node:fs');
+  if (!fs) throw new HyperionError('HYP_E_IO', `can not open ${url}: this host has no files`);
   const name = decodeURIComponent(url.pathname);
   let file;
   try {

@@ -25,7 +25,7 @@ export async function openSource(source, signal) {
 /** @param {Source} source @param {AbortSignal} [signal] @returns {Promise<ByteSource>} */
 async function rangesOf(source, signal) {
   if (typeof source === 'string' || source instanceof URL) {
-    const url = await resolve(source);
+    const url = resolve(source);
     if (url.protocol === 'file:') return ofFile(url);
     return ofUrl(url, signal);
   }

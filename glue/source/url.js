@@ -1,5 +1,6 @@
 // Addresses, and what their servers answer.
 import { HyperionError } from '../core/errors.js';
+import { placeOf } from '../core/host.js';
 import { cancelled } from '../core/signal.js';
 import { ofMemory } from './memory.js';
 import { ofStream, ofWholeStream } from './stream.js';
@@ -10,17 +11,13 @@ import { ofStream, ofWholeStream } from './stream.js';
  * Where a relative text leads: the page's address, or the working directory.
  * @param {string | URL} place
  */
-export async function resolve(place) {
-  if (place instanceof URL) return place;
-  if (/^[a-z][a-z0-9+.-]+:/i.test(place)) return new URL(place);
-  if (typeof location === 'object' && location?.href) return new URL(place, location.href);
-  if (typeof process !== 'object')
-    throw new HyperionError(
-      'HYP_E_ARGUMENT',
-      `'${place}' is relative, and this host has no address to resolve it by`,
-    );
-  const { pathToFileURL } = await import('node:url');
-  return pathToFileURL(place);
+export function resolve(place) {
+  const url = placeOf(place);
+  if (url) return url;
+  throw new HyperionError(
+    'HYP_E_ARGUMENT',
+    `'${place}' is relative, and this host has no address to resolve it by`,
+  );
 }
 
 /**

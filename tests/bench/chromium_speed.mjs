@@ -12,11 +12,7 @@ const server = createServer((request, response) => {
   response.setHeader('cross-origin-opener-policy', 'same-origin');
   response.setHeader('cross-origin-embedder-policy', 'require-corp');
   if (request.url === '/')
-    return response
-      .setHeader('content-type', 'text/html')
-      .end(
-        '<!doctype html><script type="importmap">{"imports":{"@huggingface/jinja":"/node_modules/@huggingface/jinja/dist/index.js"}}</script>',
-      );
+    return response.setHeader('content-type', 'text/html').end('<!doctype html>');
   if (request.url === '/model.gguf')
     return createReadStream(path).pipe(response.setHeader('content-length', statSync(path).size));
   send(request, request.url, { root }).pipe(response);

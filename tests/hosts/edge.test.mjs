@@ -70,8 +70,6 @@ const main :Workerd.Worker = (
   modules = [
     (name = "worker", esModule = embed ${embed('tests/hosts/workerd_main.mjs')}),
     ${files.map(f => `(name = "glue/${f}", esModule = embed ${embed(`glue/${f}`)}),`).join('\n    ')}
-    (name = "@huggingface/jinja", esModule = embed ${embed('node_modules/@huggingface/jinja/dist/index.js')}),
-    (name = "glue/model/@huggingface/jinja", esModule = embed ${embed('node_modules/@huggingface/jinja/dist/index.js')}),
     (name = "hyperion.wasm", wasm = embed ${embed('dist/hyperion.wasm')}),
     (name = "story.gguf", data = embed ${embed('models/story.gguf')}),
   ],

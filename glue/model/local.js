@@ -1,0 +1,11 @@
+// Hyperion where there are no workers, and nothing is loaded later: a service worker. The same as
+// index.js, with all of it loaded at once.
+import * as chat from './chat.js';
+import * as engine from './engine.js';
+import { here } from './here.js';
+import { parts } from './parts.js';
+
+export * from './index.js';
+
+parts.chat = () => chat;
+here.engine = () => engine;
