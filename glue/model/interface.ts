@@ -7,6 +7,7 @@ import type { Message } from './chat.js';
 import type { EngineStats } from './engine.js';
 import type { Peaks, Stats } from './model.js';
 import type { Answer, Whole, WholeOptions } from './answer.js';
+import type { OpenAIClient } from './openai.js';
 import type {
   ChatOptions,
   GenerateOptions,
@@ -103,6 +104,9 @@ export interface Model extends Disposable {
     visit: (position: number, logProbabilities: Float32Array) => unknown,
     options?: { signal?: AbortSignal },
   ): Promise<void>;
+
+  /** This model, to what is written for OpenAI's client: `openai.chat.completions.create(...)`. */
+  readonly openai: OpenAIClient;
 
   /**
    * Memory, fibers, threads, residency of the weights. What an answer took stands with it, as its

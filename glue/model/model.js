@@ -5,6 +5,7 @@ import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { Answering, answerOf } from './answer.js';
+import { openaiOf } from './openai.js';
 import {
   checkCallbacks,
   checkGenerate,
@@ -80,6 +81,8 @@ import { Sequence, Session, chatTokens, detokenize, promptTokens, tokenize } fro
 const WORKER_TURNS = 500; // of the event loop, that a worker thread may take to come
 
 export class Model extends Answering {
+  /** @type {import('./openai.js').OpenAIClient | undefined} */
+  #openai;
   #engine;
   #core;
   #options;
@@ -441,6 +444,11 @@ export class Model extends Answering {
     const core = await this.#ready();
     core.run('model_heat', this.#handle.pointer);
     return core.resultBytes();
+  }
+
+  /** This model, to what is written for OpenAI's client. */
+  get openai() {
+    return (this.#openai ??= openaiOf(this));
   }
 
   /**

@@ -6,6 +6,7 @@ import { compile } from '../core/module.js';
 import { cancelled, throwIfAborted } from '../core/signal.js';
 import { Answering, answerOf } from './answer.js';
 import { Link, closed } from './link.js';
+import { openaiOf } from './openai.js';
 import {
   checkCallbacks,
   checkEngine,
@@ -257,6 +258,8 @@ async function leave(link, target) {
 }
 
 export class RemoteModel extends Answering {
+  /** @type {import('./openai.js').OpenAIClient | undefined} */
+  #openai;
   #link;
   #target;
   #alone;
@@ -394,6 +397,11 @@ export class RemoteModel extends Answering {
     return this.#call('score', [tokens], signal, ({ score }) =>
       visit(score.position, score.values),
     );
+  }
+
+  /** This model, to what is written for OpenAI's client. */
+  get openai() {
+    return (this.#openai ??= openaiOf(this));
   }
 
   /** @returns {Promise<import('./model.js').Stats>} */
