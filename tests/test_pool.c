@@ -12,8 +12,8 @@ enum { ROWS = 5, COLUMNS = 96, WIDTH = 16, TILES = 2 * COLUMNS / WIDTH, SCRATCH 
 
 static uint32_t delay_ns;                // of workers, in a tile
 static uint32_t late_every = UINT32_MAX; // how many of their tiles take that long
-static uint32_t helper_tiles;
-static uint32_t helpers_at_work;
+static uint32_t worker_tiles;
+static uint32_t workers_at_work;
 static uint64_t caller;
 
 typedef struct job {
@@ -39,9 +39,9 @@ static void compute(const void *context, const void *input, uint32_t tile, float
                     size_t y_stride, float *scratch) {
     const job *j = context;
     const float *x = input;
-    bool helping = self() != caller;
-    if (helping) __atomic_add_fetch(&helpers_at_work, 1, __ATOMIC_RELAXED);
-    if (helping && __atomic_add_fetch(&helper_tiles, 1, __ATOMIC_RELAXED) % late_every == 0)
+    bool working = self() != caller;
+    if (working) __atomic_add_fetch(&workers_at_work, 1, __ATOMIC_RELAXED);
+    if (working && __atomic_add_fetch(&worker_tiles, 1, __ATOMIC_RELAXED) % late_every == 0)
         for (uint64_t end = hyp_port_now_ns() + delay_ns; hyp_port_now_ns() < end;)
             hyp_port_pause();
     hyp_tile t = tile_at(j, tile);
@@ -50,7 +50,7 @@ static void compute(const void *context, const void *input, uint32_t tile, float
             scratch[c % SCRATCH] = x[r * (1 + GAP)];
             y[r * y_stride + c] = value(j->factor, scratch[c % SCRATCH], c);
         }
-    if (helping) __atomic_sub_fetch(&helpers_at_work, 1, __ATOMIC_RELEASE);
+    if (working) __atomic_sub_fetch(&workers_at_work, 1, __ATOMIC_RELEASE);
 }
 
 static hyp_pool *create(hyp_budget *budget, uint32_t workers) {
@@ -100,7 +100,7 @@ static bool all_present(const hyp_pool *pool) {
     return hyp_pool_get_stats(pool).present == hyp_pool_get_stats(pool).workers;
 }
 
-// Helpers come when the system lets them; a minute only tells that they never will.
+// Workers come when the system lets them; a minute only tells that they never will.
 static void await_all(const hyp_pool *pool) {
     for (int i = 0; i < 60000 && !all_present(pool); i++) hyp_port_nap(1000000);
     CHECK(all_present(pool));
@@ -126,7 +126,7 @@ static void loops(void) {
 
 // A worker that does not come back in time: its tiles are computed again, and loops go on without
 // it.
-static void late_helpers(void) {
+static void late_workers(void) {
     hyp_budget budget = {0};
     hyp_pool *pool = create(&budget, 2);
     CHECK(pool);
@@ -137,14 +137,14 @@ static void late_helpers(void) {
         one_stage(pool, i);
     CHECK(hyp_pool_get_stats(pool).repeated >= 3);
     hyp_pool_wait_idle(pool); // waits for what they still do
-    CHECK(__atomic_load_n(&helpers_at_work, __ATOMIC_ACQUIRE) == 0);
+    CHECK(__atomic_load_n(&workers_at_work, __ATOMIC_ACQUIRE) == 0);
     hyp_pool_destroy(pool);
     delay_ns = 0;
     late_every = UINT32_MAX;
     CHECK(budget.used_bytes == 0);
 }
 
-static void sleeping_helpers_are_woken(void) {
+static void sleeping_workers_are_woken(void) {
     hyp_budget budget = {0};
     hyp_pool *pool = create(&budget, 1);
     CHECK(pool);
@@ -180,7 +180,7 @@ int main(void) {
     if (!pool) return finish(); // a platform without threads
     hyp_pool_destroy(pool);
     RUN(loops);
-    RUN(late_helpers);
-    RUN(sleeping_helpers_are_woken);
+    RUN(late_workers);
+    RUN(sleeping_workers_are_woken);
     return finish();
 }

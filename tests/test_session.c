@@ -241,7 +241,7 @@ static void threads_tiers_and_limits_do_not_matter(void) {
             hyp_status status = open_with(&f, &engines[e],
                                           &(hyp_session_config){.context = 64, .batch = 16});
             CHECK_MSG(status == HYP_OK, "%s", hyp_engine_error(f.engine));
-            // Helpers come when they come: on, until they have taken part.
+            // Workers come when they come: on, until they have taken part.
             for (int round = 0;
                  round < 400 && !(round > 0 && (engines[e].threads == 1 ||
                                                 hyp_model_workers(f.model).by_workers > 20));

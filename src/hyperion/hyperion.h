@@ -146,7 +146,7 @@ typedef struct hyp_workers { // threads that compute products of a model beside 
     uint32_t present;        // workers that have come
     uint64_t loops, tiles;   // computed together, and the parts they were divided into
     uint64_t by_workers;     // tiles that workers computed
-    uint64_t repeated;       // tiles computed again because a helper was taken off its processor
+    uint64_t repeated;       // tiles computed again because a worker was taken off its processor
 } hyp_workers;
 hyp_workers hyp_model_workers(const hyp_model *model);
 void hyp_model_stop_workers(hyp_model *model); // ends the workers; what is under way goes on alone

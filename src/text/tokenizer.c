@@ -675,20 +675,20 @@ hyp_status hyp_tokenizer_encode(const hyp_tokenizer *t, const char *text, size_t
     return ok ? HYP_OK : HYP_E_NOMEM;
 }
 
-hyp_text hyp_tokenizer_piece(const hyp_tokenizer *t, int32_t id, bool specials) {
+hyp_text hyp_tokenizer_piece(const hyp_tokenizer *t, int32_t id, bool special) {
     if (id < 0 || (uint32_t)id >= t->count) return (hyp_text){"", 0};
     const hyp_token *token = &t->tokens[id];
     if (token->type == HYP_TOKEN_CONTROL || token->type == HYP_TOKEN_UNKNOWN)
-        return specials ? (hyp_text){token->text, token->bytes} : (hyp_text){"", 0};
+        return special ? (hyp_text){token->text, token->bytes} : (hyp_text){"", 0};
     return (hyp_text){token->text, token->bytes};
 }
 
 hyp_status hyp_tokenizer_decode(const hyp_tokenizer *t, const int32_t *tokens, uint32_t count,
-                                bool specials, hyp_buffer *out) {
+                                bool special, hyp_buffer *out) {
     bool strip = t->kind == HYP_TOKENIZER_WORDPIECE ||
                  (t->kind == HYP_TOKENIZER_SPM && t->add_space_prefix);
     for (uint32_t i = 0; i < count; i++) {
-        hyp_text piece = hyp_tokenizer_piece(t, tokens[i], specials);
+        hyp_text piece = hyp_tokenizer_piece(t, tokens[i], special);
         if (piece.bytes == 0) continue;
         if (strip && piece.data[0] == ' ') {
             piece.data++;

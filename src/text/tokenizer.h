@@ -78,12 +78,12 @@ typedef enum hyp_encode_flags {
 HYP_MUST_USE hyp_status hyp_tokenizer_encode(const hyp_tokenizer *tokenizer, const char *text,
                                              size_t bytes, int flags, hyp_buffer *out);
 
-// The bytes that a token adds to running text; nothing for control tokens unless `specials`. May be
+// The bytes that a token adds to running text; nothing for control tokens unless `special`. May be
 // part of a character.
-hyp_text hyp_tokenizer_piece(const hyp_tokenizer *tokenizer, int32_t token, bool specials);
+hyp_text hyp_tokenizer_piece(const hyp_tokenizer *tokenizer, int32_t token, bool special);
 // Appends the text of `tokens`; a leading space that encode put there is taken off.
 HYP_MUST_USE hyp_status hyp_tokenizer_decode(const hyp_tokenizer *tokenizer, const int32_t *tokens,
-                                             uint32_t count, bool specials, hyp_buffer *out);
+                                             uint32_t count, bool special, hyp_buffer *out);
 
 // Does this token end a generated text?
 bool hyp_tokenizer_ends(const hyp_tokenizer *tokenizer, int32_t token);
