@@ -157,10 +157,16 @@ export class Link {
     const id = this.#next++;
     begun?.(id);
     let over = false; // the worker has said its last of it
-    let abort = () => {};
+    /** @type {{error: unknown} | null} by onEvent: the call ends with it */
+    let thrown = null;
+    let settle = () => {};
     const cancel = () => {
-      if (over) abort();
+      if (over) settle();
       else if (!this.ending) this.#port.post({ id, cancel: true });
+    };
+    const failed = (/** @type {unknown} */ error) => {
+      thrown ??= { error };
+      cancel();
     };
     /** @type {Promise<void>[]} */
     const waited = [];
@@ -170,12 +176,7 @@ export class Link {
         this.#calls.set(id, {
           take: message => {
             if ('event' in message) {
-              const failed = (/** @type {unknown} */ error) => {
-                if (!over) cancel();
-                over = true; // what the worker says of it from now on is of no interest
-                reject(error);
-              };
-              if (over) return;
+              if (thrown) return; // what the worker says of it from now on is of no interest
               try {
                 const made = /** @type {any} */ (onEvent?.(message.event));
                 if (typeof made?.then === 'function')
@@ -187,14 +188,17 @@ export class Link {
             }
             over = true;
             ended?.(message);
-            abort = () => reject(cancelled(signal));
-            if (signal?.aborted) abort();
-            else if (message.error)
-              reject(new HyperionError(message.error.code, message.error.message));
-            else if (waited.length) Promise.all(waited).then(() => resolve(message.value));
-            else resolve(message.value);
+            const { error, value } = message;
+            settle = () => {
+              if (thrown) reject(thrown.error);
+              else if (signal?.aborted) reject(cancelled(signal));
+              else if (error) reject(new HyperionError(error.code, error.message));
+              else resolve(value);
+            };
+            if (!waited.length || thrown || signal?.aborted || error) settle();
+            else Promise.all(waited).then(settle);
           },
-          fail: reject,
+          fail: why => reject(thrown ? thrown.error : why),
         });
         signal?.addEventListener('abort', cancel);
         try {

@@ -2,9 +2,10 @@
 // in workers, in engines of their own or together in one, memory limits, threads, policies, drafts,
 // look-ups, cache formats, slow and failing sources and such that never answer, and callers who do
 // several things at once, keep sessions and fork them, inspect and quantize meanwhile, throw from
-// their callbacks, break off, abort and close in the middle. Oracle: each answer, vector and score
-// equals that of the same call alone in a fresh engine, to the bit; every refusal is one that can
-// be, with a message; nothing hangs; when all is closed no descriptor, worker or source is left.
+// their callbacks, at once or later, break off, abort for reasons of their own and close in the
+// middle. Oracle: each answer, vector and score equals that of the same call alone in a fresh
+// engine, to the bit; every refusal is one that can be, with a message, and every abort rejects
+// with its reason; nothing hangs; when all is closed no descriptor, worker or source is left.
 // usage: glue.mjs [--seeds A..B | N] [--seconds S] [--verbose]
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
@@ -113,6 +114,20 @@ const STOPS = [[], [], ['a', 'zz'], ['e']];
 const LENGTHS = [0, 3, 11, 24];
 const SCORED = [[1, 5, 6, 7, 8], [1, 300, 17, 90, 33, 12, 250, 8, 61, 77, 5, 4], [9]];
 const TEXTS = ['one fox and an owl', 'a', 'the rain'];
+const POOLINGS = ['mean', 'cls', 'last'];
+const TALKS = [
+  [{ role: 'user', content: 'one fox and an owl' }],
+  [{ role: 'user', content: [{ type: 'text', text: 'the rain' }] }],
+  [
+    { role: 'system', content: 'a' },
+    { role: 'user', content: 'b' },
+  ],
+];
+/** With a callback that may throw. */
+const CALLING = ['score', 'complete', 'chatComplete', 'quantize'];
+
+/** Why something is aborted: what the platform says, or the caller's own. */
+const reasonOf = (random, about) => random.of([undefined, about, new Error(about), 0]);
 
 /** @type {Map<string, Promise<any>>} */
 const oracles = new Map();
@@ -168,7 +183,7 @@ async function perform(model, kind, what, { signal, purpose, each = () => {} }) 
           if (position !== rows.length)
             throw new Error(`position ${position} after ${rows.length - 1}`);
           rows.push(Buffer.from(values.slice().buffer).toString('base64'));
-          each(rows);
+          return each(rows);
         },
         { signal },
       );
@@ -180,10 +195,35 @@ async function perform(model, kind, what, { signal, purpose, each = () => {} }) 
       const parts = [];
       const write = data => {
         parts.push(data);
-        each(parts);
+        return each(parts);
       };
       await model.quantize(what.path, what.format, write, { signal });
       return { file: Buffer.concat(parts).toString('base64') };
+    }
+    case 'complete':
+    case 'chatComplete': {
+      const told = [];
+      const first = kind === 'complete' ? what.prompt : what.messages;
+      const { text, finish, usage } = await model[kind](first, {
+        append: what.append,
+        ...what.sampling,
+        stop: what.stop,
+        maxTokens: what.maxTokens,
+        purpose,
+        signal,
+        onPiece: ({ usage: _, ...piece }) => {
+          told.push(piece);
+          return each(told);
+        },
+      });
+      const { promptTokens, reusedTokens, answerTokens } = usage;
+      if (told.map(piece => piece.text).join('') !== text)
+        throw new Error(`'${text}' is not what its pieces are: ${JSON.stringify(told)}`);
+      return { told, text, finish, answerTokens, promptTokens: promptTokens + reusedTokens };
+    }
+    case 'embeds': {
+      const vectors = await model.embed(what.texts, { pooling: what.pooling, signal });
+      return { vectors: vectors.map(vector => Array.from(vector)) };
     }
     case 'embed':
       return {
@@ -220,13 +260,14 @@ class Host {
   /** A source for `path`, and what may come of it. */
   source(path, guest, inWorker) {
     const random = this.random.fork();
-    const kind = random.of(
-      inWorker
-        ? ['path', 'bytes', 'blob']
-        : ['path', 'bytes', 'blob', 'own', 'own', 'slow', 'slow', 'slow', 'failing', 'stuck'],
-    );
+    const own = ['own', 'own', 'slow', 'slow', 'slow', 'failing', 'stuck'];
+    const kind = random.of(['path', 'bytes', 'blob', inWorker ? 'stream' : 'path', ...own]);
     guest.kinds.push(kind);
     const data = load(path);
+    if (kind === 'stream') {
+      const stream = new Blob([data]).stream();
+      return random.chance(50) ? stream : new Response(stream);
+    }
     if (kind === 'path') return path;
     if (kind === 'bytes') return new Uint8Array(data);
     if (kind === 'blob') return new Blob([data]);
@@ -317,11 +358,9 @@ class Host {
   }
 
   refusal(error, guest, stop, wrong) {
+    if (stop?.signal.aborted && error === stop.signal.reason) return 'aborted';
     if (!(error instanceof HyperionError) || error.message.length < 6) return '';
     const can =
-      (error.code === 'HYP_E_CANCELLED' &&
-        stop?.signal.aborted &&
-        error.cause === stop.signal.reason) ||
       (error.code === 'HYP_E_STATE' && guest.closing && /closed/.test(error.message)) ||
       (error.code === 'HYP_E_NOMEM' && guest.options.memory) ||
       (error.code === 'HYP_E_IO' &&
@@ -364,10 +403,9 @@ class Host {
     };
     shared?.guests.push(guest);
     const limit = this.limitOf(random, path);
-    guest.options = {
-      ...(shared ? shared.options : await this.engineOptions(random, limit, inWorker)),
-      ...this.modelOptions(random),
-    };
+    const ofEngine = shared ? shared.options : await this.engineOptions(random, limit, inWorker);
+    const ofModel = this.modelOptions(random);
+    guest.options = { ...ofEngine, ...ofModel };
     const source = this.source(path, guest, inWorker);
     const draft =
       path !== STORY && random.chance(20)
@@ -381,15 +419,19 @@ class Host {
     const stop = random.chance(12) || guest.kinds.includes('stuck') ? new AbortController() : null;
     const own = random.chance(6) ? { thrown: null } : null;
     let calls = random.below(20);
+    const later = random.chance(30);
     const onProgress = () => {
-      if (own && calls-- === 0) throw (own.thrown = new Error('no display'));
+      if (!own || calls-- !== 0) return;
+      own.thrown = new Error('no display');
+      if (later) return Promise.reject(own.thrown);
+      throw own.thrown;
     };
     if (stop && !guest.kinds.includes('stuck'))
-      this.later(random.below(12), () => stop.abort('no more'));
+      this.later(random.below(12), () => stop.abort(reasonOf(random, 'no more')));
     try {
       guest.model = await this.under(what, stop, () => {
-        const asked = { ...guest.options, draft, onProgress, signal: stop?.signal };
-        return shared ? shared.engine.open(source, asked) : open(source, asked);
+        const asked = { ...ofModel, draft, onProgress, signal: stop?.signal };
+        return shared ? shared.engine.open(source, asked) : open(source, { ...ofEngine, ...asked });
       });
       if (own?.thrown) this.fail(`${what}: opened, although onProgress has thrown`);
       if (stop?.signal.aborted && !inWorker) this.say(`${what}: open, just before the abort`);
@@ -406,25 +448,33 @@ class Host {
     });
   }
 
-  request(random, kind = '') {
+  request(random, guest, kind = '') {
     kind ||= random.of([
       'generate',
       'generate',
       'generate',
-      'generate',
+      'complete',
+      guest.path === STORY ? 'complete' : 'chatComplete', // which has no template
       'score',
       'embed',
+      'embeds',
       'tokenize',
     ]);
+    const answer = () => ({
+      sampling: random.of(SAMPLINGS),
+      stop: random.of(STOPS),
+      maxTokens: random.of(LENGTHS),
+    });
     const what = {
-      generate: () => ({
-        prompt: random.of(PROMPTS),
-        sampling: random.of(SAMPLINGS),
-        stop: random.of(STOPS),
-        maxTokens: random.of(LENGTHS),
-      }),
+      generate: () => ({ prompt: random.of(PROMPTS), ...answer() }),
+      complete: () => ({ prompt: random.of(PROMPTS), ...answer() }),
+      chatComplete: () => ({ messages: random.of(TALKS), ...answer() }),
       score: () => ({ tokens: random.of(SCORED) }),
-      embed: () => ({ text: random.of(TEXTS), pooling: random.of(['mean', 'cls', 'last']) }),
+      embed: () => ({ text: random.of(TEXTS), pooling: random.of(POOLINGS) }),
+      embeds: () => ({
+        texts: Array.from({ length: random.below(4) }, () => random.of(TEXTS)),
+        pooling: random.of(POOLINGS),
+      }),
       tokenize: () => ({ text: random.of(TEXTS) }),
     }[kind]();
     return { kind, what };
@@ -452,9 +502,10 @@ class Host {
         const more = text.length ? [1 + random.below(60), 5] : random.of(PROMPTS.slice(0, 5));
         const whole = [...text, ...more];
         if (whole.length >= guest.options.context) break;
-        const request = this.request(random, 'generate');
+        const kind = random.of(['generate', 'generate', 'complete']);
+        const request = this.request(random, guest, kind);
         await this.ask(guest, random, {
-          kind: 'generate',
+          kind,
           what: { ...request.what, prompt: whole },
           of: session,
           asked: text.length && random.chance(70) ? { prompt: more, append: true } : {},
@@ -486,7 +537,11 @@ class Host {
    * @param {{kind: string, what: any, of?: any, asked?: any}} [request] of: the session or engine
    *   that is asked; asked: what is said in place of a part of `what`
    */
-  async ask(guest, random, { kind, what, of = guest.model, asked = {} } = this.request(random)) {
+  async ask(
+    guest,
+    random,
+    { kind, what, of = guest.model, asked = {} } = this.request(random, guest),
+  ) {
     const about = `model ${guest.index}: ${kind} ${JSON.stringify({ ...what, ...asked })}`;
     const stuck = guest.kinds.includes('stuck') && !guest.calm;
     const wrong = !guest.calm && random.chance(3);
@@ -497,23 +552,30 @@ class Host {
           sampling: { temperature: -1 },
           pooling: 'max',
           text: 7,
+          texts: [7],
           tokens: [1.5],
           path: 7,
+          messages: 7,
         }
       : { ...what, ...asked };
     const stop = stuck || (!guest.calm && random.chance(20)) ? new AbortController() : null;
-    const own = !guest.calm && kind === 'score' && random.chance(25) ? { thrown: null } : null;
+    const calling = !guest.calm && CALLING.includes(kind);
+    const own = calling && random.chance(25) ? { thrown: null, later: random.chance(40) } : null;
+    const reason = reasonOf(random, about);
     const breaks =
       !guest.calm && kind === 'generate' && random.chance(15) ? 1 + random.below(6) : 0;
     const after = random.below(10);
     const byTurns = stop && !stuck && random.chance(50);
-    if (byTurns) this.later(random.below(30), () => stop.abort(about));
+    if (byTurns) this.later(random.below(30), () => stop.abort(reason));
     const seen = [];
     const each = all => {
       if (kind === 'generate') seen.push(all.at(-1).token);
-      if (own && all.length > after % what.tokens.length)
-        throw (own.thrown = new Error('I have seen enough'));
-      if (stop && !stuck && !byTurns && all.length > after) stop.abort(about);
+      if (own && !own.thrown && all.length > after % (what.tokens?.length ?? 4)) {
+        own.thrown = new Error('I have seen enough');
+        if (!own.later) throw own.thrown;
+        return turns(after).then(() => Promise.reject(own.thrown));
+      }
+      if (stop && !stuck && !byTurns && all.length > after) stop.abort(reason);
       return breaks && all.length >= breaks ? 'break' : '';
     };
     const purpose = random.of(['interactive', 'interactive', 'batch', 'background']);
@@ -534,7 +596,7 @@ class Host {
       if (result) this.fail(`${about}: wrong options were taken`);
       return {};
     }
-    if (own?.thrown && result) this.fail(`${about}: done, although its visitor has thrown`);
+    if (own?.thrown && result) this.fail(`${about}: done, although its callback has thrown`);
     const want = await alone(guest.path, guest.options, kind, what);
     if (result && !result.broken && !same(result, want))
       this.fail(

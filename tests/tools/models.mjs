@@ -442,6 +442,8 @@ export function tinyModel(path, more = []) {
   return path;
 }
 
+const SIM_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}";
+
 /**
  * Models of some twenty small pages, and a smaller one that can draft for them: for the simulation.
  * Their logits spread, so that a wrong one shows.
@@ -468,10 +470,11 @@ export function makeSimModels(dir) {
     ['sim-draft', { ...shape, layers: 1 }, 'q8_0', 11],
   ];
   return made.map(([name, form, type, seed]) => {
-    const path = join(dir, `${name}.gguf`);
+    const path = join(dir, `${name}-chat.gguf`);
     if (!existsSync(path)) {
       const { metadata, tensors } = transformer(form, type);
-      writeGguf(`${path}.partial`, metadata, tensors, t => oracleData(t, seed, 2));
+      const all = [...metadata, ['tokenizer.chat_template', 'str', SIM_TEMPLATE]];
+      writeGguf(`${path}.partial`, all, tensors, t => oracleData(t, seed, 2));
       renameSync(`${path}.partial`, path);
     }
     return path;
