@@ -35,6 +35,11 @@ const files = dir =>
   (existsSync(join(root, dir)) ? readdirSync(join(root, dir)) : [])
     .filter(f => f.endsWith('.test.mjs'))
     .map(f => `${dir}/${f}`);
+// The package as its users install it; which file of tests/consumers, by how its name begins.
+const consumers = prefix => {
+  const chosen = files('tests/consumers').filter(f => f.startsWith(`tests/consumers/${prefix}`));
+  return { run: node(...chosen), skip: !chosen.length };
+};
 const types = [join(root, 'node_modules/.bin/tsc'), ['-p', join(root, 'tests/types')]];
 const format = [process.execPath, [join(root, 'tools/format.mjs'), '--check']];
 // What does not turn on threads, and takes long, is left to the suite of this machine's processors.
@@ -89,6 +94,8 @@ const SUITES = {
     processors: 1,
   },
   'schedules through the glue': { run: node(...GLUE_SIM), skip: !GLUE_SIM.length },
+  'the package: bundlers': consumers('bundlers'),
+  'the package: hosts, TypeScript, workers': consumers('hosts'),
   'browsers, Deno and workerd': { run: node(...files('tests/hosts')) },
   'C natively, as of 16 processors, all busy': {
     run: ctest('native', ...THREADED),
@@ -131,11 +138,17 @@ const LONG_LIMIT_S = 12 * 3600;
 function count(output, code) {
   const ok = Number(/^# pass (\d+)/m.exec(output)?.[1] ?? 0);
   const bad = Number(/^# fail (\d+)/m.exec(output)?.[1] ?? 0);
-  if (ok + bad) return [ok, Math.max(bad, code ? 1 : 0)];
+  if (ok + bad + skippedIn(output).length) return [ok, Math.max(bad, code ? 1 : 0)];
   const ctests = /(\d+)% tests passed, (\d+) tests failed out of (\d+)/.exec(output);
   if (ctests) return [ctests[3] - ctests[2], Math.max(Number(ctests[2]), code ? 1 : 0)];
   return code ? [0, 1] : [1, 0];
 }
+
+/** Tests that could not be run here, each with the reason. @param {string} output */
+const skippedIn = output =>
+  [...output.matchAll(/^\s*ok \d+ - (.*) # SKIP *(.*)$/gm)].map(
+    ([, name, reason]) => `${name}: ${reason || 'no reason given'}`,
+  );
 
 // Spins until it is ended, or the process that started it is gone.
 const SPIN = 'const p = process.ppid; while (process.ppid === p) for (let i = 0; i < 1e8; i++);';
@@ -196,6 +209,7 @@ const wanted = (name, suite) =>
 const queue = Object.entries(SUITES).filter(([name, suite]) => wanted(name, suite));
 let passed = 0;
 let failed = 0;
+let notRun = 0;
 
 async function lane() {
   for (let next; (next = queue.shift());) {
@@ -208,6 +222,8 @@ async function lane() {
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     const verdict = bad ? 'FAILED' : 'ok    ';
     console.log(`${verdict} ${name}: ${good} passed, ${bad} failed (${seconds} s)`);
+    for (const one of skippedIn(output)) console.log(`       not run: ${one}`);
+    notRun += skippedIn(output).length;
     if (bad) console.log(output.split('\n').slice(-400).join('\n'));
   }
 }
@@ -216,5 +232,5 @@ makeOracleModels(join(root, 'build/models'));
 for (const dir of ['build/corpus', 'build/corpus_options'])
   mkdirSync(join(root, dir), { recursive: true });
 await Promise.all([lane(), lane()]);
-console.log(`\n${passed} passed, ${failed} failed`);
+console.log(`\n${passed} passed, ${failed} failed${notRun ? `, ${notRun} not run` : ''}`);
 process.exit(failed || !passed ? 1 : 0);

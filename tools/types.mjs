@@ -29,6 +29,16 @@ writeFileSync(
   `declare const artefact: import('./core/module.js').WasmSource;\nexport default artefact;\n`,
 );
 
+const COMMENT = /(\/\*[^]*?\*\/)/;
+
+/**
+ * Code that older compilers read: before 5.7 typed arrays had no parameters. TypeScript 7.0 leaves
+ * the star in that begins a line of a comment, where a type within goes on.
+ * @param {string} code
+ */
+const plain = code =>
+  code.replace(/\b(\w+Array)<[\w |]*ArrayBuffer\w*>/g, '$1').replace(/([|&,] )\*\s+/g, '$1');
+
 /** Does a file say itself what a name stands for? @param {string} code @param {string} name */
 const knows = (code, name) =>
   new RegExp(`\\b(?:type|interface|class|namespace) ${name}\\b|import [^;]*\\b${name}\\b`).test(
@@ -38,8 +48,10 @@ const knows = (code, name) =>
 for (const entry of readdirSync(types, { recursive: true, withFileTypes: true })) {
   const file = join(entry.parentPath, entry.name);
   if (!entry.isFile() || file === platform) continue;
-  // Compilers before 5.7 have typed arrays without parameters.
-  const text = readFileSync(file, 'utf8').replace(/\b(\w+Array)<[\w |]*ArrayBuffer\w*>/g, '$1');
+  const text = readFileSync(file, 'utf8')
+    .split(COMMENT)
+    .map((part, i) => (i % 2 ? part : plain(part)))
+    .join('');
   const code = text.replace(/\/\*[^]*?\*\//g, '').replace(/import\([^)]*\)\.\w+/g, '');
   const named = names.filter(name => new RegExp(`\\b${name}\\b`).test(code) && !knows(code, name));
   const from = relative(dirname(file), platform).replace(/\.d\.ts$/, '.js');

@@ -52,13 +52,14 @@ export async function compile(given, signal) {
 
 /** @param {Response} response */
 async function compiled(response) {
-  if (!response.ok)
+  const type = response.headers.get('content-type') ?? '';
+  const page = type.startsWith('text/html'); // what some servers answer for what is not there
+  if (!response.ok || page)
     throw new HyperionError(
       'HYP_E_HOST',
-      `the engine's module could not be fetched: ${response.url || 'its server'} answered ${response.status}`,
+      `the engine's module could not be fetched: ${response.url || 'its server'} answered ${page ? 'with a page' : response.status}; say by wasmUrl where it is, or import from hyperion-runtime/inline`,
     );
-  const typed = response.headers.get('content-type')?.startsWith('application/wasm');
-  return typed && WebAssembly.compileStreaming
+  return type.startsWith('application/wasm') && WebAssembly.compileStreaming
     ? WebAssembly.compileStreaming(response)
     : WebAssembly.compile(await response.arrayBuffer());
 }

@@ -19,7 +19,9 @@ export function startThread(order, here, fail, place) {
   };
   const died = (/** @type {any} */ error) => {
     const cause =
-      error instanceof Error ? error : new Error(error?.message || 'its script could not be run');
+      error instanceof Error
+        ? error
+        : new Error(error?.message || 'their script could not be loaded');
     here(cause);
     if (came) fail(cause);
   };

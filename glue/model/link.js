@@ -32,12 +32,17 @@ const LEAVE_MS = 2000; // how long a worker may take to leave
 function startWorker(place) {
   const make = /** @type {() => Worker} */ (parts.newWorker);
   const { web, node } = makeWorker(make, place);
+  let why =
+    'its script could not be loaded; say by workerUrl where it is, or import from hyperion-runtime/inline';
   if (web)
     return {
       post: (message, transfer = []) => web.postMessage(message, transfer),
       listen: (take, fail) => {
-        web.onmessage = event => take(event.data);
-        web.onerror = event => fail(new Error(event.message || 'its script could not be run'));
+        web.onmessage = event => {
+          why = 'it has stopped';
+          take(event.data);
+        };
+        web.onerror = event => fail(new Error(event.message || why));
         web.onmessageerror = () => fail(new Error('what it said could not be read'));
       },
       hold: on => /** @type {any} */ (web)[on ? 'ref' : 'unref']?.(), // Bun has them

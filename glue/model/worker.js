@@ -5,6 +5,7 @@
 import { sender } from '../core/channel.js';
 import { HyperionError } from '../core/errors.js';
 import { isOrder, obey, starter } from '../core/help.js';
+import { builtin } from '../core/host.js';
 import { Reader } from '../source/carry.js';
 import { Engine } from './engine.js';
 
@@ -143,7 +144,7 @@ async function leave() {
   for (const controller of running.values()) controller.abort();
   while (running.size) await new Promise(resolve => setTimeout(resolve));
   await engine?.close();
-  process.exit();
+  builtin('node:process')?.exit();
 }
 
 /**

@@ -56,6 +56,11 @@ export async function everything(source: Source, own: ByteSource, options: OpenO
   const alone: Model = await open([own, own], options);
   const session: Session = await two.session({ context: 128 });
   const tokens: number[] = await one.tokenize('Hello');
+  const { text, usage } = await one.complete(tokens, { onPiece: piece => console_(piece.text) });
+  const reply = await one.chatComplete([{ role: 'user', content: text }], { maxTokens: 3 });
+  const vectors: Float32Array[] = await one.embed([text, reply.text]);
+  const vector: Float32Array = await one.embed(text);
+  console_([usage.answerTokens, vectors, vector]);
   await one.score(tokens, (position, values) => console_(values[position]));
   const facts: Facts = alone.facts;
   console_([facts.architecture, await inspect(own), await session.stats(), new Assistant()]);

@@ -18,8 +18,8 @@ import {
 } from './kit.mjs';
 
 /** A function of a script: writes the story, chats, and tells. */
-const TELL = `
-import { open } from './node_modules/${PACKAGE}/glue/model/index.js';
+const tellBy = entry => `
+import { open } from './node_modules/${PACKAGE}/glue/model/${entry}';
 async function collect(answer) {
   let text = '';
   for await (const piece of answer) text += piece.text;
@@ -42,17 +42,18 @@ async function tell(options) {
   }
 }
 `;
+const TELL = tellBy('index.js');
 const html = script => `<!doctype html><script type="module">${script}</script>`;
-const FILES = {
-  'service.html': html(`
+const serviceWorker = entry => ({
+  [`service-${entry}.html`]: html(`
     const { serviceWorker } = navigator;
     const controls = new Promise(resolve => (serviceWorker.oncontrollerchange = resolve));
-    await serviceWorker.register('service.js', { type: 'module' });
+    await serviceWorker.register('service-${entry}.js', { type: 'module' });
     await controls;
     const answer = await fetch('told-by-the-service-worker');
     globalThis.result = await answer.json();
   `),
-  'service.js': `${TELL}
+  [`service-${entry}.js`]: `${tellBy(`${entry}.js`)}
     self.addEventListener('install', event => event.waitUntil(self.skipWaiting()));
     self.addEventListener('activate', event => event.waitUntil(self.clients.claim()));
     self.addEventListener('fetch', event => {
@@ -60,6 +61,10 @@ const FILES = {
       event.respondWith(tell({}).then(told => Response.json(told)));
     });
   `,
+});
+const FILES = {
+  ...serviceWorker('local'), // with all of it loaded at once, as a service worker has to
+  ...serviceWorker('index'),
   'shared.html': html(`
     const worker = new SharedWorker('shared.js', { type: 'module' });
     worker.onerror = event => (globalThis.result = { error: event.message ?? 'not started' });
@@ -104,7 +109,9 @@ for (const [title, headers] of [
   ['alone', {}],
   ['isolated', ISOLATED],
 ]) {
-  consumer(`a service worker, ${title}`, async () => right(await told('service.html', headers)));
+  consumer(`a service worker, ${title}`, async () =>
+    right(await told('service-local.html', headers)),
+  );
   consumer(`a shared worker, ${title}`, async () => right(await told('shared.html', headers)));
   consumer(`a module worker, ${title}`, async () => {
     const { here, there } = await told('worker.html', headers);
@@ -115,3 +122,10 @@ for (const [title, headers] of [
       assert.equal(one.threads > 1, several, `${one.threads} threads`);
   });
 }
+
+consumer(
+  'a service worker that would load the engine on demand is told what to import',
+  async () => {
+    await assert.rejects(told('service-index.html'), /hyperion-runtime\/local/);
+  },
+);

@@ -248,6 +248,25 @@ test('the glue types no enum of the core by hand', () => {
     assert.ok(typedEnum(wrong), wrong);
 });
 
+test('what runs in pages imports by path, no module of Node, and awaits nothing at its top', async () => {
+  const { build } = await import('esbuild');
+  const scripts = ['model/index', 'model/slim', 'model/local', 'model/worker_chat', 'core/thread'];
+  // As a script, which has no `await` at its top; what no path leads to is an error, too.
+  const script = options =>
+    build({
+      bundle: true,
+      write: false,
+      format: 'iife',
+      platform: 'browser',
+      logLevel: 'silent',
+      ...options,
+    });
+  for (const name of scripts)
+    await script({ entryPoints: [join(root, `glue/${name}.js`)], outdir: 'out' });
+  for (const contents of ["await import('./x.js');", "import('node:fs');", "import 'jinja';"])
+    await assert.rejects(script({ stdin: { contents, resolveDir: root } }), contents);
+});
+
 test('the web page uses only the public interface', () => {
   for (const file of walk('web').filter(f => f.endsWith('.js')))
     for (const [, from] of readFileSync(join(root, file), 'utf8').matchAll(/\bfrom\s+'([^']+)'/g))

@@ -58,7 +58,9 @@ test('workerd', async () => {
   const embed = path => JSON.stringify(join(root, path));
   // What an application's bundle would hold: all but the command line.
   const files = ['core', 'source', 'model', 'generated'].flatMap(folder =>
-    readdirSync(join(root, 'glue', folder)).map(name => `${folder}/${name}`),
+    readdirSync(join(root, 'glue', folder))
+      .filter(name => name.endsWith('.js'))
+      .map(name => `${folder}/${name}`),
   );
   const config = join(dir, 'config.capnp');
   writeFileSync(
