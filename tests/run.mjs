@@ -45,7 +45,7 @@ const format = [process.execPath, [join(root, 'tools/format.mjs'), '--check']];
 // What does not turn on threads, and takes long, is left to the suite of this machine's processors.
 const THREADED_GLUE = [
   '--test-name-pattern=^(?!.*(quantize in wasm|calibrate, and|both command lines))',
-  ...files('tests/glue').filter(f => !/(structure|oracle|chat)\.test/.test(f)),
+  ...files('tests/glue').filter(f => !/(structure|oracle|chat|docs)\.test/.test(f)),
 ];
 const THREADED = ['-R', '^test_(session|pool|fiber)$'];
 const GLUE_SIM = files('tests/sim');
@@ -96,6 +96,7 @@ const SUITES = {
   'schedules through the glue': { run: node(...GLUE_SIM), skip: !GLUE_SIM.length },
   'the package: bundlers': consumers('bundlers'),
   'the package: hosts, TypeScript, workers': consumers('hosts'),
+  'the package: examples': consumers('examples'),
   'browsers, Deno and workerd': { run: node(...files('tests/hosts')) },
   'C natively, as of 16 processors, all busy': {
     run: ctest('native', ...THREADED),

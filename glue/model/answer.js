@@ -6,10 +6,19 @@ import { named } from './options.js';
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
 /** @typedef {import('./options.js').ChatOptions} ChatOptions */
 
-/** @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish */
 /**
- * @typedef {{text: string, token: number, finish: Finish, usage?: Usage}} Piece `finish` and
- *   `usage` are set on the last one
+ * Why an answer ended. `end`: the model has finished; `length`: there were `maxTokens`; `stop`: a
+ * stop text came; `context`: the context is full. Empty while it goes on.
+ * @typedef {'' | 'length' | 'end' | 'stop' | 'context'} Finish
+ */
+/**
+ * A step of an answer.
+ * @typedef {object} Piece
+ * @property {string} text whole characters; empty when more tokens are needed to make one, or when
+ *   what has come may still become a stop text
+ * @property {number} token that the model has chosen
+ * @property {Finish} finish set on the last piece
+ * @property {Usage} [usage] what the answer took, on the last piece
  */
 /** @typedef {{p50: number, p90: number, p95: number, p99: number}} Percentiles */
 /**
@@ -33,8 +42,9 @@ import { named } from './options.js';
  *   set when the answer has ended, also when it was broken off
  */
 /**
- * @typedef {{onPiece?: (piece: Piece) => unknown}} WholeOptions `onPiece` gets each piece of the
- *   answer as it is made; what it throws ends the answer
+ * @typedef {object} WholeOptions
+ * @property {(piece: Piece) => unknown} [onPiece] gets each piece of the answer as it is made; what
+ *   it throws ends the answer
  */
 /**
  * @typedef {Pick<Usage, 'promptTokens' | 'reusedTokens' | 'answerTokens' | 'batchedTokens' |
@@ -42,8 +52,12 @@ import { named } from './options.js';
  */
 /** @typedef {Omit<Usage, keyof Tokens>} Timings */
 /**
- * @typedef {{text: string, finish: Exclude<Finish, ''>, usage: Tokens, timings: Timings}} Whole an
- *   answer: its text, why it ended, its tokens, how long they took
+ * A whole answer.
+ * @typedef {object} Whole
+ * @property {string} text
+ * @property {Exclude<Finish, ''>} finish why it ended
+ * @property {Tokens} usage how many tokens it took
+ * @property {Timings} timings how long they took
  */
 
 /**

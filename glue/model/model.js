@@ -34,11 +34,14 @@ import { Sequence, Session, chatTokens, detokenize, promptTokens, tokenize } fro
  * @property {(keep?: number) => boolean} makeRoom lets go of sessions that nobody uses
  */
 /**
- * @typedef {{count: number, present: number, loops: number, tiles: number, byWorkers: number,
- *   repeated: number, trouble: string}} ThreadStats `count`: threads that compute, the engine's
- *   included; `present`: workers that have come; `byWorkers`: tiles that they computed; `repeated`:
- *   tiles computed again because a worker lost its processor; `trouble`: why no worker can start;
- *   empty: they can
+ * @typedef {object} ThreadStats
+ * @property {number} count threads that compute, the engine's included
+ * @property {number} present workers that have come
+ * @property {number} loops that were shared with them
+ * @property {number} tiles that these had
+ * @property {number} byWorkers tiles that workers computed
+ * @property {number} repeated tiles computed again because a worker lost its processor
+ * @property {string} trouble why no worker can start; empty: they can
  */
 /**
  * @typedef {{pages: number, resident: number, present: number, frames: number, wholeBytes: number,

@@ -20,7 +20,8 @@ import { OPTIONS } from '../generated/options.js';
 
 /**
  * @typedef {object} OwnEngineOptions
- * @property {'auto' | import('../core/detect.js').Artefact} [artefact]
+ * @property {'auto' | import('../core/detect.js').Artefact} [artefact] which build of the module;
+ *   `auto`: the best that the host runs
  * @property {import('../core/module.js').WasmSource} [wasm] the module, where the host can not
  *   fetch or compile it
  * @property {string | URL} [wasmUrl] the folder of the package's .wasm files, or one of them, where
@@ -32,14 +33,17 @@ import { OPTIONS } from '../generated/options.js';
  */
 /** @typedef {Omit<EngineTable, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
 /**
- * @typedef {{onProgress?: (progress: {loaded: number, total: number}) => unknown, signal?:
- *   AbortSignal}} ReadOptions
+ * @typedef {object} ReadOptions
+ * @property {(progress: {loaded: number, total: number}) => unknown} [onProgress] bytes so far, and
+ *   in all
+ * @property {AbortSignal} [signal] stops it
  */
 /**
  * @typedef {object} OwnModelOptions
  * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead
  *   (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
- * @property {(progress: {loaded: number, total: number}) => unknown} [onProgress]
+ * @property {(progress: {loaded: number, total: number}) => unknown} [onProgress] bytes so far, and
+ *   in all, while the model loads
  * @property {AbortSignal} [signal] stops the loading
  */
 /**
@@ -55,8 +59,8 @@ import { OPTIONS } from '../generated/options.js';
  *   part of it, 16 at most
  * @property {Record<number, number>} [logitBias] added to the logits of up to 256 tokens
  * @property {'interactive' | 'batch' | 'background'} [purpose] what the answer is for: with others
- *   under way, interactive ones get the most of the engine
- * @property {AbortSignal} [signal]
+ *   under way, interactive ones get the most of the engine; interactive when left out
+ * @property {AbortSignal} [signal] stops the answer, which then throws the signal's reason
  */
 /** @typedef {Omit<AnswerTable, 'stop'> & OwnGenerateOptions} GenerateOptions */
 

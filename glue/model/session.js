@@ -32,9 +32,22 @@ import { parts } from './parts.js';
  */
 
 /**
- * @typedef {{architecture: string, name?: string, chatTemplate?: string, context: number, dim:
- *   number, layers: number, heads: number, kvHeads: number, vocab: number, parameters: number,
- *   weightBytes: number, bos: number, eos: number, addsBos: boolean}} Facts
+ * What a model's file says of it.
+ * @typedef {object} Facts
+ * @property {string} architecture as `llama`
+ * @property {string} [name]
+ * @property {string} [chatTemplate] without it `chat` is refused
+ * @property {number} context tokens that it was made for
+ * @property {number} dim width of its hidden states, and of embeddings
+ * @property {number} layers
+ * @property {number} heads
+ * @property {number} kvHeads
+ * @property {number} vocab how many tokens it knows
+ * @property {number} parameters
+ * @property {number} weightBytes
+ * @property {number} bos token that begins a text; -1: none
+ * @property {number} eos token that ends one; -1: none
+ * @property {boolean} addsBos does a prompt begin with it?
  */
 /**
  * What a session needs of its model.

@@ -6,9 +6,8 @@ static const struct {
     hyp_status status;
     const char *name, *message;
 } table[] = {
-#define HYP_STATUS(name, value, message) {HYP_##name, "HYP_" #name, message},
+#define HYP_STATUS(name, value, message, remedy) {HYP_##name, "HYP_" #name, message},
 #include "../hyperion/status.def"
-#undef HYP_STATUS
 };
 
 const char *hyp_status_name(hyp_status status) {

@@ -10,9 +10,8 @@
 #define HYP_MUST_USE __attribute__((warn_unused_result))
 
 typedef enum hyp_status {
-#define HYP_STATUS(name, value, message) HYP_##name = (value),
+#define HYP_STATUS(name, value, message, remedy) HYP_##name = (value),
 #include "status.def"
-#undef HYP_STATUS
 } hyp_status;
 
 #ifdef __cplusplus

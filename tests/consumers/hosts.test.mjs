@@ -89,6 +89,7 @@ async function nodes() {
       'cjs.cjs': CJS,
       'left.mjs': LEFT,
       'begun.mjs': BEGUN,
+      'using.mjs': USING,
       ...models,
     },
     Object.fromEntries(wanted),
@@ -100,9 +101,27 @@ const LEFT = `
 import { createEngine, open } from '${PACKAGE}';
 const model = await open('story.gguf', { worker: true, threads: 2 });
 const engine = await createEngine({ worker: true });
+const here = await open('story.gguf', { worker: false, threads: 2 });
 let text = '';
 for await (const piece of model.generate(${given})) text += piece.text;
 console.log(text);
+`;
+// Closed by whoever leaves, where the language has it.
+const USING = `
+import { createEngine, open } from '${PACKAGE}';
+let model;
+let session;
+let engine;
+for (const worker of [false, true]) {
+  {
+    await using one = await createEngine({ worker });
+    await using another = await one.open('story.gguf');
+    await using third = await another.session();
+    [engine, model, session] = [one, another, third];
+  }
+  for (const left of [engine.stats(), model.stats(), session.stats()])
+    console.log(await left.then(() => 'open', error => error.code));
+}
 `;
 const BEGUN = `
 import { open } from '${PACKAGE}';
@@ -134,6 +153,12 @@ for (const [name, version] of Object.entries(NODES)) {
     }
   });
 }
+
+consumer('Node 24: await using', async () => {
+  const folder = await nodes();
+  const { stdout } = await succeed(folder, nodeOf(folder, '24'), ['using.mjs']);
+  assert.deepEqual(stdout.trim().split('\n'), Array(6).fill('HYP_E_STATE'));
+});
 
 consumer('Node: the command line', async () => {
   const folder = await project('command', { ...models });

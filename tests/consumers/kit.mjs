@@ -201,8 +201,8 @@ async function npm(folder, ...args) {
   if (code === 0) return;
   const [sign] = NO_REGISTRY.exec(stderr) ?? [];
   if (!sign) throw new Error(`npm ${args.join(' ')} failed in ${folder}\n${stdout}${stderr}`);
-  const [, what = ''] = /(https?:\/\/\S+)/.exec(stderr) ?? [];
-  const reason = `the registry gives no packages: ${sign} ${what}`.trim();
+  const [where = ''] = /https?:\/\/[^/\s]+/.exec(stderr) ?? [];
+  const reason = `the registry gives no packages: ${sign} ${where}`.trim();
   if (!/^E4|ETARGET/.test(sign)) registryIsGone = reason; // of all packages, not of this one
   throw new NotRun(reason);
 }

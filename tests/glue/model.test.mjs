@@ -849,13 +849,6 @@ describe('files', () => {
 });
 
 describe('the package', () => {
-  test('the example runs', async () => {
-    const { stdout } = await promisify(execFile)(process.execPath, ['examples/hello.mjs'], {
-      cwd: root,
-    });
-    assert.match(stdout, /[a-z]{3}.*\n\d+ tokens\/s, [\d.]+ MB, (simd|relaxed)/s);
-  });
-
   test(
     'npm pack gives something that Node imports from elsewhere',
     { timeout: 120000 },

@@ -193,3 +193,20 @@ export function random(seed) {
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
 }
+
+/**
+ * A GGUF file with one more text in its metadata.
+ * @param {Uint8Array} file @param {string} key @param {string} text @returns {Uint8Array}
+ */
+export function withMetadata(file, key, text) {
+  const ALIGNMENT = 32; // tensors begin at a multiple of it, and are not moved otherwise
+  const HEAD = 24; // magic, version, how many tensors and keys
+  const made = new Bytes().text(key);
+  value(made, 'str', text);
+  made.text('test.padding');
+  const rest = made.length + 4 + 8; // with the padding's own type and length
+  value(made, 'str', ' '.repeat((ALIGNMENT - (rest % ALIGNMENT)) % ALIGNMENT));
+  const head = Buffer.from(file.subarray(0, HEAD));
+  head.writeBigUInt64LE(head.readBigUInt64LE(16) + 2n, 16);
+  return Buffer.concat([head, made.done(), file.subarray(HEAD)]);
+}

@@ -1,0 +1,5 @@
+import { Story } from './Story.jsx';
+
+export default function Page() {
+    return <Story />;
+}
