@@ -1,6 +1,6 @@
 // The verbs and options of the command line: the rows of commands.def and options.def, as
 // native/cli/commands.c has them.
-import { OWN_OPTIONS } from '../generated/commands.js';
+import { OPTION_WORDS, OWN_OPTIONS } from '../generated/commands.js';
 import { OPTIONS } from '../generated/options.js';
 
 /** @typedef {import('../generated/commands.js').Verb} Verb */
@@ -11,7 +11,12 @@ import { OPTIONS } from '../generated/options.js';
  */
 
 const of = (/** @type {string} */ scope) =>
-  Object.entries(OPTIONS[scope]).map(([key, row]) => ({ ...row, scope, key }));
+  Object.entries(OPTIONS[scope]).map(([key, row]) => ({
+    ...row,
+    ...OPTION_WORDS[scope][key],
+    scope,
+    key,
+  }));
 
 /** @type {Option[]} */
 const all = [...OWN_OPTIONS, ...['answer', 'sampling', 'engine', 'session'].flatMap(of)];

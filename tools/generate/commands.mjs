@@ -4,6 +4,7 @@ import { rowsOf, textOf } from './options.mjs';
 export const output = 'glue/generated/commands.js';
 
 const TABLE = 'native/cli/commands.def';
+const OPTIONS = 'src/hyperion/options.def';
 const SCRIPTS = 'native/cli/completion.def';
 const HEADER = 'src/hyperion/hyperion.h';
 
@@ -46,16 +47,27 @@ export function generate({ read }) {
     name,
     choices.split('|').filter(Boolean),
   ]);
+  /** @type {Record<string, Record<string, object>>} */
+  const named = {};
+  for (const { scope, key, name, letter, metavar, help } of rowsOf(read(OPTIONS), read(HEADER)))
+    (named[scope] ??= {})[key] = { name, letter, metavar, help };
   const [[begin, end]] = rowsNamed(table, 'HELP');
   return `${[
-    `// Made from ${TABLE} and ${SCRIPTS} by tools/generate.mjs: not to be edited.`,
+    `// Made from ${TABLE}, ${SCRIPTS} and ${OPTIONS} by tools/generate.mjs: not to be edited.`,
     '',
     '/** @typedef {{name: string, arguments: string[], least: number, usage: string, options: string[], help: string, more: string}} Verb */',
     '',
     '/** @type {Verb[]} */',
     constant('VERBS', verbs),
     '',
-    "/** The command line's own, as those of generated/options.js. */",
+    '/**',
+    ' * Of the options in options.js: the long name, the letter of the short one or none, how a value',
+    ' * is written, what it is for.',
+    ' * @type {Record<string, Record<string, {name: string, letter: string, metavar: string, help: string}>>}',
+    ' */',
+    constant('OPTION_WORDS', named),
+    '',
+    "/** The command line's own, with the words of each. */",
     constant('OWN_OPTIONS', options),
     '',
     '/** Choices of the arguments that are no files. @type {Record<string, string[]>} */',

@@ -120,24 +120,24 @@ export function generate({ read }) {
     '/**',
     ' * @typedef {object} Option',
     " * @property {'flag' | 'u32' | 'u64' | 'bytes' | 'f32' | 'choice' | 'texts'} type",
-    ' * @property {string} name of the long option',
-    ' * @property {string} letter of the short one, or none',
     " * @property {'everywhere' | 'library' | 'internal'} where",
     ' * @property {number} least @property {number} most @property {number} usual',
     ' * @property {string[]} choices',
-    ' * @property {string} metavar @property {string} help for the command line',
     ' */',
     '',
-    '/** By scope, then by the key in JSON. @type {Record<string, Record<string, Option>>} */',
+    '/**',
+    ' * By scope, then by the key in JSON; what command lines say of them is in commands.js.',
+    ' * @type {Record<string, Record<string, Option>>}',
+    ' */',
     'export const OPTIONS = {',
   );
   for (const scope of scopes) {
     lines.push(`  ${scope}: {`);
     for (const row of rows.filter(one => one.scope === scope)) {
-      const { key, name, letter, least, most, usual, choices, metavar, help } = row;
+      const { key, least, most, usual, choices } = row;
       const type = row.type.toLowerCase();
       const where = row.where.toLowerCase();
-      const option = { type, name, letter, where, least, most, usual, choices, metavar, help };
+      const option = { type, where, least, most, usual, choices };
       const members = Object.entries(option).map(
         ([member, value]) => `${member}: ${JSON.stringify(value)}`,
       );
