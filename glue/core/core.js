@@ -18,7 +18,7 @@ import { startThread } from './threads.js';
  */
 
 /** @typedef {import('./detect.js').Artefact} Artefact */
-/** @typedef {import('./module.js').WasmSource} WasmSource */
+/** @typedef {import('./places.js').WasmSource} WasmSource */
 
 /**
  * @typedef {object} CoreOptions
@@ -80,6 +80,31 @@ const breathe = () =>
   });
 
 const SHARED_PAGES = { initial: 32, maximum: 65536 }; // of 64 KiB; as CMakeLists.txt links them
+
+const WASM_PAGE_BYTES = 65536;
+const URGE_BYTES = 64 << 20; // dropped at once, it makes V8 collect garbage
+
+/** Bytes of a memory that threads may share; 0: of one that they do not. */
+const sharedBytes = (/** @type {WebAssembly.Memory | null} */ memory) =>
+  memory && Object.prototype.toString.call(memory.buffer) === '[object SharedArrayBuffer]'
+    ? memory.buffer.byteLength
+    : 0;
+
+/**
+ * Tells the collector of garbage about a shared memory that nobody holds any more. V8 does not
+ * count such memories, and keeps those of dozens of closed engines until something else makes it
+ * look. It counts a memory of one thread: one of the same size, whose pages are never touched, is
+ * dropped beside it.
+ * @param {number} bytes
+ */
+function urgeCollection(bytes) {
+  const initial = Math.ceil(Math.min(bytes, URGE_BYTES) / WASM_PAGE_BYTES);
+  try {
+    void new WebAssembly.Memory({ initial, maximum: initial });
+  } catch {
+    // no address space: the host collects garbage by itself then
+  }
+}
 
 /** What a source gave in place of bytes. @param {unknown} data */
 function described(data) {
@@ -170,25 +195,37 @@ export class Core {
     core.#workerUrl = workerUrl;
     core.threadTrouble = threads === 1 ? '' : whyNoThreads();
     if (threads !== 'auto' && threads > 1 && !here) warnOfThreads(core.threadTrouble);
-    core.#module = await compile(await place.source, signal);
-    if (WebAssembly.Module.imports(core.#module).some(i => i.kind === 'memory'))
-      core.#memory = new WebAssembly.Memory({ ...SHARED_PAGES, shared: true });
-    const instance = await WebAssembly.instantiate(core.#module, core.#imports());
-    core.#exports = instance.exports;
-    core.#memory ??= core.#exports.memory;
-    core.#exports._initialize?.();
-    const options = { memory: memoryBytes, threads: wanted, policy };
-    core.#engine = core.call('engine_create', core.inputText(optionsJson('engine', options)));
-    if (!core.#engine) {
-      const why = core.resultText();
-      throw why
-        ? new HyperionError('HYP_E_ARGUMENT', why)
-        : new HyperionError(
-            'HYP_E_NOMEM',
-            'not enough memory for the engine: raise the memory limit',
-          );
+    try {
+      const options = { memory: memoryBytes, threads: wanted, policy };
+      await core.#begin(await place.source, options, signal);
+      return core;
+    } catch (error) {
+      await core.close();
+      throw error;
     }
-    return core;
+  }
+
+  /**
+   * @param {WasmSource} wasm @param {object} options of the engine
+   * @param {AbortSignal} [signal]
+   */
+  async #begin(wasm, options, signal) {
+    this.#module = await compile(wasm, signal);
+    if (WebAssembly.Module.imports(this.#module).some(i => i.kind === 'memory'))
+      this.#memory = new WebAssembly.Memory({ ...SHARED_PAGES, shared: true });
+    const instance = await WebAssembly.instantiate(this.#module, this.#imports());
+    this.#exports = instance.exports;
+    this.#memory ??= this.#exports.memory;
+    this.#exports._initialize?.();
+    this.#engine = this.call('engine_create', this.inputText(optionsJson('engine', options)));
+    if (this.#engine) return;
+    const why = this.resultText();
+    throw why
+      ? new HyperionError('HYP_E_ARGUMENT', why)
+      : new HyperionError(
+          'HYP_E_NOMEM',
+          'not enough memory for the engine: raise the memory limit',
+        );
   }
 
   #imports() {
@@ -675,8 +712,10 @@ export class Core {
   async close(why = new HyperionError('HYP_E_STATE', 'the engine is closed')) {
     this.#stop(why);
     await Promise.allSettled(this.#threads.splice(0).map(async end => end()));
+    const bytes = sharedBytes(this.#memory);
     this.#memory = this.#module = null;
     this.#sources.clear();
     this.#causes.clear();
+    if (bytes) urgeCollection(bytes);
   }
 }

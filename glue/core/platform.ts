@@ -15,6 +15,10 @@ export type AbortSignal = Global<
     removeEventListener(type: 'abort', listener: () => void): void;
   }
 >;
+export type AbortController = Global<
+  'AbortController',
+  { readonly signal: AbortSignal; abort(reason?: any): void }
+>;
 export type URL = Global<'URL', { readonly href: string; readonly protocol: string }>;
 export type Blob = Global<
   'Blob',

@@ -1,5 +1,7 @@
 // The script of a worker thread.
 import { obey, starter } from './help.js';
 
-if (starter.web) starter.web.onmessage = (/** @type {MessageEvent} */ event) => obey(event.data);
-else starter.node?.once('message', obey);
+if (starter.web) {
+  starter.web.onmessage = (/** @type {MessageEvent} */ event) => obey(event.data);
+  starter.web.postMessage('loaded');
+} else starter.node?.once('message', obey);

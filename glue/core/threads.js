@@ -2,6 +2,8 @@
 import { newThread } from './places.js';
 import { makeWorker } from './workers.js';
 
+const TAKE_MS = 1000; // how long a worker may need to take its order
+
 /**
  * Runs the module's thread_main over the same memory in a worker; returns how to end it.
  * @param {object} order
@@ -27,10 +29,30 @@ export function startThread(order, here, fail, place) {
   };
   const { web, node } = makeWorker(newThread, place);
   if (web) {
-    web.onmessage = event => hear(event.data);
-    web.onerror = died;
-    web.postMessage(order);
-    return () => web.terminate();
+    // It gets its order when its script has run, and takes it before it is ended: Deno keeps the
+    // memory of an order that nobody has taken for ever.
+    let given = false;
+    let take = () => {};
+    /** @type {Promise<void>} */
+    const taken = new Promise(resolve => (take = resolve));
+    web.onmessage = ({ data }) => {
+      if (!given) web.postMessage(order);
+      else take();
+      given = true;
+      hear(data);
+    };
+    web.onerror = error => {
+      died(error);
+      take();
+    };
+    return async () => {
+      if (given) {
+        const limit = setTimeout(take, TAKE_MS);
+        await taken;
+        clearTimeout(limit);
+      }
+      web.terminate();
+    };
   }
   node.on('error', died);
   const arrived = new Promise(resolve => {

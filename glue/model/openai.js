@@ -10,8 +10,12 @@ import { OPTIONS } from '../generated/options.js';
 /** @typedef {import('./answer.js').Usage} Usage */
 /** @typedef {import('./chat.js').Message} Message */
 /**
- * @typedef {Pick<import('./interface.js').Model, 'chat' | 'generate' | 'embed' | 'tokenize' |
- *   'facts'>} Served
+ * @typedef {object} Served what a client needs of its model
+ * @property {{name?: string, architecture: string, dim: number}} facts
+ * @property {import('./answer.js').Answering['generate']} generate
+ * @property {import('./answer.js').Answering['chat']} chat
+ * @property {(text: string, options: {signal: AbortSignal}) => Promise<number[]>} tokenize
+ * @property {(texts: string[], options: {signal: AbortSignal}) => Promise<Float32Array[]>} embed
  */
 /**
  * @typedef {{signal?: AbortSignal | null, [more: string]: unknown}} RequestOptions others do

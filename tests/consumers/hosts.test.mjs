@@ -39,6 +39,14 @@ for (const worker of [false, true]) {
   const chatty = await open('chat.gguf', { worker });
   let reply = '';
   for await (const piece of chatty.chat(${asked})) reply += piece.text;
+  const { message } = (
+    await chatty.openai.chat.completions.create({
+      messages: ${JSON.stringify(MESSAGES)},
+      temperature: 0,
+      max_tokens: ${CHAT_OPTIONS.maxTokens},
+    })
+  ).choices[0];
+  if (message.content !== reply) throw new Error(message.content + ' is not ' + reply);
   await chatty.close();
   const refused = await open('package.json', { worker }).then(() => '', error => error.code);
   told[worker ? 'worker' : 'thread'] = { text, reply, refused, threads: threads.count };

@@ -61,6 +61,12 @@ export async function everything(source: Source, own: ByteSource, options: OpenO
   const vectors: Float32Array[] = await one.embed([text, reply.text]);
   const vector: Float32Array = await one.embed(text);
   console_([usage.answerTokens, vectors, vector]);
+  const messages: Message[] = [{ role: 'user', content: 'Hello' }];
+  const asked = { model: 'story', messages };
+  const completion = await one.openai.chat.completions.create({ ...asked, max_tokens: 3 });
+  console_(completion.choices[0]?.message.content);
+  for await (const chunk of await one.openai.chat.completions.create({ ...asked, stream: true }))
+    console_(chunk.choices[0]?.delta.content);
   await one.score(tokens, (position, values) => console_(values[position]));
   const facts: Facts = alone.facts;
   console_([facts.architecture, await inspect(own), await session.stats(), new Assistant()]);

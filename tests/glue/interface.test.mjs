@@ -292,6 +292,18 @@ for (const worker of [false, true])
       assert.equal(bytes.length > 1e6, true); // nothing was detached
     });
 
+    test('streams where the host transfers none: this thread reads them', async t => {
+      t.mock.method(globalThis, 'structuredClone', () => {
+        throw new DOMException('streams can not be transferred', 'DataCloneError');
+      });
+      const sized = { headers: { 'content-length': `${bytes.length}` } };
+      for (const source of [new Blob([bytes]).stream(), new Response(bytes, sized)]) {
+        const own = await within(open(source, options));
+        assert.equal(await tell(own), want);
+        await own.close();
+      }
+    });
+
     test('sources that fail say so in their own words', async () => {
       const size = bytes.length;
       const failing = [

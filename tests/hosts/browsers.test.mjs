@@ -174,6 +174,62 @@ for (const [name, options] of Object.entries(BROWSERS))
       }
     });
 
+    test("sources of every kind reach the page's worker, and what they throw comes back", async () => {
+      const told = await page.evaluate(async () => {
+        const { open } = await import('/glue/model/index.js');
+        const place = '/models/story.gguf';
+        const bytes = new Uint8Array(await (await fetch(place)).arrayBuffer());
+        let closed = 0;
+        const own = () => ({
+          size: bytes.length,
+          read: async (at, count) => bytes.subarray(at, at + count),
+          close: () => void closed++,
+        });
+        const sources = {
+          address: [place, {}],
+          response: [await fetch(place), {}],
+          stream: [new Blob([bytes]).stream(), {}],
+          own: [own(), { memory: '8MB' }],
+          module: [place, { threads: 1, wasm: fetch('/dist/hyperion.wasm') }],
+        };
+        const said = {};
+        for (const [name, [source, options]] of Object.entries(sources)) {
+          const model = await open(source, { context: 64, ...options });
+          const { text } = await model.complete('Once upon a time', {
+            temperature: 0,
+            maxTokens: 8,
+          });
+          said[name] = text;
+          await model.close();
+        }
+        const failing = { size: bytes.length, read: () => Promise.reject(new Error('no more')) };
+        const failed = await open(failing).catch(error => `${error.code} ${error.message}`);
+        const mine = new Error('mine');
+        const model = await open(place, { context: 64 });
+        const score = await model
+          .score([1, 5, 6], async () => {
+            throw mine;
+          })
+          .catch(error => error === mine);
+        const stop = AbortSignal.abort();
+        const aborted = await model.embed('a', { signal: stop }).catch(error => error.name);
+        const many = (await model.embed(['a', 'b', 'c'])).length;
+        const chunks = [];
+        const ask = { prompt: 'Once upon a time', stream: true, temperature: 0, max_tokens: 8 };
+        for await (const { choices } of await model.openai.completions.create(ask))
+          chunks.push(choices[0].text);
+        await model.close();
+        return { said, closed, failed, score, aborted, many, streamed: chunks.join('') };
+      });
+      const texts = Object.values(told.said);
+      assert.ok(texts[0].length > 8);
+      assert.deepEqual(texts, Array(5).fill(texts[0]), JSON.stringify(told.said));
+      assert.equal(told.streamed, texts[0]);
+      assert.equal(told.closed, 1);
+      assert.match(told.failed, /^HYP_E_IO .*no more/);
+      assert.deepEqual([told.score, told.aborted, told.many], [true, 'AbortError', 3]);
+    });
+
     test('nothing broke the content security policy or threw', () =>
       assert.deepEqual(
         problems.filter(p => !/favicon/.test(p)),

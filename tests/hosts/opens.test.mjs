@@ -1,0 +1,170 @@
+// Openings and closings, many in one process or page, with some that fail and some that are
+// aborted: nothing stays behind. Numbers of openings are for the leaks that there have been: of
+// some megabytes each.
+import assert from 'node:assert/strict';
+import { execFile, execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import puppeteer from 'puppeteer-core';
+import { createPageServer } from '../../tools/serve.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const MAIN = join(root, 'tests/hosts/opens_main.mjs');
+const FLAT = 1.2;
+const WARM = 5; // readings, of ten openings each
+const HANGS_MS = 280000;
+const THREADS = '3'; // of any machine, so that there are worker threads
+const mb = list => list.map(bytes => Math.round(bytes / 1e6)).join(' ');
+const median = list => [...list].sort((a, b) => a - b)[list.length >> 1];
+
+/** What opens_main.mjs tells of a process. */
+async function process200(command, args) {
+  const env = { ...process.env, HYP_PROCESSORS: THREADS, DENO_NO_UPDATE_CHECK: '1' };
+  const { stdout } = await promisify(execFile)(command, args, { cwd: root, env });
+  return JSON.parse(stdout);
+}
+const inNode = (...args) => process200(process.execPath, ['--expose-gc', MAIN, ...args]);
+const inDeno = (...args) =>
+  process200(join(root, 'node_modules/.bin/deno'), [
+    'run',
+    '--allow-all', // to look at its own process
+    '--no-remote',
+    '--v8-flags=--expose-gc',
+    MAIN,
+    ...args,
+  ]);
+
+for (const where of ['thread', 'worker'])
+  test(`Node, 200 openings in a ${where}`, { timeout: HANGS_MS }, async t => {
+    const { before, after, listeners, resident } = await inNode('200', where, 'collect');
+    t.diagnostic(`MB resident: ${mb(resident)}`);
+    assert.deepEqual(after, before);
+    assert.equal(listeners, 0);
+    const late = resident.slice(WARM);
+    assert.ok(Math.max(...late) <= FLAT * Math.min(...late), mb(resident));
+  });
+
+test('Node does not wait for its memory to fill before it lets go of what is closed', async t => {
+  const { peak, end } = await inNode('60', 'thread', 'leave');
+  t.diagnostic(`MB resident at most: ${mb([peak])}, in the end: ${mb([end])}`);
+  assert.ok(peak < 1.9 * end, mb([peak, end]));
+});
+
+for (const [where, openings] of [
+  ['thread', 100],
+  ['worker', 100],
+])
+  test(`Deno, ${openings} openings in a ${where}`, { timeout: HANGS_MS }, async t => {
+    const told = await inDeno(String(openings), where, 'collect');
+    const { before, after, listeners, resident } = told;
+    t.diagnostic(`MB resident: ${mb(resident)}`);
+    // Deno has threads and files of its own that come and go.
+    assert.ok(after.threads <= before.threads + 4, `${after.threads} threads`);
+    assert.ok(after.files <= before.files + 16, `${after.files} files`);
+    assert.equal(listeners, 0);
+    // Its workers are gone some time after they have been ended.
+    const late = resident.slice(WARM);
+    assert.ok(Math.max(...late) <= FLAT * median(late), mb(resident));
+  });
+
+describe('Chromium, 50 openings', () => {
+  const server = createPageServer().listen(0, '127.0.0.1');
+  let browser;
+  before(async () => {
+    browser = await puppeteer.launch({
+      headless: true,
+      executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(),
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+        '--no-first-run',
+      ],
+    });
+  });
+  after(async () => {
+    await browser.close();
+    server.closeAllConnections();
+    server.close();
+  });
+
+  /** The process of the page, which has no others: its threads by name, and what is resident. */
+  async function processOf(page) {
+    const session = await browser.target().createCDPSession();
+    const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+    const own = await page.createCDPSession();
+    const ids = processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => id);
+    const threadsOf = id =>
+      readdirSync(`/proc/${id}/task`).flatMap(task => {
+        try {
+          return [readFileSync(`/proc/${id}/task/${task}/comm`, 'utf8').trim()];
+        } catch {
+          return []; // it has ended meanwhile
+        }
+      });
+    const residentOf = id => Number(readFileSync(`/proc/${id}/statm`, 'utf8').split(' ')[1]) * 4096;
+    return {
+      workers: () => ids.flatMap(threadsOf).filter(name => /^DedicatedWorker/.test(name)).length,
+      async resident() {
+        await own.send('HeapProfiler.collectGarbage');
+        return ids.map(residentOf).reduce((sum, bytes) => sum + bytes, 0);
+      },
+    };
+  }
+
+  for (const worker of [true, false])
+    test(worker ? 'in a worker' : 'in the page', { timeout: HANGS_MS }, async t => {
+      const page = await browser.newPage();
+      page.setDefaultTimeout(60000);
+      await page.goto(`http://127.0.0.1:${server.address().port}/`);
+      const openings = (count, options) =>
+        page.evaluate(
+          async (times, given) => {
+            const { open } = await import('/glue/model/index.js');
+            let pieces = 0;
+            for (let i = 0; i < times; i++) {
+              const model = await open('/models/story.gguf', given);
+              for await (const { text } of model.generate('Once', { maxTokens: 3 }))
+                pieces += text !== undefined;
+              await model.close();
+              if (i % 5) continue;
+              const controller = new AbortController();
+              const aborted = open('/models/story.gguf', { ...given, signal: controller.signal });
+              setTimeout(() => controller.abort(), i);
+              await aborted.then(
+                opened => opened.close(),
+                () => {},
+              );
+              await open('/models/none.gguf', given).then(
+                () => pieces--,
+                () => {},
+              );
+            }
+            return pieces;
+          },
+          count,
+          options,
+        );
+      const options = { worker, threads: Number(THREADS) };
+      await openings(5, options);
+      const { workers, resident } = await processOf(page);
+      const readings = [];
+      for (let i = 0; i < 5; i++) {
+        assert.ok((await openings(10, options)) >= 10);
+        // What has been ended is gone soon.
+        for (let tries = 0; workers() && tries < 100; tries++)
+          await new Promise(resolve => setTimeout(resolve, 50));
+        assert.equal(workers(), 0, 'workers stay');
+        readings.push(await resident());
+      }
+      t.diagnostic(`MB resident: ${mb(readings)}`);
+      assert.ok(Math.max(...readings) <= FLAT * Math.min(...readings), mb(readings));
+      await page.close();
+    });
+});
