@@ -7,6 +7,13 @@ import { artefactAt } from './places.js';
 /** @typedef {import('./detect.js').Artefact} Artefact */
 /** @typedef {import('./places.js').WasmSource} WasmSource */
 
+const KEPT = 4; // as many as there are artefacts
+/**
+ * @type {Map<string, WebAssembly.Module>} by their addresses, for the next engine: a module is
+ *   compiled once, and Chromium never gives back what it has compiled while it was fetched
+ */
+const modules = new Map();
+
 /**
  * The artefact for this host, by feature detection, and where it lies.
  * @param {'auto' | Artefact} artefact
@@ -45,6 +52,17 @@ export async function compile(given, signal) {
       'HYP_E_ARGUMENT',
       `'${source}' is relative, and this host has no address to resolve it by`,
     );
+  const kept = modules.get(url.href);
+  if (kept) return kept;
+  const module = await load(url, signal);
+  const [oldest] = modules.keys();
+  if (modules.size >= KEPT) modules.delete(oldest);
+  modules.set(url.href, module);
+  return module;
+}
+
+/** @param {URL} url @param {AbortSignal} [signal] @returns {Promise<WebAssembly.Module>} */
+async function load(url, signal) {
   const fs = url.protocol === 'file:' ? builtin('node:fs') : undefined;
   if (fs) return WebAssembly.compile(await fs.promises.readFile(url));
   return compiled(await fetch(url, { signal }));
