@@ -48,6 +48,7 @@ const THREADED_GLUE = [
   ...files('tests/glue').filter(f => !/(structure|oracle|chat|docs)\.test/.test(f)),
 ];
 const THREADED = ['-R', '^test_(session|pool|fiber)$'];
+const OPENS = 'tests/hosts/opens.test.mjs';
 const GLUE_SIM = files('tests/sim');
 const OPTION_CORPORA = ['build/corpus_options', 'tests/fuzz/corpus_options'].map(dir =>
   join(root, dir),
@@ -97,7 +98,8 @@ const SUITES = {
   'the package: bundlers': consumers('bundlers'),
   'the package: hosts, TypeScript, workers': consumers('hosts'),
   'the package: examples': consumers('examples'),
-  'browsers, Deno and workerd': { run: node(...files('tests/hosts')) },
+  'browsers, Deno and workerd': { run: node(...files('tests/hosts').filter(f => f !== OPENS)) },
+  'many openings': { run: node(OPENS) },
   'C natively, as of 16 processors, all busy': {
     run: ctest('native', ...THREADED),
     processors: 16,

@@ -1,6 +1,5 @@
 // Openings and closings, many in one process or page, with some that fail and some that are
-// aborted: nothing stays behind. Numbers of openings are for the leaks that there have been: of
-// some megabytes each.
+// aborted: nothing stays behind.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -20,15 +19,25 @@ const THREADS = '3'; // of any machine, so that there are worker threads
 const mb = list => list.map(bytes => Math.round(bytes / 1e6)).join(' ');
 const median = list => [...list].sort((a, b) => a - b)[list.length >> 1];
 
+/**
+ * Are readings of resident memory flat? The memory of a worker that has ended comes back some time
+ * later, more or less of it: there they are held against their median.
+ */
+function isFlat(resident, where) {
+  const late = resident.slice(WARM);
+  const level = where === 'worker' ? median(late) : Math.min(...late);
+  return Math.max(...late) <= FLAT * level;
+}
+
 /** What opens_main.mjs tells of a process. */
-async function process200(command, args) {
+async function told(command, args) {
   const env = { ...process.env, HYP_PROCESSORS: THREADS, DENO_NO_UPDATE_CHECK: '1' };
   const { stdout } = await promisify(execFile)(command, args, { cwd: root, env });
   return JSON.parse(stdout);
 }
-const inNode = (...args) => process200(process.execPath, ['--expose-gc', MAIN, ...args]);
+const inNode = (...args) => told(process.execPath, ['--expose-gc', MAIN, ...args]);
 const inDeno = (...args) =>
-  process200(join(root, 'node_modules/.bin/deno'), [
+  told(join(root, 'node_modules/.bin/deno'), [
     'run',
     '--allow-all', // to look at its own process
     '--no-remote',
@@ -43,8 +52,7 @@ for (const where of ['thread', 'worker'])
     t.diagnostic(`MB resident: ${mb(resident)}`);
     assert.deepEqual(after, before);
     assert.equal(listeners, 0);
-    const late = resident.slice(WARM);
-    assert.ok(Math.max(...late) <= FLAT * Math.min(...late), mb(resident));
+    assert.ok(isFlat(resident, where), mb(resident));
   });
 
 test('Node does not wait for its memory to fill before it lets go of what is closed', async t => {
@@ -58,16 +66,14 @@ for (const [where, openings] of [
   ['worker', 100],
 ])
   test(`Deno, ${openings} openings in a ${where}`, { timeout: HANGS_MS }, async t => {
-    const told = await inDeno(String(openings), where, 'collect');
-    const { before, after, listeners, resident } = told;
+    const tale = await inDeno(String(openings), where, 'collect');
+    const { before, after, listeners, resident } = tale;
     t.diagnostic(`MB resident: ${mb(resident)}`);
     // Deno has threads and files of its own that come and go.
     assert.ok(after.threads <= before.threads + 4, `${after.threads} threads`);
     assert.ok(after.files <= before.files + 16, `${after.files} files`);
     assert.equal(listeners, 0);
-    // Its workers are gone some time after they have been ended.
-    const late = resident.slice(WARM);
-    assert.ok(Math.max(...late) <= FLAT * median(late), mb(resident));
+    assert.ok(isFlat(resident, where), mb(resident));
   });
 
 describe('Chromium, 50 openings', () => {
@@ -94,7 +100,7 @@ describe('Chromium, 50 openings', () => {
     server.close();
   });
 
-  /** The process of the page, which has no others: its threads by name, and what is resident. */
+  /** The process of the only page: its workers, and what is resident after a collection. */
   async function processOf(page) {
     const session = await browser.target().createCDPSession();
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
@@ -113,7 +119,7 @@ describe('Chromium, 50 openings', () => {
       workers: () => ids.flatMap(threadsOf).filter(name => /^DedicatedWorker/.test(name)).length,
       async resident() {
         await own.send('HeapProfiler.collectGarbage');
-        return ids.map(residentOf).reduce((sum, bytes) => sum + bytes, 0);
+        return Math.max(...ids.map(residentOf)); // the others belong to no page
       },
     };
   }
@@ -127,21 +133,25 @@ describe('Chromium, 50 openings', () => {
         page.evaluate(
           async (times, given) => {
             const { open } = await import('/glue/model/index.js');
+            // A page keeps what it has fetched as long as it likes: here it fetches once.
+            globalThis.story ??= new Uint8Array(
+              await (await fetch('/models/story.gguf')).arrayBuffer(),
+            );
             let pieces = 0;
             for (let i = 0; i < times; i++) {
-              const model = await open('/models/story.gguf', given);
+              const model = await open(globalThis.story, given);
               for await (const { text } of model.generate('Once', { maxTokens: 3 }))
                 pieces += text !== undefined;
               await model.close();
               if (i % 5) continue;
               const controller = new AbortController();
-              const aborted = open('/models/story.gguf', { ...given, signal: controller.signal });
+              const aborted = open(globalThis.story, { ...given, signal: controller.signal });
               setTimeout(() => controller.abort(), i);
               await aborted.then(
                 opened => opened.close(),
                 () => {},
               );
-              await open('/models/none.gguf', given).then(
+              await open(globalThis.story.slice(0, 5000), given).then(
                 () => pieces--,
                 () => {},
               );
