@@ -160,7 +160,10 @@ async function prepare(...groups) {
 }
 
 function peers() {
-  installModules(join(root, 'tests/peers'), 'of the peers (llama.cpp, wllama, tokenizers)');
+  installModules(
+    join(root, 'tests/peers'),
+    'of the peers (llama.cpp, wllama, transformers.js, tokenizers)',
+  );
 }
 
 /** What the suites of tests/run.mjs run. */

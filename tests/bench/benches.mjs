@@ -11,6 +11,7 @@ export const BENCHES = {
   pager: './pager.mjs',
   alloc: './alloc.mjs',
   bus: './bus.mjs',
+  package: './package.mjs',
 };
 /** What they build natively. */
 export const PROGRAMS = [
