@@ -5,7 +5,6 @@ import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { Answering, answerOf } from './answer.js';
-import { openaiOf } from './openai.js';
 import {
   checkCallbacks,
   checkGenerate,
@@ -14,6 +13,7 @@ import {
   poolingOf,
   purposeOf,
 } from './options.js';
+import { parts } from './parts.js';
 import { Sequence, Session, chatTokens, detokenize, promptTokens, tokenize } from './session.js';
 
 /** @typedef {import('../source/index.js').Source} Source */
@@ -451,6 +451,7 @@ export class Model extends Answering {
 
   /** This model, to what is written for OpenAI's client. */
   get openai() {
+    const openaiOf = /** @type {NonNullable<typeof parts.openai>} */ (parts.openai);
     return (this.#openai ??= openaiOf(this));
   }
 

@@ -1,7 +1,9 @@
 // What the package's entries have in common: models and engines, in this thread or in a worker.
 import { refuse, shown } from '../core/check.js';
 import { here } from './here.js';
+import { openaiOf } from './openai.js';
 import { named } from './options.js';
+import { parts } from './parts.js';
 import { RemoteEngine, workerByDefault } from './remote.js';
 
 export { HyperionError } from '../core/errors.js';
@@ -26,6 +28,8 @@ export { bestArtefact } from '../core/detect.js';
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('../source/index.js').ByteSource} ByteSource */
 /** @typedef {import('./chat.js').Message} Message */
+
+parts.openai = openaiOf;
 
 /** @param {{worker?: unknown}} options */
 function inWorker({ worker }) {
