@@ -2,6 +2,14 @@
 import { newThread } from './places.js';
 import { makeWorker } from './workers.js';
 
+let ownerEnds = false;
+/**
+ * This is a worker that its owner ends after its engine: worker threads go with it. Ended from here
+ * as well, one that computes or sleeps would stay in Chromium for ever: it is stopped by force two
+ * seconds later, by whoever has ended it, who is gone by then.
+ */
+export const leaveThreadsToOwner = () => (ownerEnds = true);
+
 const TAKE_MS = 1000; // how long a worker may need to take its order
 
 /**
@@ -51,7 +59,7 @@ export function startThread(order, here, fail, place) {
         await taken;
         clearTimeout(limit);
       }
-      web.terminate();
+      if (!ownerEnds) web.terminate();
     };
   }
   node.on('error', died);

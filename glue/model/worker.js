@@ -5,6 +5,7 @@
 import { sender } from '../core/channel.js';
 import { HyperionError } from '../core/errors.js';
 import { isOrder, obey, starter } from '../core/help.js';
+import { leaveThreadsToOwner } from '../core/threads.js';
 import { builtin } from '../core/host.js';
 import { Reader } from '../source/carry.js';
 import { Engine } from './engine.js';
@@ -200,6 +201,7 @@ async function take(message) {
   }
 }
 
+if (starter.web) leaveThreadsToOwner();
 port.postMessage({ bell: true }); // loaded
 const hear = (/** @type {any} */ message) => (isOrder(message) ? obey(message) : take(message));
 if (starter.web) port.onmessage = (/** @type {MessageEvent} */ event) => hear(event.data);
