@@ -55,6 +55,21 @@ def base(c):
     return ord(s[0]) if len(s) == 1 else None
 
 
+STRIDE = 32  # runs between two places where a search may begin
+
+
+def varint(n):
+    out = []
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return out + [n]
+
+
+def zigzag(n):
+    return varint(n << 1 if n >= 0 else -n * 2 - 1)
+
+
 def table(name, kind, rows, per):
     print("static const %s %s[] = {" % (kind, name))
     for i in range(0, len(rows), per):
@@ -62,9 +77,33 @@ def table(name, kind, rows, per):
     print("};\n")
 
 
+def write(name, rows, encode):
+    """Rows as bytes, each from the one before, and places to begin: (rune, value, offset)."""
+    before, out, places = (0, 0), [], []
+    for i, row in enumerate(rows):
+        if i % STRIDE == 0:
+            places.append("{0x%X,%d,%d}," % (before[0], before[1], len(out)))
+        data, before = encode(row, before)
+        out += data
+    table(name + "_bytes", "uint8_t", ["%d," % b for b in out], 30)
+    table(name + "_places", "place", places, 8)
+
+
+def class_run(run, before):
+    rune = run >> 8
+    return varint(rune - before[0]) + [run & 255], (rune, run & 255)
+
+
+def map_run(run, before):
+    first, last, step, delta = run
+    data = varint(first - before[0]) + varint(last - first) + [step] + zigzag(delta - before[1])
+    return data, (last, delta)
+
+
 print("// Unicode %s. Written by tools/unicode_tables.py; not edited by hand." % U.unidata_version)
 print("// clang-format off")
-table("class_runs", "uint32_t", ["0x%X," % r for r in runs()], 14)
-for name, f in (("lower_runs", lower), ("base_runs", base)):
-    table(name, "map_run", ["{0x%X,0x%X,%d,%d}," % tuple(r) for r in mapping(f)], 6)
+print("enum { STRIDE = %d };\n" % STRIDE)
+write("class", list(runs()), class_run)
+for name, f in (("lower", lower), ("base", base)):
+    write(name, list(mapping(f)), map_run)
 print("// clang-format on")

@@ -1,9 +1,13 @@
 #include "unicode.h"
 
-typedef struct map_run {
-    uint32_t first, last, step;
-    int32_t delta;
-} map_run;
+// The tables are runs of code points in a row of bytes, each told by its distance from the one
+// before: a module that is downloaded should be small. Every STRIDE runs there is a place where a
+// search may begin.
+typedef struct place {
+    uint32_t rune; // of the run before: its first one, or its last one where it is a mapping's
+    int32_t value; // of the run before: its class, or how far it moves
+    uint32_t at;   // of the next run's bytes
+} place;
 
 #include "unicode_tables.h"
 
@@ -66,27 +70,58 @@ size_t hyp_rune_unfinished(const char *text, size_t bytes) {
     return 0;
 }
 
-hyp_class hyp_rune_class(uint32_t rune) {
-    size_t low = 0, high = COUNT(class_runs); // the last run that starts at or before the rune
+// The last place whose runs begin after a code point that is before `rune`, or the first.
+static const place *place_of(const place *places, size_t count, uint32_t rune) {
+    size_t low = 0, high = count;
     while (high - low > 1) {
         size_t mid = (low + high) / 2;
-        if (class_runs[mid] >> 8 <= rune) low = mid;
+        if (places[mid].rune < rune) low = mid;
         else high = mid;
     }
-    return (hyp_class)(class_runs[low] & 0xFF);
+    return &places[low];
 }
 
-static uint32_t apply(const map_run *runs, size_t count, uint32_t rune) {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        if (runs[mid].last < rune) low = mid + 1;
-        else high = mid;
+static uint32_t varint(const uint8_t **at) {
+    uint32_t value = 0;
+    for (uint32_t shift = 0;; shift += 7) {
+        uint8_t byte = *(*at)++;
+        value |= (uint32_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) return value;
     }
-    if (low < count && runs[low].first <= rune && (rune - runs[low].first) % runs[low].step == 0)
-        return (uint32_t)((int32_t)rune + runs[low].delta);
+}
+
+hyp_class hyp_rune_class(uint32_t rune) {
+    const place *from = place_of(class_places, COUNT(class_places), rune);
+    const uint8_t *at = class_bytes + from->at, *end = class_bytes + sizeof class_bytes;
+    uint32_t first = from->rune, class = (uint32_t)from->value;
+    while (at < end) { // the last run that starts at or before the rune
+        first += varint(&at);
+        if (first > rune) break;
+        class = *at++;
+    }
+    return (hyp_class) class;
+}
+
+static uint32_t apply(const place *from, const uint8_t *bytes, size_t count, uint32_t rune) {
+    const uint8_t *at = bytes + from->at, *end = bytes + count;
+    uint32_t last = from->rune;
+    int32_t delta = from->value;
+    while (at < end) {
+        uint32_t first = last + varint(&at);
+        last = first + varint(&at);
+        uint32_t step = *at++, change = varint(&at);
+        delta += (int32_t)(change >> 1 ^ (0 - (change & 1)));
+        if (rune < first) break;
+        if (rune <= last) return (rune - first) % step ? rune : (uint32_t)((int32_t)rune + delta);
+    }
     return rune;
 }
 
-uint32_t hyp_rune_lower(uint32_t rune) { return apply(lower_runs, COUNT(lower_runs), rune); }
-uint32_t hyp_rune_base(uint32_t rune) { return apply(base_runs, COUNT(base_runs), rune); }
+uint32_t hyp_rune_lower(uint32_t rune) {
+    const place *from = place_of(lower_places, COUNT(lower_places), rune);
+    return apply(from, lower_bytes, sizeof lower_bytes, rune);
+}
+uint32_t hyp_rune_base(uint32_t rune) {
+    const place *from = place_of(base_places, COUNT(base_places), rune);
+    return apply(from, base_bytes, sizeof base_bytes, rune);
+}
