@@ -279,7 +279,7 @@ export class Stream {
   /** @returns {AsyncGenerator<T, void, void>} */
   [Symbol.asyncIterator]() {
     if (this.#taken)
-      throw new Error('Cannot iterate over a consumed stream, use `.tee()` to split the stream.');
+      throw new Error('a consumed stream gives nothing more: ask tee() for two of them first');
     this.#taken = true;
     return this.#chunks;
   }
