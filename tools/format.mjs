@@ -43,13 +43,15 @@ if (check && failed.some(Boolean)) console.error('`npm run format` mends this');
 
 // Prettier leaves comments as wide as they are.
 const COLUMNS = 100;
+// A line of its own, or behind code; a backtick behind it tells that it stands in a text.
+const COMMENT = /^\s*(?:\/\/|\/?\*)|[;,{)([] \/\/ [^`]*$/;
 const wide = js
   .filter(file => /\.m?js$/.test(file))
   .flatMap(file =>
     readFileSync(join(root, file), 'utf8')
       .split('\n')
       .map((line, i) => ({ line, at: `${file}:${i + 1}` }))
-      .filter(({ line }) => line.length > COLUMNS && /^\s*(?:\/\/|\/?\*)/.test(line))
+      .filter(({ line }) => line.length > COLUMNS && COMMENT.test(line))
       .map(({ at }) => at),
   );
 if (wide.length) console.error(`comments wider than ${COLUMNS} columns: ${wide.join(' ')}`);

@@ -171,7 +171,8 @@ async function buildAll() {
   for (const preset of ['native-asan', 'native-arm64', 'wasm-tests']) await build(preset);
   const threaded = ['fiber', 'lane', 'slab', 'pager', 'pool'].map(name => `test_${name}`);
   await build('native-tsan', ...threaded, 'sim');
-  if (onPath('emcc')) await build('emscripten'); // not installed by us: Debian's brings a Node of its own
+  // not installed by us: Debian's brings a Node of its own
+  if (onPath('emcc')) await build('emscripten');
   // Before the suites begin: two builds in one folder would meet.
   say('building the benchmarks');
   const { build: buildBench } = await import('../tests/bench/tools.mjs');

@@ -16,7 +16,8 @@ export const canShare = () =>
   typeof SharedArrayBuffer === 'function' &&
   /** @type {any} */ (globalThis).crossOriginIsolated !== false;
 const waitsAsync = () =>
-  typeof (/** @type {any} */ (Atomics).waitAsync) === 'function' && typeof process === 'undefined'; // Node does not stay alive for it
+  // Node does not stay alive for it
+  typeof (/** @type {any} */ (Atomics).waitAsync) === 'function' && typeof process === 'undefined';
 
 /** @param {unknown} message @returns {Uint8Array} */
 function encode(message) {

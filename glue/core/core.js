@@ -273,7 +273,8 @@ export class Core {
           };
           const self = {};
           const done = (/** @type {() => number} */ status) => {
-            if (this.#reads.get(ticket) !== self || !this.#exports) return; // forgotten, or closed meanwhile
+            // forgotten, or closed meanwhile
+            if (this.#reads.get(ticket) !== self || !this.#exports) return;
             this.#reads.delete(ticket);
             this.call('read_done', ticket, status());
             this.#pump();
@@ -473,7 +474,8 @@ export class Core {
         end: status => {
           state = 'ended';
           try {
-            const result = this.#check(status, handles); // an error's text is the engine's until the next one
+            // an error's text is the engine's until the next one
+            const result = this.#check(status, handles);
             settle = () => resolve(result);
             if (call.waited.length && !call.thrown && !signal?.aborted)
               return void Promise.all(call.waited).then(finish);

@@ -28,7 +28,8 @@ async function help({ module, memory, run, context, stack }) {
   for (const { module: from, name, kind } of WebAssembly.Module.imports(module))
     if (from === 'hyp' && kind === 'function') imports.hyp[name] ??= refuse;
   const instance = await WebAssembly.instantiate(module, imports);
-  (starter.web ?? starter.node).postMessage('here'); // what fails from now on leaves the engine's memory in an unknown state
+  // what fails from now on leaves the engine's memory in an unknown state
+  (starter.web ?? starter.node).postMessage('here');
   /** @type {any} */ (instance.exports).thread_main(run, context, stack);
   starter.web?.close(); // elsewhere it ends when nothing is listened to
 }

@@ -47,7 +47,9 @@ const FREE = 0;
 const READY = 1;
 const CONSUMING = 2;
 const FEEDBACK = 3;
-const HEADER = 32; // bytes of a capsule's header: bytes, type, sequence, checksum, time (8 bytes, nanoseconds), grant, reserved
+// bytes of a capsule's header: bytes, type, sequence, checksum, time (8 bytes, nanoseconds), grant,
+// reserved
+const HEADER = 32;
 const LATENCY_MS = 0.001; // that a batch may delay a byte
 const WAIT_MS = 2; // a sleeper looks by itself that often
 /** What the consumer's word `dataSleeper` asks the producer to do. */
@@ -230,7 +232,8 @@ export class LaneProducer extends End {
   /** @param {number} count */
   #reserve(count) {
     for (let fresh = false; ; fresh = true) {
-      this.limit = this.write >= this.read ? this.capacity : this.read - 1; // not up to `read`: a full ring would look empty
+      // not up to `read`: a full ring would look empty
+      this.limit = this.write >= this.read ? this.capacity : this.read - 1;
       if (this.write + count <= this.limit) return (this.grant = this.write);
       if (this.write >= this.read && count < this.read) {
         this.due = 0; // the commit will wrap
@@ -405,7 +408,9 @@ export class LaneProducer extends End {
   }
 }
 
-const LOOK_MS = 1000; // after which a consumer without a bell looks by itself: nobody wakes it when it is closed, or when a wake is lost
+// after which a consumer without a bell looks by itself: nobody wakes it when it is closed, or when
+// a wake is lost
+const LOOK_MS = 1000;
 
 export class LaneConsumer extends End {
   /** @param {SharedArrayBuffer | ArrayBuffer} buffer @param {number} owner not 0 */
@@ -437,7 +442,8 @@ export class LaneConsumer extends End {
       if (fresh) return (this.length = 0);
       this.write = Atomics.load(this.words, W.write);
       this.last = Atomics.load(this.words, W.last);
-      if (this.write >>> 0 > this.capacity || this.last >>> 0 > this.capacity) this.write = this.at; // indices that can not be: damaged
+      // indices that can not be: damaged
+      if (this.write >>> 0 > this.capacity || this.last >>> 0 > this.capacity) this.write = this.at;
     }
   }
 

@@ -157,7 +157,8 @@ export class Engine {
         if (draft)
           await this.#reading([draft], signal, async ([own], releaseOwn) => {
             guesses = await read(own);
-            core.call('model_stop_workers', guesses); // draft models run on one thread: they are too small to share
+            // draft models run on one thread: they are too small to share
+            core.call('model_stop_workers', guesses);
             sources.push(...own);
             releases.push(releaseOwn);
           });
@@ -172,7 +173,8 @@ export class Engine {
         });
         this.#models.add(model);
         // Without a limit pages never leave, and nothing will be read again.
-        if (!this.#limit && model.keeps()) model.releaseSources(); // not waited for: they are not needed
+        // not waited for: they are not needed
+        if (!this.#limit && model.keeps()) model.releaseSources();
         return model;
       } catch (error) {
         if (!core.ended)

@@ -127,7 +127,8 @@ function checkMessages(messages) {
     if (typeof message?.role !== 'string')
       refuse(`a message must be {role, content}, not ${shown(message)}`);
     const { role, content } = message;
-    if (content === undefined || content === null || typeof content === 'string') continue; // a call of a tool may say nothing
+    // a call of a tool may say nothing
+    if (content === undefined || content === null || typeof content === 'string') continue;
     if (!Array.isArray(content))
       refuse(
         `the content of a message (${role}) must be a text or an array of parts, not ${shown(content)}`,
@@ -295,7 +296,8 @@ export class Sequence {
       for (let made = 0; made < maxTokens; made++) {
         const asked = performance.now();
         await this.#core.runCall(pointer, CallKind.NEXT, sources, { signal });
-        if (made) latencies[(made - 1) % LATENCIES] = performance.now() - asked; // the first is the prompt's
+        // the first is the prompt's
+        if (made) latencies[(made - 1) % LATENCIES] = performance.now() - asked;
         const core = this.#core;
         core.run('session_text', pointer);
         /** @type {Piece} */

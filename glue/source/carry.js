@@ -73,7 +73,8 @@ export class Carrier {
       return headers ? { body, headers } : { body };
     }
     if (isOwn(source)) return this.#carryOwn(source);
-    if (typeof (/** @type {any} */ (source)?.read) === 'function') await openSource(source); // says why not
+    // says why not
+    if (typeof (/** @type {any} */ (source)?.read) === 'function') await openSource(source);
     return { plain: source };
   }
 

@@ -92,6 +92,7 @@ export function ofStream(stream, size, again) {
       }
       return out;
     },
-    close: () => void reader.cancel().catch(() => {}), // nobody waits for a stream that may never answer
+    // nobody waits for a stream that may never answer
+    close: () => void reader.cancel().catch(() => {}),
   };
 }

@@ -10,7 +10,6 @@ enum { SHARED_MACS = 200000 }; // multiply-adds that are worth a worker's attent
 #endif
 enum {
     SMALL_TILES = 2, // of many rows: for each thread, after its large one
-    MANY_ROWS = 8,
     LOOP_ROWS = 64
 };
 
@@ -137,7 +136,7 @@ static bool share(hyp_net *m, const hyp_matmul_part *parts, uint32_t count, acti
     uint32_t columns = j->groups * HYP_GROUP; // of all parts
     if (activate) j->groups = parts[0].matrix->groups;
     uint64_t macs = (uint64_t)columns * parts[0].matrix->cols;
-    bool many = rows >= MANY_ROWS;
+    bool many = rows >= HYP_POOL_MANY_ROWS;
     uint32_t smalls = (many ? SMALL_TILES : 1) * threads;
     j->large = (many ? j->groups * 3 / 4 : j->groups) / threads;
     j->small = hyp_max_u32((j->groups - threads * j->large + smalls - 1) / smalls, 1);

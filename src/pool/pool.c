@@ -12,7 +12,6 @@ enum {
     CALIBRATION_NS = 100000,
     SLEEP_NS = 1000000000,
     NAP_NS = 20000,
-    MANY_ROWS = 8,
     EPOCH_LOOPS = 60,   // and no less than
     EPOCH_NS = 8000000, // some of the system's time slices
     PAUSE_MOST = 64,
@@ -269,7 +268,7 @@ static void end_epoch(trial *t) {
 }
 
 void hyp_parallel_for(hyp_pool *pool, const hyp_parallel_loop *s) {
-    trial *trying = &pool->trials[s->rows >= MANY_ROWS];
+    trial *trying = &pool->trials[s->rows >= HYP_POOL_MANY_ROWS];
     uint64_t began = hyp_port_now_ns();
     order o = {.sequence = ++pool->sequence,
                .tiles = s->tiles,

@@ -18,7 +18,8 @@
 
 enum {
     HYP_POOL_WORKERS = 15, // at most
-    HYP_POOL_TILES = 1024  // of a loop, at most
+    HYP_POOL_TILES = 1024, // of a loop, at most
+    HYP_POOL_MANY_ROWS = 8 // loops of so many rows are long, and measured by themselves
 };
 
 // What a tile computes of a loop's results: `rows` of their rows from `row` on, and of these

@@ -36,7 +36,8 @@ const page = await browser.newPage();
 await page.goto(`http://127.0.0.1:${server.address().port}/`);
 const result = await page.evaluate(
   async (build, count) => {
-    const { openModel } = await import('/glue/model/engine.js'); // no worker: what a page's own thread computes is what a worker would
+    // no worker: what a page's own thread computes is what a worker would
+    const { openModel } = await import('/glue/model/engine.js');
     const model = await openModel('/model.gguf', {
       artefact: build,
       threads: count,

@@ -100,7 +100,8 @@ function cost() {
         /^(?:static )?(?:inline )?\w+ \*?(\w+)\([^;]*\) \{/gm,
       ),
     ].map(m => m[1]);
-  const scalar = new Set(defined('src/kernels/scalar.c')); // the reference converts through a table of formats, and may be touched
+  // the reference converts through a table of formats, and may be touched
+  const scalar = new Set(defined('src/kernels/scalar.c'));
   const kernels = [
     ...defined('wasm/kernels_simd128.c'),
     ...defined('src/kernels/vector_tmpl.h'),

@@ -61,7 +61,8 @@ const ENGINES = {
   chromium: { label: 'wasm relaxed, Chromium', ours: true, run: inChromium },
   native: { label: 'native', ours: true, run: m => ours(m, join(root, 'build/native/hyperion')) },
   llamacpp: { label: 'llama.cpp, native', run: m => peer(m, 'llamacpp_speed.mjs', 5) },
-  wllama: { label: 'wllama, Chromium', run: m => peer(m, 'wllama_speed.mjs', 1) }, // slow: each round is one measured run after one to warm up
+  // slow: each round is one measured run after one to warm up
+  wllama: { label: 'wllama, Chromium', run: m => peer(m, 'wllama_speed.mjs', 1) },
 };
 const TAKEN = {
   '135m': Object.keys(ENGINES),
@@ -113,7 +114,8 @@ export async function run({ name, rounds, say }) {
       }
   }
   const of = (m, e, what) => (there(e) ? median(rates[m][e][what]) : NaN);
-  const bytes = m => statSync(paths[m]).size; // of weights that a token reads: all of them, the embedding being the output matrix
+  // of weights that a token reads: all of them, the embedding being the output matrix
+  const bytes = m => statSync(paths[m]).size;
   const ratiosOf = what => {
     const relaxed = Math.min(
       ...['relaxed', 'chromium'].filter(there).map(e => of('135m', e, what)),

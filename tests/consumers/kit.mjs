@@ -389,7 +389,8 @@ export async function serve(folder, { headers = {}, base = '/' } = {}) {
       missing.push(pathname);
       response.writeHead(404, { 'content-type': 'text/plain' }).end('not found\n');
     };
-    if (pathname === '/favicon.ico') return response.writeHead(204).end(); // browsers ask by themselves
+    // browsers ask by themselves
+    if (pathname === '/favicon.ico') return response.writeHead(204).end();
     if (!pathname.startsWith(base)) return gone();
     const path = pathname.slice(base.length);
     const type = TYPES[extname(path) || '.html'];
@@ -437,7 +438,8 @@ const CHROMIUM = (process.env.PATH ?? '')
 export async function view(url) {
   if (!CHROMIUM) throw new NotRun('there is no Chromium on this machine');
   browser ??= puppeteer.launch({ headless: true, executablePath: CHROMIUM, args: FLAGS });
-  const context = await (await browser).createBrowserContext(); // no cache, no service worker of another test
+  // no cache, no service worker of another test
+  const context = await (await browser).createBrowserContext();
   const page = await context.newPage();
   const problems = [];
   page.on('pageerror', error => problems.push(String(error?.stack ?? error)));

@@ -65,7 +65,8 @@ const rejects = (promise, code, message = /./) =>
 const rejectsWith = (promise, own) =>
   assert.rejects(within(promise), error => error === own || assert.fail(error));
 const PROMPTS = ['Once upon a time', 'Tom had a dog', 'Lily was sad'];
-const TIGHT = { memory: 5.4e6, context: 64, batch: 8 }; // all weights fit beside one session, not beside three
+// all weights fit beside one session, not beside three
+const TIGHT = { memory: 5.4e6, context: 64, batch: 8 };
 const files = () => readdirSync('/proc/self/fd').length;
 
 /**

@@ -84,7 +84,8 @@ const set = (name, count, from = 'abcdefgh') =>
 const list = (element, count) =>
   `{% set ns = namespace(l=[${element}]) %}${'{% set ns.l = ns.l + ns.l %}'.repeat(count)}`;
 const DAG = `{% set ns = namespace(l=[1]) %}${'{% set ns.l = [ns.l, ns.l] %}'.repeat(60)}`;
-const steps = /was stopped: it takes (more than \d+ steps|longer than)/; // on a machine that is slow enough
+// on a machine that is slow enough
+const steps = /was stopped: it takes (more than \d+ steps|longer than)/;
 const text = /was stopped: it makes more than \d+ characters/;
 const depth = /was stopped: it nests (too deeply|deeper than \d+)/;
 const length = /was stopped: it is longer than \d+ characters/;
@@ -310,7 +311,8 @@ test('the limits grow with the conversation', () => {
   }));
   for (const template of [CHATML, LLAMA3, GEMMA, PHI3, ZEPHYR, quadratic])
     assert.ok(render(template, talk).includes('1998 1998'));
-  const page = 'word '.repeat(2e6); // 10 MB in one message, handled as templates of thinking models do
+  // 10 MB in one message, handled as templates of thinking models do
+  const page = 'word '.repeat(2e6);
   assert.ok(
     render(
       "{% for m in messages %}{% set c = m.content %}{% if '</think>' in c %}{% set c = c.split('</think>')[-1].lstrip('\\n') %}{% endif %}{{ '<s>' + m.role + c.strip() + '</s>' }}{{ c | trim | length }}{% endfor %}",

@@ -12,7 +12,8 @@ import { withMetadata } from '../tools/gguf_writer.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = path => readFileSync(join(root, path), 'utf8');
-const PUBLISHED = 'https://unpkg.com/hyperion-runtime/'; // a file of the package, on the registry's page too
+// a file of the package, on the registry's page too
+const PUBLISHED = 'https://unpkg.com/hyperion-runtime/';
 
 test('pages that are made from the code are up to date', async () => {
   const made = await pages();

@@ -276,7 +276,8 @@ for (const worker of [false, true])
         const second = await said(more);
         const text = [...PROMPT, ...first, 9, 8];
         assert.deepEqual(second, await want(F16, text));
-        assert.equal(more.usage.reusedTokens, text.length - 3); // the last token of an answer is not computed, nor these two
+        // the last token of an answer is not computed, nor these two
+        assert.equal(more.usage.reusedTokens, text.length - 3);
         assert.deepEqual(await session.tokens(), [...text, ...second]);
         const words = session.generate(' one fox', { ...GREEDY, append: true });
         await said(words);

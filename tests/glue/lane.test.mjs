@@ -200,7 +200,8 @@ describe('the engine’s worker speaks over it', () => {
     );
     const vector = await model.embed('a bird');
     const big = 'a word and '.repeat(90000);
-    assert.equal(await model.detokenize(await model.tokenize(big, { addSpecial: false })), big); // a megabyte each way
+    // a megabyte each way
+    assert.equal(await model.detokenize(await model.tokenize(big, { addSpecial: false })), big);
     await model.close();
     globalThis.crossOriginIsolated = false;
     try {

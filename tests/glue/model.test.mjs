@@ -122,7 +122,8 @@ for (const artefact of artefacts)
           'AbortError',
         );
         await rejects(collect(model.generate('x', { signal: AbortSignal.abort() })), 'AbortError');
-        assert.ok((await collect(model.generate('Once', { maxTokens: 2 }))).length <= 2); // it goes on after that
+        // it goes on after that
+        assert.ok((await collect(model.generate('Once', { maxTokens: 2 }))).length <= 2);
       });
 
       test('breaking off an answer leaves the model usable', async () => {
@@ -405,7 +406,8 @@ describe('files', () => {
       JSON.stringify(weights),
     );
     assert.ok(memory.peakBytes <= 4e6 && memory.linearMemoryBytes <= 4e6 * 1.1 + 8e6);
-    assert.deepEqual([fibers.count, fibers.policy], [1, 'round-robin']); // idle sessions have made room for weights
+    // idle sessions have made room for weights
+    assert.deepEqual([fibers.count, fibers.policy], [1, 'round-robin']);
     const heat = await model.heat();
     assert.equal(heat.length, weights.pages);
     assert.equal(heat.filter(h => h > 0).length, weights.present);
@@ -761,7 +763,8 @@ describe('files', () => {
       [process.execPath, join(root, 'glue/cli/main.js')],
     ];
     const both = async (...args) => Promise.all(lines.map(l => cli(l, ...args)));
-    const inTurn = async (...args) => [await cli(lines[0], ...args), await cli(lines[1], ...args)]; // what writes a file
+    // what writes a file
+    const inTurn = async (...args) => [await cli(lines[0], ...args), await cli(lines[1], ...args)];
     const same = async (...args) => {
       const [a, b] = await (/^(quantize|prune|calibrate)$/.test(args[0]) ? inTurn : both)(...args);
       assert.equal(a.code, 0, a.stderr);
@@ -887,7 +890,8 @@ describe('the package', () => {
       zipped(transformSync(readFileSync(join(root, file), 'utf8'), { minify: true }).code);
     const parts = ['core', 'source', 'model', 'generated']
       .flatMap(folder => readdirSync(join(root, 'glue', folder)).map(name => `${folder}/${name}`))
-      .filter(name => name.endsWith('.js') && name !== 'generated/commands.js'); // types, the command line's
+      // types, the command line's
+      .filter(name => name.endsWith('.js') && name !== 'generated/commands.js');
     const glue = parts.reduce((sum, name) => sum + minified(`glue/${name}`), 0);
     for (const artefact of ['hyperion', 'hyperion-relaxed', 'hyperion-mt', 'hyperion-mt-simd']) {
       const total = size(`dist/${artefact}.wasm`) + glue;

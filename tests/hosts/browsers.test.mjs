@@ -109,7 +109,8 @@ for (const [name, options] of Object.entries(BROWSERS))
         ['topK', '0'],
         ['minP', '0'],
       ])
-        await page.$eval(`#${id}`, (e, v) => (e.value = v), value); // babble that does not end by itself
+        // babble that does not end by itself
+        await page.$eval(`#${id}`, (e, v) => (e.value = v), value);
       await page.focus('#prompt');
       await page.keyboard.down('Control');
       await page.keyboard.press('Enter');

@@ -61,7 +61,8 @@ const rates = await page.evaluate(
         cache_prompt: false,
         stream: false,
       });
-    await ask(Math.ceil(promptTokens / 3), Math.ceil(answerTokens / 3)); // the engine's optimised code is in place after that
+    // the engine's optimised code is in place after that
+    await ask(Math.ceil(promptTokens / 3), Math.ceil(answerTokens / 3));
     const out = { prefill: [], decode: [] };
     for (let run = 0; run < count; run++) {
       const { timings } = await ask(promptTokens, answerTokens);

@@ -17,7 +17,8 @@ import { makeSimModels } from '../tools/models.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const SEED_MS = 60000; // a seed takes a tenth of a second: one that takes longer hangs
-const STUCK_TURNS = 40; // of the event loop, between the aborts that end what waits for a source that never answers
+// of the event loop, between the aborts that end what waits for a source that never answers
+const STUCK_TURNS = 40;
 
 // ---- A seed's own numbers
 
