@@ -12,8 +12,10 @@ import { gzipSync } from 'node:zlib';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (/** @type {string} */ path) => readFileSync(join(root, path));
 const { name, version } = JSON.parse(read('package.json').toString());
-const [jinja] = /\/\*![^]*?\*\//.exec(read('glue/generated/jinja.js').toString()) ?? [''];
-const BANNER = `/*! ${name} ${version}, MIT */\n${jinja}\n`;
+const licences = ['jinja', 'sha256'].map(
+  file => /\/\*![^]*?\*\//.exec(read(`glue/generated/${file}.js`).toString())?.[0],
+);
+const BANNER = `/*! ${name} ${version}, MIT */\n${licences.join('\n')}\n`;
 
 /** With threads and relaxed SIMD, which serves without threads too; and for hosts without that. */
 const EMBEDDED = ['hyperion-mt.wasm', 'hyperion.wasm'];

@@ -1,10 +1,19 @@
 // What a source is: what callers may give, and what the core reads of it.
+import { HyperionError } from '../core/errors.js';
 
 /** @typedef {import('../core/core.js').ByteSource} ByteSource */
 /**
  * @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView | ReadableStream<Uint8Array> |
  *   Response | ByteSource} Source
  */
+
+/** Bytes are not those that they should be. */
+export class WrongBytes extends HyperionError {
+  /** @param {string} message @param {{cause?: unknown}} [options] */
+  constructor(message, options) {
+    super('HYP_E_FORMAT', message, options);
+  }
+}
 
 const CLOSE_MS = 2000; // how long a caller's own source may take to close
 

@@ -196,7 +196,8 @@ const layout = text =>
   );
 
 test('the glue holds no hand-written struct offset', () => {
-  for (const file of walk('glue')) assert.ok(!layout(readFileSync(join(root, file), 'utf8')), file);
+  const written = walk('glue').filter(file => folder(file) !== 'generated');
+  for (const file of written) assert.ok(!layout(readFileSync(join(root, file), 'utf8')), file);
   assert.ok(layout('view.getUint32(pointer + 8, true)') && layout('pointer + 4'));
 });
 
