@@ -53,6 +53,9 @@ const GLUE_SIM = files('tests/sim');
 const OPTION_CORPORA = ['build/corpus_options', 'tests/fuzz/corpus_options'].map(dir =>
   join(root, dir),
 );
+const JOURNAL_CORPORA = ['build/corpus_journal', 'tests/fuzz/corpus_journal'].map(dir =>
+  join(root, dir),
+);
 const CORPORA = [join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')];
 
 // Longest first, so that the two lanes end together.
@@ -110,6 +113,9 @@ const SUITES = {
   'fuzzing of lanes, 10 seconds': { run: fuzz('fuzz_lane', 10, 900) },
   'fuzzing of options, 10 seconds': {
     run: fuzz('fuzz_options', 10, 400, ...OPTION_CORPORA),
+  },
+  'fuzzing of journals, 10 seconds': {
+    run: fuzz('fuzz_journal', 10, 1200, ...JOURNAL_CORPORA),
   },
   'lanes under Relacy and SPIN': { run: node(...files('tests/bus')) },
   'threads under TSan': { run: ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|pool)') },
@@ -232,7 +238,7 @@ async function lane() {
 }
 
 makeOracleModels(join(root, 'build/models'));
-for (const dir of ['build/corpus', 'build/corpus_options'])
+for (const dir of ['build/corpus', 'build/corpus_options', 'build/corpus_journal'])
   mkdirSync(join(root, dir), { recursive: true });
 await Promise.all([lane(), lane()]);
 console.log(`\n${passed} passed, ${failed} failed${notRun ? `, ${notRun} not run` : ''}`);

@@ -1,5 +1,6 @@
-// Status, conversions, elementary functions, formatting, memory.
+// Status, conversions, elementary functions, hashes, formatting, memory.
 #include "../src/base/fmath.h"
+#include "../src/base/sha256.h"
 #include "../src/base/status.h"
 #include "../src/base/text.h"
 #include "../src/mem/buffer.h"
@@ -226,8 +227,54 @@ static void memory_is_given_out_again(void) {
     CHECK(budget.used_bytes == 0);
 }
 
+// The examples of FIPS 180-4 and of NIST's validation suite (SHA256ShortMsg, LongMsg).
+static void sha256_of_known_messages(void) {
+    static const struct {
+        const char *text, *hash;
+    } known[] = {
+        {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrl"
+         "m"
+         "nopqrsmnopqrstnopqrstu",
+         "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
+        {"\xd3", "28969cdfa74a12c82f3bad960b0b000aca2ac329deea5c2328ebc6f2ba9802c1"},
+        {"\x11\xaf", "5ca7133fa735326081558ac312c620eeca9970d1e70a4b95533d956f072d1f98"},
+        {"\xb4\x19\x0e", "dff2e73091f6c05e528896c4c831b9448653dc2ff043528f6769437bc7b975c2"},
+        {"\x74\xba\x25\x21", "b16aa56be3880d18cd41e68384cf1ec8c17680c45a02b1575dc1518923ae8b0e"},
+    };
+    char hash[HYP_SHA256_HEX];
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        hyp_sha256_text(known[i].text, strlen(known[i].text), hash);
+        CHECK_MSG(!strcmp(hash, known[i].hash), "message %zu: %s", i, hash);
+    }
+    static char million[1000000];
+    memset(million, 'a', sizeof million);
+    hyp_sha256_text(million, sizeof million, hash);
+    CHECK(!strcmp(hash, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"));
+    for (size_t bytes = 0; bytes < 300; bytes++) { // in pieces of any size it is the same
+        hyp_sha256 state;
+        uint8_t sum[HYP_SHA256_BYTES];
+        char pieces[HYP_SHA256_HEX];
+        hyp_sha256_text(million, bytes, hash);
+        hyp_sha256_init(&state);
+        for (size_t at = 0; at < bytes;) {
+            size_t n = random_u32() % 80;
+            if (n > bytes - at) n = bytes - at;
+            hyp_sha256_add(&state, million + at, n);
+            at += n;
+        }
+        hyp_sha256_end(&state, sum);
+        hyp_sha256_hex(sum, pieces);
+        CHECK_MSG(!strcmp(hash, pieces), "%zu bytes", bytes);
+    }
+}
+
 int main(void) {
     RUN(status_names);
+    RUN(sha256_of_known_messages);
     RUN(half_precision);
     RUN(elementary_functions);
     RUN(elementary_functions_of_anything);

@@ -5,9 +5,11 @@ import { readFileSync } from 'node:fs';
 import { HyperionError } from '../core/errors.js';
 import { readArguments, UsageError, usageText } from './arguments.js';
 import { bench } from './bench.js';
+import { cache } from './cache.js';
 import { completionScript } from './completion.js';
 import { info, prune, quantize } from './files.js';
 import { helpText } from './help.js';
+import { manifest } from './manifest.js';
 import { calibrate, perplexity } from './measure.js';
 import { endOnInterrupt, say } from './output.js';
 import { chat, run, tokenize } from './run.js';
@@ -33,6 +35,8 @@ const acts = {
   calibrate,
   perplexity,
   completion,
+  cache,
+  manifest,
 };
 
 async function main() {

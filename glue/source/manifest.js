@@ -4,8 +4,8 @@ import { HyperionError } from '../core/errors.js';
 import { isHash } from './hash.js';
 import { CHUNK_MOST, CHUNKS_MOST, SIZE_MOST } from './store/journal.js';
 
-export const FORMAT = 'hyperion-manifest';
-export const CIPHER = 'AES-256-GCM';
+export const FORMAT = /** @type {const} */ ('hyperion-manifest');
+export const CIPHER = /** @type {const} */ ('AES-256-GCM');
 export const CHUNK_BYTES = 2 ** 20;
 const CHUNK_LEAST = 64;
 const NAME_MOST = 1024; // characters

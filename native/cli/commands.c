@@ -39,7 +39,9 @@ const option command_options[] = {
 #include "../../src/hyperion/options.def"
 };
 const uint32_t command_option_count = sizeof command_options / sizeof *command_options;
-_Static_assert(sizeof command_options / sizeof *command_options <= 64, "a bit for each in `given`");
+enum { GIVEN_WORDS = 2 };
+_Static_assert(sizeof command_options / sizeof *command_options <= 64 * GIVEN_WORDS,
+               "a bit for each in `given`");
 
 static const hyp_option answer_rows[] = {
 #define HYP_ANSWER_OPTION(...) HYP_OPTION_ROW(answer_config, __VA_ARGS__)
@@ -188,13 +190,14 @@ typedef struct reading {
     int argc, at; // the next argument
     char **argv;
     options *to;
-    uint64_t given; // options, by number
+    uint64_t given[GIVEN_WORDS]; // options, by number
 } reading;
 
 static const char *next_value(reading *r) { return r->at < r->argc ? r->argv[r->at++] : NULL; }
 
 static bool take(reading *r, const option *o, const char *text) {
-    r->given |= (uint64_t)1 << (o - command_options);
+    size_t number = (size_t)(o - command_options);
+    r->given[number / 64] |= (uint64_t)1 << number % 64;
     return set(r->to, o, text);
 }
 
@@ -222,10 +225,10 @@ static bool read_short(reading *r, const char *text) {
     return true;
 }
 
-static bool check_verb(const arguments *a, uint64_t given) {
+static bool check_verb(const arguments *a, const uint64_t given[GIVEN_WORDS]) {
     const verb *v = a->verb;
     for (uint32_t i = 0; i < command_option_count; i++)
-        if (given >> i & 1 && !takes_option(v, &command_options[i]))
+        if (given[i / 64] >> i % 64 & 1 && !takes_option(v, &command_options[i]))
             return refuse(v, "%s takes no --%s", v->name, command_options[i].name);
     int most = count_arguments(v->arguments, NULL);
     const char *optional = strchr(v->arguments, '[');

@@ -1,3 +1,4 @@
+#include "cached.h"
 #include "cli.h"
 
 #include "../../src/port.h"
@@ -15,6 +16,7 @@ static bool loading(void *context, uint64_t done, uint64_t total) {
 }
 
 static bool open_source(const char *path, hyp_source *source) {
+    if (is_remote(path)) return cached_open(path, source);
     if (!hyp_source_open_file(path, source)) return true;
     fprintf(stderr, "hyperion: %s\n", hyp_source_error());
     return false;
@@ -92,7 +94,10 @@ int load(loaded *l, const options *o, const char *path, const char *other) {
 }
 
 static void close_sources(opened *file) {
-    for (uint32_t i = 0; i < file->shards; i++) hyp_source_close(&file->sources[i]);
+    for (uint32_t i = 0; i < file->shards; i++) {
+        cached_close(&file->sources[i]);
+        hyp_source_close(&file->sources[i]);
+    }
 }
 
 int unload(loaded *l, int code) {
