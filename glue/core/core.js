@@ -14,6 +14,7 @@ import { startThread } from './threads.js';
  * @property {number} size bytes in all
  * @property {(offset: number, count: number) => Uint8Array | Promise<Uint8Array>} read exactly
  *   `count` bytes
+ * @property {boolean} [sequential] it is cheap, or possible, from front to back only
  * @property {() => void | Promise<void>} [close]
  */
 

@@ -5,16 +5,17 @@ import { Core } from '../core/core.js';
 import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
-import { openSource, shardsOf } from '../source/index.js';
+import { openSources } from '../source/index.js';
 import { Model } from './model.js';
 import {
-  checkCallbacks,
   checkEngine,
   checkModel,
   checkOpen,
   memoryBytes,
+  checkReading,
   named,
   optionsOf,
+  readingOf,
 } from './options.js';
 
 /** @typedef {import('../source/index.js').Source} Source */
@@ -92,11 +93,12 @@ export class Engine {
    * Opens the files of each of `groups` for `act`, which reads them by their handles. They are
    * closed when it fails, else by who calls `release`.
    * @template T
-   * @param {(Source | Source[])[]} groups @param {AbortSignal | undefined} signal
+   * @param {(Source | Source[])[]} groups @param {ReadOptions} options
    * @param {(handles: number[][], release: () => Promise<void>) => Promise<T>} act
    * @returns {Promise<T>}
    */
-  async #reading(groups, signal, act) {
+  async #reading(groups, options, act) {
+    const { signal } = options;
     throwIfAborted(signal);
     const core = await this.#ready();
     /** @type {import('../source/index.js').ByteSource[]} */
@@ -109,12 +111,8 @@ export class Engine {
     };
     try {
       for (const group of groups) {
-        const sources = [];
-        for (const one of shardsOf(group)) {
-          const source = await openSource(one, signal);
-          opened.push(source);
-          sources.push(source);
-        }
+        const sources = await openSources(group, readingOf(options));
+        opened.push(...sources);
         handles.push(core.addSources(sources));
       }
       throwIfAborted(signal);
@@ -146,7 +144,7 @@ export class Engine {
         job => core.call('job_take_model', job),
         more,
       );
-    return this.#reading([source], signal, async ([handles], release) => {
+    return this.#reading([source], options, async ([handles], release) => {
       if (this.#limit) this.makeRoom(); // texts that are only remembered
       const pointer = await read(handles);
       let guesses = 0;
@@ -155,7 +153,7 @@ export class Engine {
       const sources = [...handles];
       try {
         if (draft)
-          await this.#reading([draft], signal, async ([own], releaseOwn) => {
+          await this.#reading([draft], options, async ([own], releaseOwn) => {
             guesses = await read(own);
             // draft models run on one thread: they are too small to share
             core.call('model_stop_workers', guesses);
@@ -210,11 +208,12 @@ export class Engine {
    * @param {Source | Source[]} source @param {ReadOptions} [options]
    */
   async inspect(source, options) {
-    const { signal, onProgress } = named('engine.inspect', options);
-    checkCallbacks({ signal, onProgress });
+    const told = named('engine.inspect', options);
+    checkReading(told);
+    const { signal, onProgress } = told;
     const core = this.#core;
     const callbacks = { progress: progressTo(onProgress) };
-    return this.#reading([source], signal, async ([handles], release) => {
+    return this.#reading([source], told, async ([handles], release) => {
       const facts = await core.runJob(
         handles,
         job => core.run('job_inspect', job),
@@ -237,15 +236,16 @@ export class Engine {
    * @returns {Promise<void>}
    */
   async quantize(source, format, write, options) {
-    const { imatrix, density = 0, signal, onProgress } = named('engine.quantize', options);
+    const told = named('engine.quantize', options);
+    const { imatrix, density = 0, signal, onProgress } = told;
     checkFunction('write', write);
-    checkCallbacks({ signal, onProgress });
+    checkReading(told);
     const core = this.#core;
     const callbacks = { progress: progressTo(onProgress), write };
-    const parts = imatrix ? [...shardsOf(source), imatrix] : source;
-    return this.#reading([parts], signal, async ([handles], release) => {
+    const groups = imatrix ? [source, imatrix] : [source];
+    return this.#reading(groups, told, async (handles, release) => {
       await core.runJob(
-        handles,
+        handles.flat(),
         job => {
           core.inputText(format);
           core.run('job_quantize', job, density, imatrix ? 1 : 0);
@@ -342,7 +342,7 @@ export const inspect = (source, options) =>
   withEngine(
     'inspect',
     options,
-    (engine, { signal, onProgress }) => engine.inspect(source, { signal, onProgress }),
+    (engine, told) => engine.inspect(source, optionsOf('engine.inspect', told)),
     ALONE,
   );
 

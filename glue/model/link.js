@@ -137,14 +137,14 @@ export class Link {
    * Sources as the worker takes them: one, several for one that is split, or none.
    * @param {Source | Source[] | undefined} source
    * @param {Transferable[]} transfer takes what has to be transferred with them
-   * @param {AbortSignal} [signal]
+   * @param {import('../source/index.js').SourceOptions} [options]
    * @returns {Promise<unknown>}
    */
-  async carry(source, transfer, signal) {
+  async carry(source, transfer, options) {
     if (source === undefined || source === null) return source;
-    if (!Array.isArray(source)) return this.#carrier.carry(source, transfer, signal);
+    if (!Array.isArray(source)) return this.#carrier.carry(source, transfer, options);
     const all = [];
-    for (const one of source) all.push(await this.#carrier.carry(one, transfer, signal));
+    for (const one of source) all.push(await this.#carrier.carry(one, transfer, options));
     return all;
   }
 

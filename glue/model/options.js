@@ -33,11 +33,27 @@ import { OPTIONS } from '../generated/options.js';
  */
 /** @typedef {Omit<EngineTable, 'threads'> & ThreadOptions & OwnEngineOptions} EngineOptions */
 /**
- * @typedef {object} ReadOptions
+ * @typedef {object} SourceOptions how files come, where they come from afar
+ * @property {boolean | string | {folder?: string, limit?: string | number, pin?: boolean}}
+ *   [fileCache] keep what has been fetched: true, in the host's usual place, or a folder; `limit`,
+ *   as '4GB', for all that is kept, in which other files give way; `pin`: this one gives way to
+ *   none
+ * @property {boolean | string | URL | object} [manifest] with the hashes of the file's chunks, each
+ *   of which is checked before it is used: true, beside the file (`.manifest.json`); its address;
+ *   or itself
+ * @property {CryptoKey | Uint8Array} [key] of chunks that are encrypted (AES-256-GCM): 32 bytes
+ * @property {string} [token] for a hub (HF_TOKEN when left out), or for the server of an address
+ * @property {string | URL} [endpoint] of the hub that `hf:` names are of; HF_ENDPOINT or
+ *   https://huggingface.co when left out
+ * @property {number | string} [limitRate] bytes in a second, as '5MB', that are fetched at most
+ */
+/**
+ * @typedef {object} OwnReadOptions
  * @property {(progress: {loaded: number, total: number}) => unknown} [onProgress] bytes so far, and
  *   in all
  * @property {AbortSignal} [signal] stops it
  */
+/** @typedef {OwnReadOptions & SourceOptions} ReadOptions */
 /**
  * @typedef {object} OwnModelOptions
  * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead
@@ -47,8 +63,8 @@ import { OPTIONS } from '../generated/options.js';
  * @property {AbortSignal} [signal] stops the loading
  */
 /**
- * @typedef {SessionOptions & OwnModelOptions} ModelOptions those of a session are what its sessions
- *   have when nothing else is said
+ * @typedef {SessionOptions & SourceOptions & OwnModelOptions} ModelOptions those of a session are
+ *   what its sessions have when nothing else is said
  */
 
 /** @typedef {EngineOptions & ModelOptions} OpenOptions */
@@ -98,10 +114,12 @@ const names = (scopes, ...own) => [
   ...own,
 ];
 const ENGINE = names(['engine'], 'artefact', 'wasm', 'wasmUrl', 'worker', 'workerUrl', 'signal');
-const MODEL = names(['session'], 'draft', 'onProgress', 'signal');
+const SOURCE = ['fileCache', 'manifest', 'key', 'token', 'endpoint', 'limitRate'];
+const MODEL = names(['session'], ...SOURCE, 'draft', 'onProgress', 'signal');
 const GENERATE = names(['sampling', 'answer'], 'logitBias', 'purpose', 'signal');
 const CHAT = [...GENERATE, 'tools', 'variables'];
 const READ = ['onProgress', 'signal'];
+const READ_FILE = [...SOURCE, ...READ];
 const BENCH = ['promptTokens', 'answerTokens', 'runs', 'profile', 'trace'];
 
 /** By the call that takes them; one of a session is named where it takes more than the model's. */
@@ -109,8 +127,8 @@ const TAKEN = {
   open: [...ENGINE, ...MODEL],
   createEngine: ENGINE,
   'engine.open': MODEL,
-  'engine.inspect': READ,
-  'engine.quantize': [...READ, 'imatrix', 'density'],
+  'engine.inspect': READ_FILE,
+  'engine.quantize': [...READ_FILE, 'imatrix', 'density'],
   generate: GENERATE,
   chat: CHAT,
   complete: [...GENERATE, 'onPiece'],
@@ -253,7 +271,9 @@ export function memoryBytes(memory, key = 'memory') {
   const match =
     typeof memory === 'string' && /^\s*(\d+(?:\.\d+)?)\s*([kmg]?)i?b?\s*$/i.exec(memory);
   if (!match)
-    return refuse(`${key} must be an amount of memory, as 96MB or 2GB, not ${shown(memory)}`);
+    return refuse(
+      `${key} must be an amount of ${key === 'limitRate' ? 'bytes a second, as 5MB' : 'memory, as 96MB or 2GB'}, not ${shown(memory)}`,
+    );
   const unit = { '': 1, k: 1e3, m: 1e6, g: 1e9 }[
     /** @type {'' | 'k' | 'm' | 'g'} */ (match[2].toLowerCase())
   ];
@@ -270,10 +290,43 @@ export function checkEngine({ threads, ...options }) {
 /** @param {ModelOptions} options */
 export function checkModel(options) {
   checkScope('session', options);
-  checkCallbacks(options);
+  checkReading(options);
 }
 
-/** @param {ReadOptions} options */
+/**
+ * Of a call that reads files.
+ * @param {ReadOptions} options
+ */
+export function checkReading(options) {
+  checkCallbacks(options);
+  const { token, endpoint, manifest, key, limitRate } = options;
+  if ((token ?? '') !== `${token ?? ''}`) refuse(`token must be a text, not ${shown(token)}`);
+  if (endpoint !== undefined && endpoint !== null && !URL.canParse(String(endpoint)))
+    refuse(`endpoint must be the address of a hub, not ${shown(endpoint)}`);
+  if (!['undefined', 'boolean', 'string', 'object'].includes(typeof manifest))
+    refuse(`manifest must be true, an address or a manifest, not ${shown(manifest)}`);
+  if (key !== undefined && key !== null && typeof key !== 'object')
+    refuse(`key must be a CryptoKey or 32 bytes, not ${shown(key)}`);
+  memoryBytes(limitRate, 'limitRate');
+}
+
+/**
+ * How files are read.
+ * @param {ReadOptions} options @returns {import('../source/index.js').SourceOptions}
+ */
+export const readingOf = options => ({
+  .../** @type {any} */ (
+    Object.fromEntries(
+      Object.entries(options).filter(
+        ([name, value]) =>
+          [...SOURCE, 'signal'].includes(name) && (value ?? undefined) !== undefined,
+      ),
+    )
+  ),
+  limitRate: memoryBytes(options.limitRate, 'limitRate'),
+});
+
+/** @param {OwnReadOptions} options */
 export function checkCallbacks({ onProgress, signal }) {
   if (onProgress !== undefined && onProgress !== null) checkFunction('onProgress', onProgress);
   checkSignal(signal);

@@ -8,13 +8,14 @@ import { Answering, answerOf } from './answer.js';
 import { Link, closed } from './link.js';
 import { openaiOf } from './openai.js';
 import {
-  checkCallbacks,
   checkEngine,
   checkGenerate,
   checkModel,
   checkOpen,
+  checkReading,
   named,
   optionsOf,
+  readingOf,
 } from './options.js';
 import { stillUnderWay } from './session.js';
 
@@ -112,13 +113,15 @@ export class RemoteEngine {
 
   /** @param {Source | Source[]} source @param {ReadOptions} [options] @returns {Promise<any>} */
   async inspect(source, options) {
-    const { signal, onProgress } = named('engine.inspect', options);
-    checkCallbacks({ signal, onProgress });
+    const told = named('engine.inspect', options);
+    checkReading(told);
+    const { signal, onProgress } = told;
     throwIfAborted(signal);
     this.#check();
     /** @type {Transferable[]} */
     const transfer = [];
-    return this.#call('inspect', [await this.#link.carry(source, transfer, signal)], {
+    const file = await this.#link.carry(source, transfer, readingOf(told));
+    return this.#call('inspect', [file, toldOf(told)], {
       signal,
       transfer,
       onEvent: ({ progress }) => onProgress?.(progress),
@@ -132,15 +135,17 @@ export class RemoteEngine {
    * @param {ReadOptions & {imatrix?: Source, density?: number}} [options] @returns {Promise<void>}
    */
   async quantize(source, format, write, options) {
-    const { signal, onProgress, imatrix, density } = named('engine.quantize', options);
+    const told = named('engine.quantize', options);
+    const { signal, onProgress, imatrix } = told;
     checkFunction('write', write);
-    checkCallbacks({ signal, onProgress });
+    checkReading(told);
     throwIfAborted(signal);
     this.#check();
     /** @type {Transferable[]} */
     const transfer = [];
-    const file = await this.#link.carry(source, transfer, signal);
-    const how = { imatrix: await this.#link.carry(imatrix, transfer, signal), density };
+    const reading = readingOf(told);
+    const file = await this.#link.carry(source, transfer, reading);
+    const how = { ...toldOf(told), imatrix: await this.#link.carry(imatrix, transfer, reading) };
     return this.#call('quantize', [file, format, how], {
       signal,
       transfer,
@@ -201,6 +206,9 @@ async function starting({ signal, workerUrl }, act) {
  * @returns {OpenOptions}
  */
 function toldOf({ signal, onProgress, worker, wasm, wasmUrl, workerUrl, draft, ...told }) {
+  const { endpoint, manifest } = told;
+  if (endpoint) told.endpoint = absolute(endpoint);
+  if (manifest && manifest !== true) told.manifest = absolute(manifest);
   return told;
 }
 
@@ -229,8 +237,9 @@ async function open(link, source, options, alone) {
     throwIfAborted(signal);
     /** @type {Transferable[]} */
     const transfer = [];
-    const file = await link.carry(source, transfer, signal);
-    const draft = /** @type {any} */ (await link.carry(options.draft, transfer, signal));
+    const reading = readingOf(options);
+    const file = await link.carry(source, transfer, reading);
+    const draft = /** @type {any} */ (await link.carry(options.draft, transfer, reading));
     const facts = await link.call({}, 'open', [file, { ...told, draft }, alone], {
       signal,
       transfer,

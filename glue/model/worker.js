@@ -74,8 +74,9 @@ const ofEngine = {
     models.set(call.id, model);
     return model.facts;
   },
-  inspect: (call, source) =>
+  inspect: (call, source, options) =>
     known(engine, 'engine').inspect(sourceOf(source), {
+      ...options,
       signal: call.signal,
       onProgress: progressTo(call),
     }),

@@ -1,21 +1,25 @@
 // Sources on their way to a worker. What can be cloned is; streams and the bodies of responses are
 // transferred; whatever only this thread can read, it reads, when the worker asks for a part.
-import { openSource } from './index.js';
-import { closing } from './source.js';
-import { checkUnread } from './stream.js';
-import { checkResponse, resolve } from './url.js';
+import { checkUnread, closing, isInBucket, resolve } from './source.js';
 
 /** @typedef {import('./source.js').ByteSource} ByteSource */
 /** @typedef {import('./source.js').Source} Source */
+/** @typedef {import('./source.js').SourceOptions} SourceOptions */
 /**
  * @typedef {{plain: unknown} | {body: ReadableStream<Uint8Array>, headers?: Record<string, string>}
- *   | {own: number, size: number}} Told what the worker hears of a source. `headers` of a response;
- *   `own`: its number in the thread that reads it
+ *   | {own: number, size: number, sequential?: boolean}} Told what the worker hears of a source.
+ *   `headers` of a response; `own`: its number in the thread that reads it
  */
 /**
  * @typedef {{source: number, ticket: number, offset: number, count: number, close?: boolean}} Ask
  */
 /** @typedef {{reply: number, data?: unknown, error?: {name: string, message: string}}} Reply */
+
+/**
+ * Reads in this thread, which most do not ask of it: a page does not load what it takes.
+ * @type {typeof import('./index.js').openSource}
+ */
+const openSource = async (...args) => (await import('./index.js')).openSource(...args);
 
 /** Can this host transfer streams? Safari does since version 26. */
 function transfersStreams() {
@@ -53,10 +57,10 @@ export class Carrier {
   /**
    * @param {Source} source
    * @param {Transferable[]} transfer takes what has to be transferred
-   * @param {AbortSignal} [signal]
+   * @param {SourceOptions} [options] for what this thread reads
    * @returns {Promise<Told>}
    */
-  async carry(source, transfer, signal) {
+  async carry(source, transfer, options) {
     if (typeof source === 'string' || source instanceof URL) return { plain: resolve(source).href };
     const response = typeof Response === 'function' && source instanceof Response ? source : null;
     const body = response
@@ -65,14 +69,15 @@ export class Carrier {
         ? source
         : null;
     if (response || body) {
-      if (response) checkResponse(response, response.url || 'the response');
       if (body) checkUnread(body);
-      if (!body || !transfersStreams()) return this.#carryOwn(await openSource(source, signal));
+      if (!body || response?.ok === false || !transfersStreams())
+        return this.#carryOwn(await openSource(source, options));
       transfer.push(/** @type {any} */ (body));
       const headers = response && Object.fromEntries(response.headers);
       return headers ? { body, headers } : { body };
     }
     if (isOwn(source)) return this.#carryOwn(source);
+    if (isInBucket(source)) return this.#carryOwn(await openSource(source, options));
     // says why not
     if (typeof (/** @type {any} */ (source)?.read) === 'function') await openSource(source);
     return { plain: source };
@@ -82,7 +87,7 @@ export class Carrier {
   #carryOwn(source) {
     const own = this.#next++;
     this.#own.set(own, closing(source));
-    return { own, size: source.size };
+    return { own, size: source.size, sequential: source.sequential };
   }
 
   /** Reads for the worker, or closes. @param {Ask} ask */
@@ -133,9 +138,10 @@ export class Reader {
     if ('plain' in told) return told.plain;
     if (told.body)
       return told.headers ? new Response(told.body, { headers: told.headers }) : told.body;
-    const { own: source, size } = told;
+    const { own: source, size, sequential } = told;
     return {
       size,
+      sequential,
       read: (offset, count) =>
         new Promise((resolve, reject) => {
           const ticket = this.#next++;

@@ -2,22 +2,44 @@
 import { HyperionError } from '../core/errors.js';
 import { cancelled } from '../core/signal.js';
 import { ofMemory } from './memory.js';
+import { checkUnread, unreadable } from './source.js';
 
-/** @typedef {import('../core/core.js').ByteSource} ByteSource */
-
-/** @param {ReadableStream<Uint8Array>} stream */
-export function checkUnread(stream) {
-  if (stream.locked)
-    throw new HyperionError(
-      'HYP_E_ARGUMENT',
-      'this stream is being read already: a stream can be given once',
-    );
-}
+/** @typedef {import('./source.js').ByteSource} ByteSource */
+/** @typedef {import('./source.js').Transport} Transport */
 
 /** @param {ReadableStream<Uint8Array>} stream */
 function readerOf(stream) {
   checkUnread(stream);
   return stream.getReader();
+}
+
+/**
+ * The parts of a stream, until its end or the signal's.
+ * @param {ReadableStreamDefaultReader<Uint8Array>} reader
+ * @param {(bytes: Uint8Array) => void | Promise<void>} take
+ * @param {AbortSignal} [signal]
+ */
+async function pour(reader, take, signal) {
+  const stop = () => void reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener('abort', stop);
+  if (signal?.aborted) stop();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (signal?.aborted) throw cancelled(signal);
+      if (done) return;
+      await take(value);
+    }
+  } catch (cause) {
+    if (signal?.aborted) throw cancelled(signal);
+    if (cause instanceof HyperionError) throw cause;
+    throw unreadable(
+      `the stream could not be read: ${/** @type {Error} */ (cause)?.message ?? cause}`,
+      cause,
+    );
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
 }
 
 /**
@@ -27,72 +49,54 @@ function readerOf(stream) {
  * @returns {Promise<ByteSource>}
  */
 export async function ofWholeStream(stream, signal) {
-  const reader = readerOf(stream);
-  const stop = () => void reader.cancel(signal?.reason).catch(() => {});
-  signal?.addEventListener('abort', stop);
-  if (signal?.aborted) stop();
-  try {
-    /** @type {any[]} */
-    const parts = [];
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (signal?.aborted) throw cancelled(signal);
-      if (done) break;
-      parts.push(value);
-    }
-    return ofMemory(await new Blob(parts).arrayBuffer());
-  } catch (cause) {
-    if (signal?.aborted) throw cancelled(signal);
-    throw new HyperionError(
-      'HYP_E_IO',
-      `the stream could not be read: ${/** @type {Error} */ (cause)?.message ?? cause}`,
-      { cause },
-    );
-  } finally {
-    signal?.removeEventListener('abort', stop);
-  }
+  /** @type {any[]} */
+  const parts = [];
+  await pour(readerOf(stream), bytes => void parts.push(bytes), signal);
+  return ofMemory(await new Blob(parts).arrayBuffer());
 }
 
 /**
- * A stream that is read once from front to back. What the reader may still come back for is kept:
- * its last 4 MiB. What lies before is asked for `again`, where that is possible.
+ * A stream of known size, which is read once from front to back.
  * @param {ReadableStream<Uint8Array>} stream
  * @param {number} size
- * @param {(offset: number, count: number) => Promise<Uint8Array>} [again]
- * @returns {ByteSource}
+ * @param {string} name
+ * @returns {Transport}
  */
-export function ofStream(stream, size, again) {
-  const KEPT = 4 << 20;
+function ofStream(stream, size, name) {
   const reader = readerOf(stream);
-  /** @type {Uint8Array[]} */
-  let chunks = [];
-  let start = 0; // offset of the first chunk
-  let end = 0;
   return {
+    name,
     size,
-    async read(offset, count) {
-      if (offset < start && again) return again(offset, count);
-      while (end < offset + count) {
-        const { value, done } = await reader.read();
-        if (done) throw new Error(`the stream ended after ${end} of ${size} bytes`);
-        chunks.push(value);
-        end += value.length;
-        while (chunks.length > 1 && start + chunks[0].length <= Math.min(offset, end - KEPT))
-          start += /** @type {Uint8Array} */ (chunks.shift()).length;
-      }
-      if (offset < start)
-        throw new Error('a stream can not be read backwards: give a file, a blob or a URL');
-      const out = new Uint8Array(count);
-      let at = start;
-      for (const chunk of chunks) {
-        const from = Math.max(offset, at);
-        const to = Math.min(offset + count, at + chunk.length);
-        if (from < to) out.set(chunk.subarray(from - at, to - at), from - offset);
-        at += chunk.length;
-      }
-      return out;
+    version: '',
+    ranged: false,
+    async feed(_, count, take, signal) {
+      let left = count;
+      await pour(
+        reader,
+        bytes => {
+          const part = bytes.subarray(0, left);
+          left -= part.length;
+          return take(part);
+        },
+        signal,
+      );
+      if (left) throw unreadable(`the stream ended after ${count - left} of ${count} bytes`);
     },
     // nobody waits for a stream that may never answer
     close: () => void reader.cancel().catch(() => {}),
   };
+}
+
+/**
+ * The body of a response that is fine.
+ * @param {Response} response @param {string} name @param {AbortSignal} [signal]
+ * @returns {Promise<Transport | ByteSource>} a source, where the whole had to arrive first
+ */
+export async function ofResponse(response, name, signal) {
+  const encoded = response.headers.get('content-encoding');
+  const length = Number(response.headers.get('content-length'));
+  // Without a size, or with one of the encoded bytes, the whole has to arrive first.
+  if (!response.body) return ofMemory(await response.arrayBuffer());
+  if (!length || (encoded && encoded !== 'identity')) return ofWholeStream(response.body, signal);
+  return ofStream(response.body, length, name);
 }
