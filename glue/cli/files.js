@@ -1,6 +1,6 @@
 // info, quantize and prune: files of models, without computing with them.
 import { inspect, quantize as rewrite } from '../model/index.js';
-import { openOptions, place } from './model.js';
+import { openOptions, place, readOptions } from './model.js';
 import { writeOut } from './output.js';
 import { line } from './terminal.js';
 
@@ -24,7 +24,7 @@ function shown(value) {
 
 /** @param {any} o @param {string[]} args */
 export async function info(o, [name]) {
-  const found = await inspect(place(name));
+  const found = await inspect(place(name), readOptions(o));
   if (o.json) return line(JSON.stringify(found));
   const { version, metadata, tensors, parameters, bytes } = found;
   line(`GGUF version ${version}\n\nmetadata`);

@@ -12,6 +12,7 @@ import { helpText } from './help.js';
 import { manifest } from './manifest.js';
 import { calibrate, perplexity } from './measure.js';
 import { endOnInterrupt, say } from './output.js';
+import { pull } from './pull.js';
 import { chat, run, tokenize } from './run.js';
 import { line } from './terminal.js';
 
@@ -34,9 +35,10 @@ const acts = {
   prune,
   calibrate,
   perplexity,
-  completion,
+  pull,
   cache,
   manifest,
+  completion,
 };
 
 async function main() {

@@ -7,7 +7,7 @@ import { ofFile } from '../source/file.js';
 import { hasher, hex, isHash, sha256 } from '../source/hash.js';
 import { CHUNK_BYTES, CIPHER, FORMAT, manifestText } from '../source/manifest.js';
 import { CHUNKS_MOST } from '../source/store/journal.js';
-import { resolve } from '../source/url.js';
+import { resolve } from '../source/source.js';
 import { cipherOf, fileKey } from '../source/verify.js';
 import { writeOut } from './output.js';
 import { line, progressBar } from './terminal.js';

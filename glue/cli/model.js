@@ -1,5 +1,7 @@
 // What the verbs open, and with which options.
+import { pathToFileURL } from 'node:url';
 import { open } from '../model/index.js';
+import { readKey } from './manifest.js';
 import { options } from './table.js';
 import { progressBar } from './terminal.js';
 
@@ -23,6 +25,19 @@ const ofScopes = (o, ...scopes) =>
 /** Of an answer. The same seed as on the native command line. @param {any} o */
 export const answerOptions = o => ({ seed: 0, ...ofScopes(o, 'answer', 'sampling') });
 
+/** A path, or an address as it is. @param {string} text */
+const addressOf = text => (/^[a-z][a-z0-9+.-]+:/i.test(text) ? text : pathToFileURL(text));
+
+/**
+ * How files are read: what has been fetched is kept.
+ * @param {any} o
+ */
+export const readOptions = o => ({
+  fileCache: !o.noCache,
+  manifest: o.manifest && (o.manifest === 'beside' || addressOf(o.manifest)),
+  key: o.keyFile === undefined ? undefined : readKey(o.keyFile),
+});
+
 /**
  * Of an engine and its model.
  * @param {any} o
@@ -30,6 +45,7 @@ export const answerOptions = o => ({ seed: 0, ...ofScopes(o, 'answer', 'sampling
  */
 export const openOptions = (o, what = 'loading') => ({
   ...ofScopes(o, 'engine', 'session'),
+  ...readOptions(o),
   draft: o.draft === undefined ? undefined : place(o.draft),
   artefact: o.artefact,
   onProgress: o.quiet

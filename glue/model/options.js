@@ -5,6 +5,7 @@ import { checkFunction, checkThreads, checkTokens, refuse, shown } from '../core
 import { checkSignal } from '../core/signal.js';
 import { Pooling, Purpose } from '../generated/interface.js';
 import { OPTIONS } from '../generated/options.js';
+import { cacheOf } from '../source/store/index.js';
 
 /** @typedef {import('../generated/options.js').Option} Option */
 /** @typedef {import('../core/check.js').Scope} Scope */
@@ -299,7 +300,8 @@ export function checkModel(options) {
  */
 export function checkReading(options) {
   checkCallbacks(options);
-  const { token, endpoint, manifest, key, limitRate } = options;
+  const { token, endpoint, fileCache, manifest, key, limitRate } = options;
+  cacheOf(fileCache);
   if ((token ?? '') !== `${token ?? ''}`) refuse(`token must be a text, not ${shown(token)}`);
   if (endpoint !== undefined && endpoint !== null && !URL.canParse(String(endpoint)))
     refuse(`endpoint must be the address of a hub, not ${shown(endpoint)}`);

@@ -83,6 +83,7 @@ class Chunks {
   /** @type {Head[]} latest first */
   #heads = [];
   #asking = 0; // chunks that the store looks for
+  #storing = 0; // chunks on their way into the store
   #stop = new AbortController();
   /** @type {{error: unknown} | null} why nothing can be read any more */
   #broken = null;
@@ -227,6 +228,7 @@ class Chunks {
     if (this.#broken || !this.#missing.size) return;
     if (!this.#transport.ranged) return void this.#stream();
     if (this.#asking) return; // its neighbours may be missing, too
+    if (this.#storing > this.#window) return;
     const parallel = this.#transport.parallel ?? 1;
     while (this.#missing.size) {
       let first = -1;
@@ -370,7 +372,7 @@ class Chunks {
     const { verify } = this.#layers;
     const have = (/** @type {Uint8Array} */ plain) => {
       if (this.#broken) return;
-      this.#store?.put(index, plain).catch(() => (this.#store = null));
+      this.#keep(index, plain);
       this.#have(index, plain);
     };
     if (!verify) return have(bytes);
@@ -388,6 +390,23 @@ class Chunks {
       const wrong = `${what} is wrong${tried}: ${error.message}`;
       this.#fail(index, new WrongBytes(wrong, { cause: error }));
     });
+  }
+
+  /**
+   * Into the store, which nobody waits for but who would ask for more than it takes.
+   * @param {number} index @param {Uint8Array} bytes
+   */
+  #keep(index, bytes) {
+    if (!this.#store) return;
+    this.#storing++;
+    this.#store
+      .put(index, bytes)
+      .catch(() => (this.#store = null))
+      .finally(() => {
+        this.#storing--;
+        this.#wake();
+        this.#pump();
+      });
   }
 
   /** @param {number} index @param {Uint8Array} bytes plain and checked */
@@ -484,7 +503,7 @@ class Chunks {
           filler.take(bytes);
           this.#at = filler.index;
           await this.#layers.pace?.(bytes.length, signal);
-          while (left && !this.#missing.size && !signal.aborted)
+          while (left && (!this.#missing.size || this.#storing > this.#window) && !signal.aborted)
             await new Promise(resolve => (this.#wake = () => resolve(undefined)));
           if (signal.aborted) throw cancelled(signal);
         },

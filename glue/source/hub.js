@@ -1,8 +1,10 @@
 // Names of models on a hub: `hf:owner/repo/file.gguf`, `hf:owner/repo:Q4_K_M`, `hf:owner/repo`,
 // each with `@revision` behind the repository, as the users of llama.cpp and wllama know them.
 import { refuse } from '../core/check.js';
+import { HASTY, isUnreachable } from './retry.js';
 import { partsOf } from './shards.js';
 import { unreadable } from './source.js';
+import { completeFiles } from './store/index.js';
 import { fetchText, ofUrl } from './url.js';
 
 /** @typedef {import('./source.js').SourceOptions} SourceOptions */
@@ -14,6 +16,7 @@ import { fetchText, ofUrl } from './url.js';
 
 const ENDPOINT = 'https://huggingface.co';
 const USUAL = 'Q4_K_M';
+const COMMIT = /@[0-9a-f]{40}(?:[:/]|$)/;
 const PAGES_MOST = 100; // of a thousand entries each
 const NAME = /^hf:(?:\/\/)?([^/@:\s]+\/[^/@:\s]+)(?:@([^/:\s]+))?(?::([^/\s]+)|\/(.+))?$/;
 
@@ -52,11 +55,11 @@ export function fileOfPage(url, options) {
 
 /**
  * All files of a repository.
- * @param {string} repo @param {string} revision @param {string} endpoint
- * @param {SourceOptions} options
+ * @param {string} repo @param {SourceOptions} options @param {string} revision
+ * @param {string} endpoint
  * @returns {Promise<Entry[]>}
  */
-async function listed(repo, revision, endpoint, options) {
+async function listed(repo, options, revision, endpoint) {
   let place = `${endpoint}/api/models/${repo}/tree/${encodeURIComponent(revision)}?recursive=true`;
   const entries = [];
   for (let page = 0; page < PAGES_MOST; page++) {
@@ -100,24 +103,57 @@ function chosen(entries, repo, quant) {
   throw unreadable(`hf:${repo} has no file of ${quant}, but ${models.join(', ')}`);
 }
 
+/** What a cache has of a repository, as the hub would list it. */
+async function listedInCache(/** @type {string} */ repo, /** @type {SourceOptions} */ options) {
+  const files = await completeFiles(options.fileCache);
+  return files
+    .filter(({ name }) => name.startsWith(`hf:${repo}/`))
+    .map(({ name, version }) => ({
+      type: 'file',
+      path: name.slice(`hf:${repo}/`.length),
+      oid: version,
+    }));
+}
+
 /**
- * The files that a name stands for: one, or the parts of one that is split.
+ * The files that a name stands for: one, or the parts of one that is split. What is in the cache
+ * serves when the hub is not there, or when the name says which commit is meant: that never
+ * changes.
  * @param {string} name @param {SourceOptions} options
  * @returns {Promise<OnHub[]>}
  */
 export async function onHub(name, options) {
+  const fromCache = () => filesOf(name, options, listedInCache).catch(() => null);
+  if (!options.fileCache) return filesOf(name, options, listed);
+  const cached = await fromCache();
+  if (cached && COMMIT.test(name)) return cached;
+  return filesOf(name, cached ? { ...options, ...HASTY } : options, listed).catch(error => {
+    if (cached && isUnreachable(error)) return cached;
+    throw error;
+  });
+}
+
+/**
+ * @param {string} name @param {SourceOptions} options
+ * @param {(repo: string, options: SourceOptions, revision: string, endpoint: string) =>
+ *   Promise<Entry[]>} list
+ * @returns {Promise<OnHub[]>}
+ */
+async function filesOf(name, options, list) {
   const match = NAME.exec(name);
   if (!match)
     refuse(`'${name}' is no name on a hub: hf:owner/repo/file.gguf, or hf:owner/repo:Q4_K_M`);
   const [, repo, revision = 'main', quant, file] = /** @type {string[]} */ (match);
   const endpoint = endpointOf(options);
   const token = options.token ?? environment('HF_TOKEN');
-  const entries = await listed(repo, revision, endpoint, { ...options, token });
+  const at = revision === 'main' ? '' : `@${revision}`;
+  const inCache = list === listedInCache;
+  const where = inCache ? `${repo}${at}` : repo;
+  const entries = await list(where, { ...options, token }, revision, endpoint);
   const path = file ? decodeURIComponent(file) : chosen(entries, repo, quant);
   return partsOf(path).map(part => {
     const entry = entries.find(one => one.path === part);
     if (!entry) throw unreadable(`hf:${repo} has no file ${part}`);
-    const at = revision === 'main' ? '' : `@${revision}`;
     return {
       place: new URL(
         `${endpoint}/${repo}/resolve/${encodeURIComponent(revision)}/${encoded(part)}`,

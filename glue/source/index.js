@@ -1,15 +1,17 @@
 // Byte sources: what `open` accepts, made into exact ranges of bytes.
+import { refuse } from '../core/check.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { ofBucket } from './bucket.js';
 import { chunked } from './chunks.js';
 import { ofFile } from './file.js';
 import { fileOfPage, isOnHub, ofHub, onHub } from './hub.js';
-import { layersOf } from './layers.js';
+import { cachedOf, layersOf, lazily, verifierFor } from './layers.js';
+import { TEXT_MOST } from './manifest.js';
 import { ofBlob, ofHandle, ofMemory, ofPrivateFile, transportOf } from './memory.js';
-import { paceOf } from './retry.js';
+import { HASTY, isUnreachable, paceOf } from './retry.js';
 import { shardsOf } from './shards.js';
-import { closing, isInBucket, resolve } from './source.js';
+import { closing, isInBucket, resolve, unreadable } from './source.js';
 import { ofResponse, ofWholeStream } from './stream.js';
 import { checkResponse, ofUrl } from './url.js';
 
@@ -38,8 +40,10 @@ export async function openSources(source, options = {}) {
   const files = Array.isArray(source)
     ? shardsOf(source)
     : isOnHub(source)
-      ? await onHub(String(source), options)
+      ? await onHub(String(source), { ...options, fileCache: options.fileCache ?? true })
       : shardsOf(source);
+  if (files.length > 1 && options.manifest && options.manifest !== true)
+    refuse('a model in several files has a manifest beside each of them: `manifest: true`');
   const pace = limitRate ? paceOf(limitRate) : undefined;
   const window = isSmall() ? 1 : Math.floor(WINDOW_BYTES / files.length);
   const how = { window: Math.max(WINDOW_LEAST, window), pace };
@@ -73,20 +77,96 @@ export async function openSource(source, options) {
 
 /**
  * @param {Source | import('./hub.js').OnHub} source
- * @param {SourceOptions & {first?: number}} options
- * @param {import('./chunks.js').Layers} how
+ * @param {SourceOptions & {first?: number}} given
+ * @param {import('./chunks.js').Layers & {window: number}} how
  */
-async function openFile(source, options, how) {
-  const opened = await ofAny(source, options);
-  const { manifest } = options;
-  const transport =
-    'feed' in opened ? opened : manifest ? transportOf(opened, nameOf(source)) : null;
+async function openFile(source, given, how) {
+  const name = addressOf(source, given);
+  const options = { ...given, fileCache: given.fileCache ?? name.startsWith('hf:') };
+  const cached = await cachedOf(name, options);
+  const whole = cached?.complete ? cached.head : null;
+  const fetched = () => manifestBeside(source, whole ? { ...options, ...HASTY } : options);
+  const verify = await verifierFor(
+    options,
+    name || nameOf(source),
+    fetched,
+    cached?.manifest ?? '',
+  );
+  const opened = await openOrCached(source, options, whole, verify?.head.version);
+  const transport = 'feed' in opened ? opened : verify ? transportOf(opened, nameOf(source)) : null;
   if (!transport) return closing(/** @type {ByteSource} */ (opened));
   try {
-    return closing(chunked(transport, { ...how, ...(await layersOf(transport, options)) }));
+    const layers = await layersOf(transport, verify, options, how.window);
+    return closing(chunked(transport, { ...how, ...layers }));
   } catch (error) {
     await transport.close?.();
     throw error;
+  }
+}
+
+/**
+ * The server's file; or the cache's, where it is whole, and is known to be the same or nobody is
+ * there to be asked.
+ * @param {Source | import('./hub.js').OnHub} source
+ * @param {SourceOptions & {first?: number}} options
+ * @param {import('./store/journal.js').Head | null} whole in the cache
+ * @param {string} [known] the version that is wanted
+ */
+async function openOrCached(source, options, whole, known = versionOf(source)) {
+  if (!whole) return ofAny(source, options);
+  const kept = () => lazily(whole, () => ofAny(source, { ...options, first: 1 }));
+  if (known === whole.version) return kept();
+  try {
+    return await ofAny(source, { ...options, ...HASTY, first: 1 });
+  } catch (error) {
+    if (isUnreachable(error)) return kept();
+    throw error;
+  }
+}
+
+/** What a hub has told. @param {any} source @returns {string | undefined} */
+const versionOf = source => (source?.place ? source.version : undefined);
+
+/**
+ * The name by which a cache has a file; '': it has none that leads to it again.
+ * @param {any} source @param {SourceOptions} options
+ */
+function addressOf(source, options) {
+  if (source?.place) return source.name;
+  if (typeof source !== 'string' && !(source instanceof URL)) return '';
+  const url = fileOfPage(new URL(resolve(source)), options);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return '';
+  url.username = url.password = '';
+  return url.href;
+}
+
+/**
+ * The text of a file's manifest: beside the file, or where the option says.
+ * @param {any} source @param {SourceOptions} options
+ */
+async function manifestBeside(source, options) {
+  const { manifest } = options;
+  const beside = '.manifest.json';
+  let place = /** @type {any} */ (manifest);
+  if (manifest === true) {
+    if (source?.place) {
+      const address = new URL(source.place);
+      address.pathname += beside;
+      const name = `${source.name}${beside}`;
+      place = { ...source, place: address, name, version: '', sha256: undefined };
+    } else if (isInBucket(source)) place = { ...source, key: source.key + beside };
+    else if (typeof source === 'string' || source instanceof URL) {
+      place = fileOfPage(new URL(resolve(source)), options);
+      place.pathname += beside;
+    } else refuse('only a file with an address has a manifest beside it: give the manifest itself');
+  }
+  const plain = { ...options, manifest: undefined, key: undefined, fileCache: false };
+  const file = await openFile(place, plain, { window: WINDOW_LEAST });
+  try {
+    if (file.size > TEXT_MOST) throw unreadable(`${nameOf(place)} is too long for a manifest`);
+    return new TextDecoder().decode(await file.read(0, file.size));
+  } finally {
+    await file.close();
   }
 }
 

@@ -7,6 +7,9 @@ import { unreadable } from './source.js';
 /** @type {Patience} */
 export const PATIENCE = { tries: 6, baseMs: 500, mostMs: 60000, stallMs: 20000 };
 
+/** For a question whose answer is not needed: what it is about is there. */
+export const HASTY = { patience: { tries: 1, stallMs: 5000 } };
+
 /** Something that may go right the next time. */
 export class Passing extends Error {
   /** @param {string} message @param {{cause?: unknown, waitMs?: number}} [more] */
@@ -15,6 +18,9 @@ export class Passing extends Error {
     this.waitMs = waitMs;
   }
 }
+
+/** Was nobody there to be asked? @param {any} error */
+export const isUnreachable = error => error?.cause instanceof Passing;
 
 /**
  * Resolves after a time, rejects when the signal comes; then no timer is left.

@@ -29,9 +29,11 @@ import { placeOf } from '../core/host.js';
 /**
  * @typedef {object} SourceOptions how sources are read
  * @property {AbortSignal} [signal] ends the opening; what is open ends by `close`
- * @property {unknown} [fileCache] see layers.js
- * @property {unknown} [manifest]
+ * @property {unknown} [fileCache] see store/index.js; for names on a hub true when left out
+ * @property {unknown} [manifest] see layers.js
  * @property {CryptoKey | Uint8Array} [key]
+ * @property {(name: string, store: import('./store/store.js').FileStore | null) => void} [onStore]
+ *   hears what keeps a file; null: nothing does
  * @property {string} [token] for a hub, or for the server of an address
  * @property {string | URL} [endpoint] of a hub
  * @property {number} [limitRate] bytes in a second, of all files together

@@ -161,23 +161,22 @@ export function sealedStore(store, verifier) {
   return store;
 }
 
-const EARLY_MOST = 2 ** 25; // bytes that have come before it was their turn
-
 /**
  * What sees a file's chunks in any order, and holds the whole against its hash when the last one is
- * there. What has gone by before it was its turn is read from the store again; without a store,
- * after more than 32 MiB of that, nothing is said.
- * @param {{name: string, sha256: string, count: number, store: FileStore | null}} file `count` of
- *   chunks
+ * there. What has gone by before it was its turn is held, as far as there is room, or read from the
+ * store again; where neither can be, nothing is said.
+ * @param {{name: string, sha256: string, size: number, store: FileStore | null, window: number}}
+ *   file `window`: bytes that may be held
  * @returns {(index: number, bytes: Uint8Array) => Promise<void> | undefined} rejects with
  *   WrongBytes
  */
-export function wholeCheck({ name, sha256: wanted, count, store }) {
+export function wholeCheck({ name, sha256: wanted, size, store, window }) {
   const seen = new Set();
   /** @type {Map<number, Uint8Array>} */
   const early = new Map();
   let earlyBytes = 0;
   let next = 0;
+  let hashed = 0; // bytes
   let ended = false;
   /** @type {Promise<void> | undefined} */
   let hashing;
@@ -198,12 +197,13 @@ export function wholeCheck({ name, sha256: wanted, count, store }) {
   };
   const hashOn = async () => {
     state ??= await hasher();
-    while (next < count) {
+    while (hashed < size) {
       const bytes = await take();
       if (bytes === undefined) return;
       ended = bytes === null;
       if (!bytes) return early.clear();
       state.update(bytes);
+      hashed += bytes.length;
       next++;
     }
     ended = true;
@@ -216,7 +216,7 @@ export function wholeCheck({ name, sha256: wanted, count, store }) {
   return (index, bytes) => {
     if (ended || seen.has(index)) return undefined;
     seen.add(index);
-    if (index === next || earlyBytes + bytes.length <= EARLY_MOST) {
+    if (index === next || earlyBytes + bytes.length <= window) {
       early.set(index, bytes);
       earlyBytes += bytes.length;
     }

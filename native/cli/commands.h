@@ -18,11 +18,12 @@ typedef enum artefact { ARTEFACT_AUTO, ARTEFACT_SIMD, ARTEFACT_RELAXED } artefac
 
 typedef struct command_config { // what commands.def adds; texts are NULL when left out
     artefact artefact;
-    const char *draft, *system, *trace, *imatrix, *against, *out, *encrypt, *key_file, *key_id;
+    const char *draft, *system, *trace, *imatrix, *against, *out, *encrypt, *key_file, *key_id,
+        *manifest;
     uint64_t chunk;
     uint32_t prompt_tokens, answer_tokens, runs;
     float density;
-    bool profile, lines, pin, json, quiet, help, version;
+    bool profile, lines, pin, no_cache, json, quiet, help, version;
 } command_config;
 
 typedef struct options {

@@ -38,6 +38,9 @@ static int command(int argc, char **argv) {
     if (own->artefact != ARTEFACT_AUTO)
         return usage_error(a.verb,
                            "--artefact is of the WebAssembly engine; this is the native one");
+    if (own->manifest)
+        return usage_error(a.verb, "--manifest is of the command of the package; this one has no "
+                                   "network, and checks what it takes out of the cache");
     return a.verb->run(&a.options, a.count, a.values);
 }
 

@@ -265,7 +265,7 @@ describe('verifiers', () => {
       [4, 0, 1, 1, 8, 2, 3, 7, 5, 6, 6],
     ]) {
       const store = await openStore({ folder: newFolder() }, head);
-      const told = { name: 'x', count: 9, store };
+      const told = { name: 'x', size: bytes.length, store, window: 3 * KIB };
       const watch = wholeCheck({ ...told, sha256: sha(bytes) });
       for (const index of order) {
         await store.put(index, parts[index]);

@@ -100,15 +100,16 @@ export async function openStore(option, head, more) {
  * What a cache has of a file, of the version that was used last.
  * @param {unknown} option of the cache
  * @param {string} name
+ * @param {(head: Head) => boolean} [fits]
  * @returns {Promise<{head: Head, complete: boolean, whole: string, manifest: string} | null>}
  *   `whole`: the hash that the whole was found to have, or ''; `manifest`: its text, or ''
  */
-export async function findCached(option, name) {
+export async function findCached(option, name, fits = () => true) {
   const cache = cacheOf(option);
   try {
     const place = cache && (await placeOf(cache.folder));
     if (!place) return null;
-    const all = (await kept.files(place)).filter(({ head }) => head.name === name);
+    const all = (await kept.files(place)).filter(({ head }) => head.name === name && fits(head));
     const file = all.find(kept.isComplete) ?? all[0];
     if (!file) return null;
     const { head, journal } = file;
@@ -117,6 +118,22 @@ export async function findCached(option, name) {
   } catch (error) {
     if (error instanceof HyperionError) throw error;
     return null; // what can not be read is not there
+  }
+}
+
+/**
+ * The files that a cache has as a whole.
+ * @param {unknown} option of the cache
+ * @returns {Promise<Head[]>}
+ */
+export async function completeFiles(option) {
+  const cache = cacheOf(option);
+  try {
+    const place = cache && (await placeOf(cache.folder));
+    return place ? (await kept.files(place)).filter(kept.isComplete).map(({ head }) => head) : [];
+  } catch (error) {
+    if (error instanceof HyperionError) throw error;
+    return [];
   }
 }
 

@@ -84,7 +84,10 @@ export function bytesTaken(all) {
   return [...chunks.values()].reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** Bytes of a file that are there. @param {Kept} file */
+/**
+ * Bytes of a file that are there.
+ * @param {{head: Head, journal: Pick<Journal, 'chunks'>}} file
+ */
 export const bytesPresent = ({ head, journal }) =>
   [...journal.chunks.keys()].reduce((sum, index) => sum + bytesOf(head, index), 0);
 
@@ -304,6 +307,14 @@ export class FileStore {
     return this.#chunks.size;
   }
 
+  bytesPresent() {
+    return bytesPresent({ head: this.#head, journal: { chunks: this.#chunks } });
+  }
+
+  isComplete() {
+    return this.#chunks.size === chunksOf(this.#head);
+  }
+
   /** Is a chunk there, as far as is known? @param {number} index */
   has(index) {
     return this.#chunks.has(index);
@@ -407,7 +418,7 @@ export class FileStore {
       const lines = [...this.#chunks].map(([index, hash]) => chunkLine(index, hash));
       await this.#place.append(filePath(this.#id), `\n${headLine(this.#head)}${lines.join('')}`);
     }
-    if (this.#chunks.size < chunksOf(this.#head)) return;
+    if (!this.isComplete()) return;
     const older = all.filter(
       ({ id, head, journal }) =>
         id !== this.#id && head.name === this.#head.name && !journal.pinned,
