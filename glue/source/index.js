@@ -92,7 +92,9 @@ async function openFile(source, given, how) {
     fetched,
     cached?.manifest ?? '',
   );
-  const opened = await openOrCached(source, options, whole, verify?.head.version);
+  // What comes with the opening would be thrown away.
+  const asked = cached?.begun ? { ...options, first: 1 } : options;
+  const opened = await openOrCached(source, asked, whole, verify?.head.version);
   const transport = 'feed' in opened ? opened : verify ? transportOf(opened, nameOf(source)) : null;
   if (!transport) return closing(/** @type {ByteSource} */ (opened));
   try {
@@ -160,7 +162,13 @@ async function manifestBeside(source, options) {
       place.pathname += beside;
     } else refuse('only a file with an address has a manifest beside it: give the manifest itself');
   }
-  const plain = { ...options, manifest: undefined, key: undefined, fileCache: false };
+  const plain = {
+    ...options,
+    manifest: undefined,
+    key: undefined,
+    fileCache: false,
+    onStore: undefined,
+  };
   const file = await openFile(place, plain, { window: WINDOW_LEAST });
   try {
     if (file.size > TEXT_MOST) throw unreadable(`${nameOf(place)} is too long for a manifest`);

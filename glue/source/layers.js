@@ -61,10 +61,24 @@ export async function layersOf(transport, verify, { fileCache, onStore }, window
   const more = verify ? { manifest: verify.text, hashes: verify.hashes } : undefined;
   const kept = await openStore(fileCache, head, more);
   onStore?.(name, kept);
+  if (kept && verify && head.sealed) await checkKey(kept, verify);
   const store = kept && verify && head.sealed ? sealedStore(kept, verify) : kept;
   const check = !verify && sha256 && store?.whole !== sha256;
   const watch = check ? wholeCheck({ name, sha256, size, store, window }) : undefined;
   return { verify, store, watch };
+}
+
+/**
+ * Says of a wrong key that it is one, also where no server could be asked for what can not be
+ * decrypted.
+ * @param {import('./store/store.js').FileStore} store @param {Verifier} verify
+ */
+async function checkKey(store, verify) {
+  const bytes = await store.get(0);
+  if (!bytes) return;
+  await verify.check(0, bytes).catch(cause => {
+    throw new WrongBytes(`${verify.head.name}, chunk 0 in the cache: ${cause.message}`, { cause });
+  });
 }
 
 /**

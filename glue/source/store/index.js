@@ -101,8 +101,8 @@ export async function openStore(option, head, more) {
  * @param {unknown} option of the cache
  * @param {string} name
  * @param {(head: Head) => boolean} [fits]
- * @returns {Promise<{head: Head, complete: boolean, whole: string, manifest: string} | null>}
- *   `whole`: the hash that the whole was found to have, or ''; `manifest`: its text, or ''
+ * @returns {Promise<{head: Head, begun: boolean, complete: boolean, manifest: string} | null>}
+ *   `begun`: its first chunk is there; `manifest`: its text, or ''
  */
 export async function findCached(option, name, fits = () => true) {
   const cache = cacheOf(option);
@@ -114,7 +114,8 @@ export async function findCached(option, name, fits = () => true) {
     if (!file) return null;
     const { head, journal } = file;
     const manifest = await kept.keptManifest(place, head);
-    return { head, complete: kept.isComplete(file), whole: journal.whole, manifest };
+    const begun = journal.chunks.has(0);
+    return { head, begun, complete: kept.isComplete(file), manifest };
   } catch (error) {
     if (error instanceof HyperionError) throw error;
     return null; // what can not be read is not there
