@@ -2,25 +2,40 @@
 import { newThread } from './places.js';
 import { makeWorker } from './workers.js';
 
-let ownerEnds = false;
 /**
- * This is a worker that its owner ends after its engine: worker threads go with it. Ended from here
- * as well, one that computes or sleeps would stay in Chromium for ever: it is stopped by force two
- * seconds later, by whoever has ended it, who is gone by then.
- */
-export const leaveThreadsToOwner = () => (ownerEnds = true);
-
-const TAKE_MS = 1000; // how long a worker may need to take its order
-
-/**
- * Runs the module's thread_main over the same memory in a worker; returns how to end it.
+ * @callback StartThread runs the module's thread_main over the same memory in a worker; returns how
+ *   to end it
  * @param {object} order
  * @param {(trouble?: Error) => void} here it has come, or never will, and why
  * @param {(error: Error) => void} fail the worker came to compute, and has died of it
  * @param {string | URL} [place] of a script that does what thread.js does
  * @returns {() => unknown}
  */
-export function startThread(order, here, fail, place) {
+
+/** @type {StartThread | null} */
+let byOwner = null;
+let ownerEnds = false;
+/**
+ * This is a worker that its owner ends after its engine: worker threads go with it. Ended from here
+ * as well, one that computes or sleeps would stay in Chromium for ever: it is stopped by force two
+ * seconds later, by whoever has ended it, who is gone by then.
+ * @param {StartThread} [start] by the owner: in pages, because Firefox may hang in a worker's
+ *   `new Worker`, which waits for the page's thread on the condition that the new worker waits on
+ *   as well, and only one of both is woken
+ */
+export function leaveThreadsToOwner(start) {
+  ownerEnds = true;
+  byOwner = start ?? null;
+}
+
+/** @type {StartThread} */
+export const startThread = (order, here, fail, place) =>
+  (byOwner ?? startHere)(order, here, fail, place);
+
+const TAKE_MS = 1000; // how long a worker may need to take its order
+
+/** @type {StartThread} */
+function startHere(order, here, fail, place) {
   let came = false;
   const hear = (/** @type {unknown} */ word) => {
     if (word !== 'here') return;

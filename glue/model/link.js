@@ -2,7 +2,9 @@
 // by postMessage; results and the pieces of an answer come over a lane where memory can be shared.
 import { Receiver } from '../core/channel.js';
 import { HyperionError } from '../core/errors.js';
+import { sharedBytes, urgeCollection } from '../core/shared.js';
 import { cancelled, throwIfAborted } from '../core/signal.js';
+import { startThread } from '../core/threads.js';
 import { makeWorker } from '../core/workers.js';
 import { Carrier } from '../source/carry.js';
 import { parts } from './parts.js';
@@ -88,10 +90,16 @@ export class Link {
   /** @type {Map<number, {take: (message: any) => void, fail: (error: unknown) => void}>} */
   #calls = new Map();
   #carrier;
+  /** @type {(() => unknown)[]} how to end the engine's worker threads */
+  #threads = [];
+  /** @type {WebAssembly.Memory | null} that they share */
+  #memory = null;
+  #place;
 
-  /** @param {Port} port */
-  constructor(port) {
+  /** @param {Port} port @param {string | URL} [place] of the script of workers */
+  constructor(port, place) {
     this.#port = port;
+    this.#place = place;
     const fail = (/** @type {unknown} */ cause) =>
       this.#stop(
         new HyperionError(
@@ -105,6 +113,7 @@ export class Link {
     });
     this.#receiver = new Receiver(message => {
       if (message.ask) this.#carrier.answer(message.ask);
+      else if (message.thread) this.#startThread(message);
       else this.#calls.get(message.id)?.take(message);
     }, fail);
     port.listen(message => this.#receiver.posted(message), fail);
@@ -114,13 +123,30 @@ export class Link {
   /** @param {string | URL} [place] of the worker's script, where it is not the package's own */
   static start(place) {
     try {
-      return new Link(startWorker(place));
+      return new Link(startWorker(place), place);
     } catch (cause) {
       throw new HyperionError(
         'HYP_E_HOST',
         `the engine's worker could not be started: ${/** @type {Error} */ (cause).message}`,
         { cause },
       );
+    }
+  }
+
+  /**
+   * A worker thread for the engine, which asks for it.
+   * @param {{thread: number, order: {memory: WebAssembly.Memory}}} asked
+   */
+  #startThread({ thread, order }) {
+    const tell = (/** @type {boolean} */ came) => (/** @type {Error | undefined} */ error) => {
+      if (!this.ending) this.#port.post({ thread, trouble: error?.message, came });
+    };
+    const here = tell(false);
+    this.#memory = order.memory;
+    try {
+      if (!this.ending) this.#threads.push(startThread(order, here, tell(true), this.#place));
+    } catch (error) {
+      here(/** @type {Error} */ (error));
     }
   }
 
@@ -292,5 +318,9 @@ export class Link {
     this.#stop(why);
     this.ending = why;
     await Promise.all([this.#port.end(), this.#carrier.close()]);
+    await Promise.all(this.#threads.splice(0).map(async end => end()));
+    const bytes = sharedBytes(this.#memory);
+    this.#memory = null;
+    if (bytes) urgeCollection(bytes);
   }
 }

@@ -160,6 +160,7 @@ async function leave() {
  * @property {unknown[]} args
  * @property {SharedArrayBuffer} [lane]
  * @property {number} [reply] to a read that this worker has asked for
+ * @property {number} [thread] that this worker has asked for, or what became of it
  */
 
 /** @param {Message} message @param {Call} call @returns {Promise<unknown>} */
@@ -182,8 +183,9 @@ async function perform({ model, session, method, args }, call) {
 
 /** @param {Message} message */
 async function take(message) {
-  const { id, cancel, end, lane, reply } = message;
+  const { id, cancel, end, lane, reply, thread } = message;
   if (reply) return reader.replied(/** @type {any} */ (message));
+  if (thread) return heardOfThread(/** @type {any} */ (message));
   if (end) return leave();
   if (lane) send = sender(lane, message => port.postMessage(message));
   if (cancel) return running.get(id)?.abort();
@@ -202,7 +204,23 @@ async function take(message) {
   }
 }
 
-if (starter.web) leaveThreadsToOwner();
+/** @type {Map<number, {here: (trouble?: Error) => void, fail: (error: Error) => void}>} */
+const threads = new Map();
+/** @param {{thread: number, trouble?: string, came: boolean}} message */
+function heardOfThread({ thread, trouble, came }) {
+  const { here, fail } = /** @type {any} */ (threads.get(thread));
+  const error = trouble === undefined ? undefined : new Error(trouble);
+  if (came && error) fail(error);
+  else here(error);
+}
+/** @type {import('../core/threads.js').StartThread} */
+function startByOwner(order, here, fail) {
+  const thread = threads.size + 1;
+  threads.set(thread, { here, fail });
+  port.postMessage({ thread, order });
+  return () => {}; // it ends with this worker
+}
+if (starter.web) leaveThreadsToOwner(builtin('node:process') ? undefined : startByOwner);
 port.postMessage({ bell: true }); // loaded
 const hear = (/** @type {any} */ message) => (isOrder(message) ? obey(message) : take(message));
 if (starter.web) port.onmessage = (/** @type {MessageEvent} */ event) => hear(event.data);

@@ -178,3 +178,37 @@ describe('Chromium, 50 openings', () => {
       await page.close();
     });
 });
+
+// A worker's own worker hung in one of some hundred openings there: they are the page's now.
+test('Firefox, 40 openings with worker threads', { timeout: HANGS_MS }, async () => {
+  const server = createPageServer().listen(0, '127.0.0.1');
+  const executablePath = execFileSync('which', ['firefox-esr'], { encoding: 'utf8' }).trim();
+  const browser = await puppeteer.launch({ headless: true, browser: 'firefox', executablePath });
+  try {
+    const page = await browser.newPage();
+    await page.goto(`http://127.0.0.1:${server.address().port}/`);
+    const told = await page.evaluate(async threads => {
+      const { open } = await import('/glue/model/index.js');
+      const story = new Uint8Array(await (await fetch('/models/story.gguf')).arrayBuffer());
+      const texts = new Set();
+      let come = 0;
+      for (let i = 0; i < 40; i++) {
+        const model = await open(story, { threads });
+        const { text } = await model.complete('Once', { maxTokens: 8, temperature: 0 });
+        texts.add(text);
+        for (let turn = 0; !come && turn < 100; turn++) {
+          come = (await model.stats()).threads.present;
+          await new Promise(resolve => setTimeout(resolve, 50));
+        }
+        await model.close();
+      }
+      return { texts: texts.size, come };
+    }, Number(THREADS));
+    assert.equal(told.texts, 1);
+    assert.ok(told.come > 0, 'no worker thread has ever come');
+  } finally {
+    await browser.close();
+    server.closeAllConnections();
+    server.close();
+  }
+});
