@@ -30,7 +30,10 @@ import { WrongBytes, gone, unreadable } from './source.js';
  * @property {boolean} wanted by a reader; else only ahead of one
  * @property {number} tries how often it was wrong
  */
-/** @typedef {{at: number, span: number}} Head a reader's place, and how far ahead of it is read */
+/**
+ * @typedef {{at: number, span: number, turn: number}} Head a reader's place, how far ahead of it is
+ *   read, and when it was last seen
+ */
 
 export const CHUNK_BYTES = 2 ** 20;
 const WINDOW_BYTES = 32 * CHUNK_BYTES;
@@ -82,6 +85,7 @@ class Chunks {
   #missing = new Set();
   /** @type {Head[]} latest first */
   #heads = [];
+  #turn = 0; // counts what readers ask for
   #asking = 0; // chunks that the store looks for
   #storing = 0; // chunks on their way into the store
   #stop = new AbortController();
@@ -207,7 +211,7 @@ class Chunks {
     if (place < 0) {
       // The first bytes are a header, behind which the rest is read. Elsewhere it may be a lone
       // row that somebody looks up.
-      head = { at: index, span: index ? 1 : Math.max(4, this.#request) };
+      head = { at: index, span: index ? 1 : Math.max(4, this.#request), turn: 0 };
       if (this.#heads.length === HEADS) this.#heads.pop();
     } else {
       [head] = this.#heads.splice(place, 1);
@@ -217,6 +221,7 @@ class Chunks {
       }
     }
     head.span = Math.min(head.span, this.#most);
+    head.turn = ++this.#turn;
     this.#heads.unshift(head);
     const end = Math.min(index + head.span, this.#count - 1);
     for (let next = index + 1; next <= end && this.#coming.size < this.#most; next++)
@@ -424,13 +429,20 @@ class Chunks {
     this.#evict();
   }
 
+  /** Will a reader come to it, of those that are still about? @param {number} index */
+  #soon(index) {
+    return this.#heads.some(
+      ({ at, span, turn }) => index >= at && index <= at + span && this.#turn - turn < this.#window,
+    );
+  }
+
   /** The least lately used goes, but for those that a reader will soon come to. */
   #evict() {
     while (this.#held.size + this.#busy > this.#window && this.#held.size > 2) {
       let gone = -1;
       for (const index of this.#held.keys()) {
         if (gone < 0) gone = index;
-        if (this.#heads.some(({ at, span }) => index >= at && index <= at + span)) continue;
+        if (this.#soon(index)) continue;
         gone = index;
         break;
       }
@@ -499,13 +511,17 @@ class Chunks {
         0,
         size,
         async bytes => {
-          left -= bytes.length;
-          filler.take(bytes);
-          this.#at = filler.index;
           await this.#layers.pace?.(bytes.length, signal);
-          while (left && (!this.#missing.size || this.#storing > this.#window) && !signal.aborted)
-            await new Promise(resolve => (this.#wake = () => resolve(undefined)));
-          if (signal.aborted) throw cancelled(signal);
+          // A part may be larger than the window.
+          for (let from = 0; from < bytes.length; from += this.#chunkBytes) {
+            const part = bytes.subarray(from, from + this.#chunkBytes);
+            left -= part.length;
+            filler.take(part);
+            this.#at = filler.index;
+            while (left && (!this.#missing.size || this.#storing > this.#window) && !signal.aborted)
+              await new Promise(resolve => (this.#wake = () => resolve(undefined)));
+            if (signal.aborted) throw cancelled(signal);
+          }
         },
         signal,
       );

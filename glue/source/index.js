@@ -24,6 +24,7 @@ export { shardsOf };
 
 const WINDOW_BYTES = 32 << 20;
 const WINDOW_LEAST = 4 << 20;
+const FIRST_BYTES = 4 << 20; // that are asked for with the opening
 
 /** Has this host as little memory as an edge isolate? */
 const isSmall = () => globalThis.navigator?.userAgent === 'Cloudflare-Workers';
@@ -46,14 +47,14 @@ export async function openSources(source, options = {}) {
     refuse('a model in several files has a manifest beside each of them: `manifest: true`');
   const pace = limitRate ? paceOf(limitRate) : undefined;
   const window = isSmall() ? 1 : Math.floor(WINDOW_BYTES / files.length);
-  const how = { window: Math.max(WINDOW_LEAST, window), pace };
+  const how = { window: options.window ?? Math.max(WINDOW_LEAST, window), pace };
   /** @type {(ByteSource & {close: () => Promise<void>})[]} */
   const opened = [];
   try {
     for (const file of files) {
       // Of the others what comes with the opening would only wait.
-      const first = opened.length ? 1 : undefined;
-      opened.push(await openFile(file, { ...options, first }, how));
+      const first = opened.length ? 1 : Math.min(FIRST_BYTES, how.window >> 1);
+      opened.push(await openFile(file, { first, ...options }, how));
       throwIfAborted(signal);
     }
     return opened;
@@ -77,7 +78,7 @@ export async function openSource(source, options) {
 
 /**
  * @param {Source | import('./hub.js').OnHub} source
- * @param {SourceOptions & {first?: number}} given
+ * @param {SourceOptions} given
  * @param {import('./chunks.js').Layers & {window: number}} how
  */
 async function openFile(source, given, how) {
@@ -110,7 +111,7 @@ async function openFile(source, given, how) {
  * The server's file; or the cache's, where it is whole, and is known to be the same or nobody is
  * there to be asked.
  * @param {Source | import('./hub.js').OnHub} source
- * @param {SourceOptions & {first?: number}} options
+ * @param {SourceOptions} options
  * @param {import('./store/journal.js').Head | null} whole in the cache
  * @param {string} [known] the version that is wanted
  */
@@ -184,7 +185,7 @@ const nameOf = source =>
 
 /**
  * @param {Source | import('./hub.js').OnHub} source
- * @param {SourceOptions & {first?: number}} options
+ * @param {SourceOptions} options
  * @returns {Promise<ByteSource | Transport>} a source: one that needs no chunks
  */
 async function ofAny(source, options) {

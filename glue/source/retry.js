@@ -5,16 +5,20 @@ import { unreadable } from './source.js';
 /** @typedef {import('./source.js').Patience} Patience */
 
 /** @type {Patience} */
-export const PATIENCE = { tries: 6, baseMs: 500, mostMs: 60000, stallMs: 20000 };
+export const PATIENCE = { tries: 8, baseMs: 200, mostMs: 60000, stallMs: 20000 };
 
 /** For a question whose answer is not needed: what it is about is there. */
 export const HASTY = { patience: { tries: 1, stallMs: 5000 } };
 
 /** Something that may go right the next time. */
 export class Passing extends Error {
-  /** @param {string} message @param {{cause?: unknown, waitMs?: number}} [more] */
-  constructor(message, { cause, waitMs = 0 } = {}) {
+  /**
+   * @param {string} message
+   * @param {{cause?: unknown, answered?: boolean, waitMs?: number}} [more] answered: by a server
+   */
+  constructor(message, { cause, answered = false, waitMs = 0 } = {}) {
     super(message, { cause });
+    this.answered = answered;
     this.waitMs = waitMs;
   }
 }
@@ -57,7 +61,7 @@ export async function backOff(tries, error, patience, signal) {
 
 /**
  * @typedef {object} Trying
- * @property {number} [most] tries in a row that bring nothing, where patience would allow more
+ * @property {number} [most] tries in a row that bring not even an answer
  * @property {() => number} progress grows with what has been brought
  * @property {Patience} patience
  * @property {AbortSignal} [signal]
@@ -78,8 +82,8 @@ export async function trying({ most = Infinity, progress, patience, signal, why 
       if (!(error instanceof Passing)) throw error;
       tries = progress() > before ? 1 : tries + 1;
       const { waitMs } = error;
-      // Whoever says when to come again is there.
-      const limits = { ...patience, tries: Math.min(patience.tries, waitMs ? Infinity : most) };
+      const limit = error.answered ? Infinity : most;
+      const limits = { ...patience, tries: Math.min(patience.tries, limit) };
       await backOff(tries, error, limits, signal).catch(cause => {
         if (signal?.aborted) throw cancelled(signal);
         const long =

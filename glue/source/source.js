@@ -39,6 +39,8 @@ import { placeOf } from '../core/host.js';
  * @property {number} [limitRate] bytes in a second, of all files together
  * @property {typeof fetch} [fetch] in place of the host's
  * @property {Partial<Patience>} [patience]
+ * @property {number} [window] bytes of each file in memory at most; by the host when left out
+ * @property {number} [first] bytes to ask for with the opening, of what is not read anyway
  */
 
 /**

@@ -15,7 +15,7 @@ import { ofResponse } from './stream.js';
  * @property {string} [token] for the address' own origin
  * @property {typeof fetch} [fetch] in place of the host's
  * @property {Partial<Patience>} [patience]
- * @property {number} [first] bytes to ask for with the opening
+ * @property {number} [first] bytes to ask for with the opening; 1 when left out
  * @property {string} [name] in place of the address
  * @property {string} [version] that is known already
  * @property {string} [sha256]
@@ -23,7 +23,6 @@ import { ofResponse } from './stream.js';
 /** @typedef {import('./retry.js').Exchange<Response>} Exchange */
 /** @typedef {{exchange: Exchange, from: number, to: number}} Part which bytes an answer has */
 
-const FIRST_BYTES = 4 << 20;
 const PARALLEL = 4; // hosts allow six connections, of which others want some
 const OPENING_TRIES = 3; // of an address of which nothing has ever come
 const PASSING = [408, 425, 429, 500, 502, 503, 504];
@@ -52,7 +51,8 @@ function retryAfterMs(response) {
 function refusal(response, name) {
   const { status, statusText } = response;
   const what = `${name} answered ${status} ${statusText}`.trim();
-  if (PASSING.includes(status)) return new Passing(what, { waitMs: retryAfterMs(response) });
+  if (PASSING.includes(status))
+    return new Passing(what, { answered: true, waitMs: retryAfterMs(response) });
   const hint = CODES[response.headers.get('x-error-code') ?? ''] ?? HINTS[status];
   return unreadable(hint ? `${what}: ${hint}` : what);
 }
@@ -399,7 +399,7 @@ function checkAddress({ protocol, hostname, href }) {
 export async function ofUrl(url, options = {}) {
   checkAddress(url);
   const remote = new Remote(url, options);
-  const whole = await remote.open(options.first ?? FIRST_BYTES, options.signal);
+  const whole = await remote.open(options.first ?? 1, options.signal);
   return whole || remote.transport(options);
 }
 

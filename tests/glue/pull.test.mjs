@@ -113,7 +113,7 @@ describe('killed', () => {
       const store = await openStore({ folder: where }, head);
       for (const index of said)
         assert.ok(
-          (await store.get(Number(index)))?.every(byte => byte === 7 + index),
+          (await store.get(Number(index)))?.every(byte => byte === 7 + Number(index)),
           `${point}: ${index}`,
         );
       for (let index = 0; index < 12; index++) {

@@ -1,6 +1,7 @@
 // A simulation of schedules through the glue: from one seed a host with models in this thread and
 // in workers, in engines of their own or together in one, memory limits, threads, policies, drafts,
-// look-ups, cache formats, slow and failing sources and such that never answer, and callers who do
+// look-ups, cache formats, slow and failing sources and such that never answer, servers that break
+// off, are busy or know no parts, and callers who do
 // several things at once, keep sessions and fork them, inspect and quantize meanwhile, throw from
 // their callbacks, at once or later, break off, abort for reasons of their own and close in the
 // middle. Oracle: each answer, vector and score equals that of the same call alone in a fresh
@@ -13,7 +14,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import threads from 'node:worker_threads';
 import { HyperionError, createEngine, inspect, open, quantize } from 'hyperion-runtime';
+import { PATIENCE } from '../../glue/source/retry.js';
 import { makeSimModels } from '../tools/models.mjs';
+import { startRangeServer } from '../tools/range_server.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const SEED_MS = 60000; // a seed takes a tenth of a second: one that takes longer hangs
@@ -84,6 +87,23 @@ const STORY = join(root, 'models/story.gguf');
 const DRAFT = MODELS.at(-1);
 const bytesOf = new Map();
 const load = path => bytesOf.get(path) ?? bytesOf.set(path, readFileSync(path)).get(path);
+
+// A server for all seeds. What goes wrong with an answer is told by its address, and by how often
+// that has been asked for.
+PATIENCE.baseMs = 1; // of this thread; workers wait as users' do
+const server = await startRangeServer();
+server.keepAlive = false; // a seed is over when no connection is left
+server.unref();
+const asked = new Map();
+server.fault = ({ query }) => {
+  const times = (asked.get(query) ?? 0) + 1;
+  asked.set(query, times);
+  const [how, seed] = query.split('-');
+  if (how === 'cut' && times % 2) return { cut: (Number(seed) * times * 7919) % 200000 };
+  if (how === 'busy' && times % 3 === 1) return { status: 503 };
+  return how === 'whole' ? { whole: true } : null;
+};
+
 const modules = new Map();
 /** One compiled module for all engines. @param {boolean} shared */
 const moduleOf = async shared => {
@@ -262,7 +282,8 @@ class Host {
   source(path, guest, inWorker) {
     const random = this.random.fork();
     const own = ['own', 'own', 'slow', 'slow', 'slow', 'failing', 'stuck'];
-    const kind = random.of(['path', 'bytes', 'blob', inWorker ? 'stream' : 'path', ...own]);
+    const near = ['path', 'bytes', 'blob', inWorker ? 'stream' : 'path'];
+    const kind = random.of([...near, 'served', ...own]);
     guest.kinds.push(kind);
     const data = load(path);
     if (kind === 'stream') {
@@ -270,6 +291,11 @@ class Host {
       return random.chance(50) ? stream : new Response(stream);
     }
     if (kind === 'path') return path;
+    if (kind === 'served') {
+      const place = `/${path.split('/').at(-1)}`;
+      server.put(place, data);
+      return `${server.origin}${place}?${random.of(['fine', 'cut', 'busy', 'whole'])}-${random.draw()}`;
+    }
     if (kind === 'bytes') return new Uint8Array(data);
     if (kind === 'blob') return new Blob([data]);
     if (kind === 'failing') guest.fails = true;

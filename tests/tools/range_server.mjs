@@ -27,7 +27,10 @@ const SEEN = 'Content-Range, ETag, Accept-Ranges, Link, X-Error-Code, X-Linked-E
  * @property {boolean} [chunked] no Content-Length
  * @property {string} [redirect] the answer is elsewhere
  */
-/** @typedef {{number: number, method: string, path: string, range: string, headers: any}} Asked */
+/**
+ * @typedef {{number: number, method: string, path: string, query: string, range: string, headers:
+ *   any}} Asked
+ */
 
 /** @param {string | undefined} header @param {number} size */
 function rangeOf(header, size) {
@@ -70,7 +73,9 @@ export class RangeServer {
    *   import('node:http').ServerResponse) => boolean | Promise<boolean>}
    */
   route = () => false;
+  keepAlive = true; // else each answer closes its connection
   bytesSent = 0;
+  underway = 0; // answers
   #throttle = new Throttle();
   #tags = new WeakMap();
   #server;
@@ -79,6 +84,8 @@ export class RangeServer {
   constructor(files = {}) {
     for (const [path, bytes] of Object.entries(files)) this.put(path, bytes);
     this.#server = createServer((request, response) => {
+      this.underway++;
+      response.on('close', () => this.underway--);
       this.#answer(request, response).catch(error => response.destroy(error));
     });
     // Whoever goes on with a connection that has been idle does not find it half closed.
@@ -89,6 +96,11 @@ export class RangeServer {
   async listen() {
     await new Promise(resolve => this.#server.listen(0, '127.0.0.1', () => resolve(undefined)));
     return this;
+  }
+
+  /** The process ends although it listens. */
+  unref() {
+    this.#server.unref();
   }
 
   get origin() {
@@ -131,13 +143,17 @@ export class RangeServer {
    */
   async #answer(request, response) {
     const { method = 'GET', headers } = request;
-    const path = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname);
+    const { pathname, search } = new URL(request.url ?? '/', 'http://localhost');
+    const path = decodeURIComponent(pathname);
+    if (!this.keepAlive) response.setHeader('connection', 'close');
     if (this.cors) {
       response.setHeader('access-control-allow-origin', '*');
       response.setHeader('cross-origin-resource-policy', 'cross-origin');
       if (this.expose) response.setHeader('access-control-expose-headers', this.expose);
     }
-    const asked = { number: this.log.length, method, path, range: headers.range ?? '', headers };
+    const { range: wanted = '' } = headers;
+    const number = this.log.length;
+    const asked = { number, method, path, query: search.slice(1), range: wanted, headers };
     this.log.push(asked);
     if (method === 'OPTIONS') {
       response.setHeader('access-control-allow-headers', 'Range, Authorization, If-Range');

@@ -1,0 +1,199 @@
+// Sources in real hosts: a page and its worker in Chromium and Firefox, Deno, workerd, Node, all
+// against servers that break off, are busy, know no parts, change files, want tokens.
+import assert from 'node:assert/strict';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { extname, join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { open } from 'hyperion-runtime';
+import puppeteer from 'puppeteer-core';
+import { startHub } from '../tools/hub_server.mjs';
+import { startRangeServer } from '../tools/range_server.mjs';
+import { tellAll } from './sources_main.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const bin = name => join(root, 'node_modules/.bin', name);
+const where = name => execFileSync('which', [name], { encoding: 'utf8' }).trim();
+const dir = mkdtempSync(join(tmpdir(), 'hyperion-sources-'));
+after(() => rmSync(dir, { recursive: true }));
+const HOST_MS = 120000; // each takes a few seconds
+
+const story = readFileSync(join(root, 'models/story.gguf'));
+const KINDS = ['fine', 'cut', 'whole', 'busy', 'hidden', 'redirected', 'changing'];
+const server = await startRangeServer(
+  Object.fromEntries(KINDS.map(kind => [`/${kind}/story.gguf`, story])),
+);
+let asked = 0;
+server.fault = ({ path, range, method }) => {
+  asked++;
+  const later = range && !range.startsWith('bytes=0-');
+  switch (path.split('/')[1]) {
+    case 'cut':
+      return asked % 2 ? { cut: 900_000 } : null;
+    case 'whole':
+      return { whole: true };
+    case 'busy':
+      return asked % 2 ? { status: 503 } : null;
+    case 'hidden': // what a page of another origin may not see
+      return method === 'HEAD' ? null : { headers: { 'content-range': '', etag: '' } };
+    case 'redirected':
+      return { redirect: '/fine/story.gguf' };
+    case 'changing':
+      return later ? { headers: { etag: '"another"' } } : { cut: 400_000 };
+    default:
+      return null;
+  }
+};
+const hub = await startHub();
+hub.put('owner/story', { 'story-Q4_0.gguf': story }, { access: 'gated' });
+after(() => Promise.all([server.close(), hub.close()]));
+const servers = { origin: server.origin, endpoint: hub.endpoint, token: 'hf_right' };
+
+const model = await open(join(root, 'models/story.gguf'), { threads: 1 });
+const want = (await model.complete('Once upon a time', { temperature: 0, maxTokens: 8 })).text;
+await model.close();
+
+/** @param {Record<string, string>} told @param {number} least sources */
+function check({ gated, missing, changing, ...told }, least) {
+  assert.ok(Object.keys(told).length >= least, Object.keys(told).join(' '));
+  for (const [kind, text] of Object.entries(told)) assert.equal(text, want, kind);
+  assert.match(gated, /^HYP_E_IO: hf:owner\/story.* answered 401.*gated.*`token`/);
+  assert.match(missing, /^HYP_E_IO: .* answered 404/);
+  assert.match(changing, /^HYP_E_IO: .*has changed on the server: open it anew/);
+}
+
+test('Node, in its thread and in a worker', { timeout: HOST_MS }, async () => {
+  check(await tellAll(servers, open, {}), 12);
+  check(await tellAll(servers, open, { worker: true }), 11);
+});
+
+test('Deno, which may not read the environment', { timeout: HOST_MS }, async () => {
+  const main = join(dir, 'main.mjs');
+  const at = path => JSON.stringify(`file://${join(root, path)}`);
+  writeFileSync(
+    main,
+    `import { open } from ${at('glue/model/index.js')};
+import { tellAll } from ${at('tests/hosts/sources_main.mjs')};
+console.log(JSON.stringify(await tellAll(${JSON.stringify(servers)}, open, {})));
+`,
+  );
+  const { stdout } = await promisify(execFile)(
+    bin('deno'),
+    ['run', '--allow-read', '--allow-net=127.0.0.1', '--no-remote', '--no-prompt', main],
+    { env: { ...process.env, DENO_DIR: dir, DENO_NO_UPDATE_CHECK: '1' } },
+  );
+  check(JSON.parse(stdout), 12);
+});
+
+test('workerd', { timeout: HOST_MS }, async () => {
+  const free = await new Promise(resolve => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+  const embed = path => JSON.stringify(join(root, path));
+  const files = ['core', 'source', 'model', 'generated'].flatMap(folder =>
+    readdirSync(join(root, 'glue', folder), { recursive: true })
+      .filter(name => name.endsWith('.js'))
+      .map(name => `${folder}/${name}`),
+  );
+  const config = join(dir, 'config.capnp');
+  writeFileSync(
+    config,
+    `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [(name = "main", worker = .main), (name = "internet", network = (allow = ["private"]))],
+  sockets = [(name = "http", address = "127.0.0.1:${free}", http = (), service = "main")],
+);
+const main :Workerd.Worker = (
+  compatibilityDate = "2026-10-01",
+  modules = [
+    (name = "worker", esModule = embed ${embed('tests/hosts/sources_workerd.mjs')}),
+    (name = "sources_main.mjs", esModule = embed ${embed('tests/hosts/sources_main.mjs')}),
+    ${files.map(f => `(name = "glue/${f}", esModule = embed ${embed(`glue/${f}`)}),`).join('\n    ')}
+    (name = "hyperion.wasm", wasm = embed ${embed('dist/hyperion.wasm')}),
+  ],
+);
+`,
+  );
+  const workerd = spawn(bin('workerd'), ['serve', '--import-path=/', config], {
+    stdio: ['ignore', 'inherit', 'pipe'],
+    detached: true,
+  });
+  let log = '';
+  workerd.stderr.on('data', data => (log += data));
+  try {
+    const place = `http://127.0.0.1:${free}/?servers=${encodeURIComponent(JSON.stringify(servers))}`;
+    let response;
+    for (let i = 0; i < 150 && !response; i++) {
+      await new Promise(resolve => setTimeout(resolve, 100));
+      response = await fetch(place).catch(() => undefined);
+    }
+    assert.ok(response, `workerd does not answer: ${log}`);
+    const body = await response.text();
+    assert.equal(response.status, 200, body + log);
+    check(JSON.parse(body), 12);
+  } finally {
+    process.kill(-workerd.pid); // the launcher and the server that it started
+  }
+});
+
+const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
+for (const [name, options] of Object.entries({
+  Chromium: { browser: 'chrome', executablePath: where('chromium'), args: FLAGS },
+  Firefox: { browser: 'firefox', executablePath: where('firefox-esr'), args: [] },
+}))
+  test(`${name}, in a page and in its worker`, { timeout: HOST_MS }, async () => {
+    // Pages are of another origin than the models.
+    const pages = await startRangeServer();
+    pages.route = ({ url }, response) => {
+      const { pathname } = new URL(url, 'http://localhost');
+      if (pathname === '/') {
+        response.setHeader('content-type', 'text/html');
+        response.end('<!doctype html><title>sources</title>');
+        return true;
+      }
+      const type = TYPES[extname(pathname)];
+      if (!type) return false;
+      response.setHeader('content-type', type);
+      response.end(readFileSync(join(root, pathname)));
+      return true;
+    };
+    const browser = await puppeteer.launch({ headless: true, defaultViewport: null, ...options });
+    try {
+      const page = await browser.newPage();
+      page.setDefaultTimeout(60000);
+      await page.goto(`${pages.origin}/`);
+      for (const worker of [undefined, false]) {
+        const told = await page.evaluate(
+          async (given, inWorker) => {
+            const [{ open: openHere }, { tellAll: tell }] = await Promise.all([
+              import('/glue/model/index.js'),
+              import('/tests/hosts/sources_main.mjs'),
+            ]);
+            return tell(given, openHere, { worker: inWorker });
+          },
+          servers,
+          worker,
+        );
+        check(told, worker === undefined ? 14 : 13);
+      }
+    } finally {
+      await browser.close();
+      await pages.close();
+    }
+  });
