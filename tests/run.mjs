@@ -5,8 +5,8 @@
 //        run.mjs NAME…        those whose name contains one of these
 //        run.mjs --long [NAME…]   the long ones, for hours
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeOracleModels } from './tools/models.mjs';
@@ -159,6 +159,10 @@ const skippedIn = output =>
     ([, name, reason]) => `${name}: ${reason || 'no reason given'}`,
   );
 
+// Nothing is kept in the developer's own cache.
+const cacheFolder = mkdtempSync(join(tmpdir(), 'hyperion-tests-'));
+process.on('exit', () => rmSync(cacheFolder, { recursive: true, force: true }));
+
 // Spins until it is ended, or the process that started it is gone.
 const SPIN = 'const p = process.ppid; while (process.ppid === p) for (let i = 0; i < 1e8; i++);';
 const neighbours = new Set();
@@ -184,7 +188,7 @@ async function play({ run: [command, args], processors, busy, long, env }) {
   const child = spawn(command, args, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ...pretend, ...env },
+    env: { ...process.env, HYPERION_CACHE: cacheFolder, ...pretend, ...env },
   });
   let output = '';
   const seconds = long ? LONG_LIMIT_S : LIMIT_S;

@@ -1,5 +1,5 @@
 // cache: what is kept of models, and how it is looked after. As native/cli/cache.c.
-import { Cache } from '../source/store/index.js';
+import { ModelCache } from '../source/store/index.js';
 import { UsageError } from './arguments.js';
 import { line, progressBar } from './terminal.js';
 
@@ -11,7 +11,7 @@ const row = ([size, part, pin, used, model]) =>
 
 /** @param {any} o */
 async function list(o) {
-  const cache = new Cache();
+  const cache = new ModelCache();
   const files = await cache.list();
   const { where, bytes } = await cache.usage();
   if (o.json) return line(JSON.stringify({ where, bytes, files }));
@@ -30,14 +30,14 @@ async function list(o) {
 
 /** @param {any} o @param {string} model */
 async function remove(o, model) {
-  const bytes = await new Cache().remove(model);
+  const bytes = await new ModelCache().remove(model);
   if (o.json) line(JSON.stringify({ bytes }));
   else if (!o.quiet) line(`${model}: ${megabytes(bytes)} are free now`);
 }
 
 /** @param {any} o @param {string} [model] */
 async function verify(o, model) {
-  const files = await new Cache().verify(model, {
+  const files = await new ModelCache().verify(model, {
     onProgress:
       o.quiet || o.json ? undefined : ({ done, total }) => progressBar('verifying', done, total),
   });
@@ -55,7 +55,7 @@ async function verify(o, model) {
 
 /** @param {any} o @param {string} model @param {boolean} pinned */
 async function pin(o, model, pinned) {
-  await new Cache().pin(model, pinned);
+  await new ModelCache().pin(model, pinned);
   if (o.json) line(JSON.stringify({ pinned }));
 }
 

@@ -8,6 +8,7 @@ import { RemoteEngine, workerByDefault } from './remote.js';
 
 export { HyperionError } from '../core/errors.js';
 export { bestArtefact } from '../core/detect.js';
+export { cache } from '../source/store/index.js';
 
 /** @typedef {import('./options.js').EngineOptions} EngineOptions */
 /** @typedef {import('./options.js').OpenOptions} OpenOptions */
@@ -27,6 +28,8 @@ export { bestArtefact } from '../core/detect.js';
 /** @typedef {import('./answer.js').Whole} Whole */
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('../source/index.js').ByteSource} ByteSource */
+/** @typedef {import('../source/store/index.js').CachedFile} CachedFile */
+/** @typedef {import('../source/store/index.js').ModelCache} ModelCache */
 /** @typedef {import('./chat.js').Message} Message */
 
 parts.openai = openaiOf;

@@ -19,7 +19,8 @@ import { WrongBytes, gone, unreadable } from './source.js';
  * @property {number} [ahead] bytes that are fetched ahead of a reader at most; 0: none. What the
  *   window leaves room for when left out
  * @property {(index: number, bytes: Uint8Array) => void | Promise<void>} [watch] sees each chunk
- *   when it comes, checked, from the transport or the store; what it throws ends the source
+ *   when it comes, checked, from the transport or the store; a promise holds the chunk back, what
+ *   it throws ends the source
  * @property {(bytes: number) => void} [onBytes] so many have come from the transport
  */
 /**
@@ -416,12 +417,22 @@ class Chunks {
 
   /** @param {number} index @param {Uint8Array} bytes plain and checked */
   #have(index, bytes) {
+    let watched;
     try {
-      const watched = /** @type {any} */ (this.#layers.watch?.(index, bytes));
-      watched?.catch?.((/** @type {unknown} */ error) => this.#break(error));
+      watched = this.#layers.watch?.(index, bytes);
     } catch (error) {
       return this.#break(error);
     }
+    if (!watched) return this.#give(index, bytes);
+    watched.then(
+      () => this.#give(index, bytes),
+      error => this.#break(error),
+    );
+  }
+
+  /** @param {number} index @param {Uint8Array} bytes */
+  #give(index, bytes) {
+    if (this.#broken) return;
     this.#held.set(index, bytes);
     this.#coming.get(index)?.resolve(bytes);
     this.#coming.delete(index);

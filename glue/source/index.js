@@ -41,7 +41,7 @@ export async function openSources(source, options = {}) {
   const files = Array.isArray(source)
     ? shardsOf(source)
     : isOnHub(source)
-      ? await onHub(String(source), { ...options, fileCache: options.fileCache ?? true })
+      ? await onHub(String(source), keptFromHub(options))
       : shardsOf(source);
   if (files.length > 1 && options.manifest && options.manifest !== true)
     refuse('a model in several files has a manifest beside each of them: `manifest: true`');
@@ -65,6 +65,9 @@ export async function openSources(source, options = {}) {
   }
 }
 
+/** What a hub gives is kept when nothing else is said. @param {SourceOptions} options */
+const keptFromHub = options => ({ ...options, fileCache: options.fileCache ?? true });
+
 /**
  * One file.
  * @param {Source} source
@@ -82,6 +85,7 @@ export async function openSource(source, options) {
  * @param {import('./chunks.js').Layers & {window: number}} how
  */
 async function openFile(source, given, how) {
+  if (isOnHub(source)) [source] = await onHub(String(source), keptFromHub(given));
   const name = addressOf(source, given);
   const options = { ...given, fileCache: given.fileCache ?? name.startsWith('hf:') };
   const cached = await cachedOf(name, options);
@@ -194,10 +198,6 @@ async function ofAny(source, options) {
     const url = resolve(source);
     if (url.protocol === 'file:') return ofFile(url);
     if (url.protocol === 'opfs:') return ofPrivateFile(decodeURIComponent(url.pathname));
-    if (url.protocol === 'hf:') {
-      const [first] = await onHub(String(source), options);
-      return ofHub(first, options);
-    }
     return ofUrl(fileOfPage(url, options), options);
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return ofMemory(source);

@@ -162,13 +162,13 @@ export function sealedStore(store, verifier) {
 }
 
 /**
- * What sees a file's chunks in any order, and holds the whole against its hash when the last one is
- * there. What has gone by before it was its turn is held, as far as there is room, or read from the
- * store again; where neither can be, nothing is said.
+ * What sees a file's chunks in any order, and holds the whole against its hash before the last
+ * one is given out. What has gone by before it was its turn is held, as far as there is room, or
+ * read from the store again; where neither can be, nothing is said.
  * @param {{name: string, sha256: string, size: number, store: FileStore | null, window: number}}
  *   file `window`: bytes that may be held
- * @returns {(index: number, bytes: Uint8Array) => Promise<void> | undefined} rejects with
- *   WrongBytes
+ * @returns {(index: number, bytes: Uint8Array) => Promise<void> | undefined} of the last chunk: a
+ *   promise that rejects with WrongBytes
  */
 export function wholeCheck({ name, sha256: wanted, size, store, window }) {
   const seen = new Set();
@@ -177,6 +177,7 @@ export function wholeCheck({ name, sha256: wanted, size, store, window }) {
   let earlyBytes = 0;
   let next = 0;
   let hashed = 0; // bytes
+  let got = 0;
   let ended = false;
   /** @type {Promise<void> | undefined} */
   let hashing;
@@ -196,6 +197,7 @@ export function wholeCheck({ name, sha256: wanted, size, store, window }) {
     return store.get(next);
   };
   const hashOn = async () => {
+    if (ended) return;
     state ??= await hasher();
     while (hashed < size) {
       const bytes = await take();
@@ -220,8 +222,10 @@ export function wholeCheck({ name, sha256: wanted, size, store, window }) {
       early.set(index, bytes);
       earlyBytes += bytes.length;
     }
-    if (index > next && !seen.has(next)) return undefined;
+    got += bytes.length;
+    if (got < size && index > next && !seen.has(next)) return undefined;
     hashing = (hashing ?? Promise.resolve()).then(hashOn);
-    return hashing;
+    hashing.catch(() => {}); // it is told with the last chunk
+    return got < size ? undefined : hashing;
   };
 }

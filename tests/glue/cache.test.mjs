@@ -11,7 +11,7 @@ import { hasher, hex, late, sha256 } from '../../glue/source/hash.js';
 import { manifestText, readManifest } from '../../glue/source/manifest.js';
 import { WrongBytes } from '../../glue/source/source.js';
 import { directory } from '../../glue/source/store/directory.js';
-import { Cache, cacheOf, findCached, openStore } from '../../glue/source/store/index.js';
+import { ModelCache, cacheOf, findCached, openStore } from '../../glue/source/store/index.js';
 import { chunkLine, headLine, readJournal } from '../../glue/source/store/journal.js';
 import { FileStore, files, removeFile } from '../../glue/source/store/store.js';
 import {
@@ -380,7 +380,7 @@ describe('the store', () => {
     fs.writeFileSync(at(0), bent);
     fs.truncateSync(at(1), 10);
     fs.rmSync(at(2));
-    const found = await new Cache(folder).verify(head.name);
+    const found = await new ModelCache(folder).verify(head.name);
     assert.deepEqual([found[0].damaged, found[0].missing], [[0, 1], [2]]);
     fs.writeFileSync(at(3), 'x');
     const again = await open(folder, head);
@@ -390,7 +390,7 @@ describe('the store', () => {
     await fill(again, parts);
     for (const [index, part] of parts.entries()) assert.deepEqual(await again.get(index), part);
     await again.close();
-    assert.deepEqual((await new Cache(folder).verify())[0].damaged, []);
+    assert.deepEqual((await new ModelCache(folder).verify())[0].damaged, []);
     assert.equal((await open(folder, head)).present(), 5);
   });
 
@@ -434,7 +434,7 @@ describe('the store', () => {
     assert.equal(next.present(), 5);
     assert.deepEqual(Buffer.concat(await Promise.all(hashes.map((_, i) => next.get(i)))), bytes);
     await next.close();
-    const left = await new Cache(folder).list();
+    const left = await new ModelCache(folder).list();
     assert.deepEqual(
       left.map(({ version }) => version),
       ['v2'],
@@ -461,13 +461,13 @@ describe('the store', () => {
       await store.close();
       await aged(5 - i);
     }
-    const names = async () => (await new Cache(folder).list()).map(({ name }) => name).sort();
+    const names = async () => (await new ModelCache(folder).list()).map(({ name }) => name).sort();
     assert.deepEqual(await names(), ['file 0', 'file 1', 'file 2']);
     const store = await open(folder, all[3].head, { limit: 12 * KIB });
     await fill(store, all[3].parts);
     await store.close();
     assert.deepEqual(await names(), ['file 0', 'file 2', 'file 3']);
-    assert.ok((await new Cache(folder).usage()).bytes <= 12 * KIB);
+    assert.ok((await new ModelCache(folder).usage()).bytes <= 12 * KIB);
     // one that is too large for all is not kept, and takes nothing away but what is not pinned
     const large = file(20, KIB, KIB);
     large.head.name = 'large';
@@ -475,8 +475,11 @@ describe('the store', () => {
     await fill(none, large.parts);
     assert.equal(none.present(), 0);
     await none.close();
-    await new Cache(folder).pin('file 0', false);
-    assert.equal((await new Cache(folder).list()).find(f => f.name === 'file 0').pinned, false);
+    await new ModelCache(folder).pin('file 0', false);
+    assert.equal(
+      (await new ModelCache(folder).list()).find(f => f.name === 'file 0').pinned,
+      false,
+    );
   });
 
   test('remove takes what no other file needs, and sweeps what is a day old', async () => {
@@ -498,7 +501,7 @@ describe('the store', () => {
     for (const path of [orphan, fresh, stale]) fs.writeFileSync(path, 'x');
     const then = Date.now() / 1000 - 2 * 86400;
     for (const path of [orphan, stale]) fs.utimesSync(path, then, then);
-    const cache = new Cache(folder);
+    const cache = new ModelCache(folder);
     assert.equal(await cache.remove(one.head.name), 3 * KIB + 100);
     assert.ok(!fs.existsSync(orphan) && !fs.existsSync(stale) && fs.existsSync(fresh));
     assert.deepEqual((await cache.verify('two'))[0].damaged, []);
@@ -529,7 +532,7 @@ describe('the store', () => {
     assert.deepEqual(await again.get(4), one.parts[4]);
     const found = await findCached({ folder }, 'secret');
     assert.deepEqual(readManifest(found.manifest, 'x'), manifest);
-    assert.equal((await new Cache(folder).list())[0].encrypted, true);
+    assert.equal((await new ModelCache(folder).list())[0].encrypted, true);
   });
 
   // ---- places that fail
@@ -592,7 +595,7 @@ describe('the store', () => {
     await tight.close();
     assert.deepEqual([tight.error, tight.present()], [undefined, 5]);
     assert.deepEqual(
-      (await new Cache(folder).list()).map(({ name }) => name),
+      (await new ModelCache(folder).list()).map(({ name }) => name),
       [head.name],
     );
     const other = file();
@@ -645,7 +648,7 @@ describe('the store', () => {
         await store.close();
       }),
     );
-    const [found] = await new Cache(folder).verify();
+    const [found] = await new ModelCache(folder).verify();
     assert.deepEqual([found.chunks, found.damaged, found.missing], [40, [], []]);
     assert.deepEqual(fs.readdirSync(join(folder, 'v1/temporary')), []);
   });

@@ -10,8 +10,9 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { open } from 'hyperion-runtime';
 import { openSource } from '../../glue/source/index.js';
-import { Cache, openStore } from '../../glue/source/store/index.js';
+import { ModelCache, openStore } from '../../glue/source/store/index.js';
 import { chunkLine, headLine, readJournal } from '../../glue/source/store/journal.js';
+import { startHub } from '../tools/hub_server.mjs';
 import { startRangeServer } from '../tools/range_server.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -124,7 +125,7 @@ describe('killed', () => {
       }
       await store.close();
       assert.equal(store.error, undefined);
-      const [checked] = await new Cache(where).verify();
+      const [checked] = await new ModelCache(where).verify();
       assert.deepEqual([checked.chunks, checked.damaged, checked.missing], [12, [], []]);
     };
     const left = [...points];
@@ -182,7 +183,7 @@ describe('killed', () => {
         assert.deepEqual([damaged, missing], [[], []]);
     }
     assert.ok((await readCached(url)).equals(bytes));
-    assert.equal((await new Cache().usage()).bytes, bytes.length);
+    assert.equal((await new ModelCache().usage()).bytes, bytes.length);
   });
 });
 
@@ -226,9 +227,9 @@ describe('a pulled model', () => {
     ok(await script('pull', url, '-q'));
     served('/changes.gguf', two);
     ok(await script('pull', url, '-q'));
-    assert.equal((await new Cache().list()).length, 1);
+    assert.equal((await new ModelCache().list()).length, 1);
     assert.ok((await readCached(url)).equals(two));
-    assert.equal((await new Cache().usage()).bytes, two.length);
+    assert.equal((await new ModelCache().usage()).bytes, two.length);
     // what says no version can not be kept
     server.etags = 'none';
     const { code, stderr } = await script('pull', served('/bare.gguf', one));
@@ -244,6 +245,75 @@ describe('a pulled model', () => {
     assert.ok(code === 1 && /could not be kept/.test(stderr), stderr);
     const local = await script('pull', STORY);
     assert.ok(local.code === 1 && /not on a network/.test(local.stderr), local.stderr);
+  });
+});
+
+describe('from a hub', () => {
+  const bytes = randomBytes(3 * MIB + 5);
+  const commit = 'c0ffee'.repeat(7).slice(0, 40);
+  let hub;
+  let options;
+  before(async () => {
+    hub = await startHub();
+    hub.put('me/model', { 'm-Q4_K_M.gguf': bytes, 'm-Q8_0.gguf': randomBytes(5000) });
+    hub.put('me/model', { 'm-Q4_K_M.gguf': bytes }, { revision: commit });
+    options = { endpoint: hub.endpoint };
+  });
+  after(() => hub.close());
+  const read = async (name, more) => {
+    const source = await openSource(name, { ...options, ...more });
+    const got = Buffer.from(await source.read(0, source.size));
+    await source.close();
+    return got;
+  };
+  const down = { fetch: () => Promise.reject(new TypeError('no network')) };
+
+  test('files are kept when nothing else is said, and serve when the hub is not there', async () => {
+    assert.ok((await read('hf:me/model')).equals(bytes));
+    hub.front.log.length = hub.objects.log.length = 0;
+    assert.ok((await read('hf:me/model:Q4_K_M')).equals(bytes));
+    assert.deepEqual(
+      [hub.front.log.length, hub.objects.log.length],
+      [1, 0],
+      'the hub is asked which version there is, and nobody else for anything',
+    );
+    for (const name of ['hf:me/model', 'hf:me/model:q4_k_m', 'hf:me/model/m-Q4_K_M.gguf'])
+      assert.ok((await read(name, down)).equals(bytes), name);
+    await assert.rejects(read('hf:me/model:Q8_0', down), /no network/);
+    await assert.rejects(read('hf:me/model', { ...down, fileCache: false }), /no network/);
+    const { stdout } = await native('cache', 'ls', '--json');
+    assert.equal(JSON.parse(stdout).files[0].name, 'hf:me/model/m-Q4_K_M.gguf');
+  });
+
+  test('a commit never changes: what is there opens without a question', async () => {
+    const name = `hf:me/model@${commit}`;
+    assert.ok((await read(name)).equals(bytes));
+    hub.front.log.length = hub.objects.log.length = 0;
+    assert.ok((await read(name)).equals(bytes));
+    assert.deepEqual([hub.front.log.length, hub.objects.log.length], [0, 0]);
+  });
+
+  test('bytes that have not the hash of the hub are refused, and not kept', async () => {
+    hub.objects.fault = ({ range }) => {
+      const [from, to] =
+        /bytes=(\d+)-(\d+)/
+          .exec(range ?? '')
+          ?.slice(1)
+          .map(Number) ?? [];
+      return from <= 2 * MIB && to >= 2 * MIB ? { wrong: 2 * MIB - from } : null;
+    };
+    await assert.rejects(
+      read('hf:me/model'),
+      ({ code, message }) =>
+        code === 'HYP_E_FORMAT' && /hf:me\/model\/m-Q4_K_M\.gguf has not the SHA-256/.test(message),
+    );
+    assert.deepEqual(await new ModelCache().list(), []);
+    await assert.rejects(read('hf:me/model', { fileCache: false }), /has not the SHA-256/);
+    hub.objects.fault = () => null;
+    assert.ok((await read('hf:me/model')).equals(bytes));
+    const before = hub.objects.log.length;
+    assert.ok((await read('hf:me/model')).equals(bytes));
+    assert.equal(hub.objects.log.length, before);
   });
 });
 
@@ -284,7 +354,7 @@ describe('a manifest', () => {
     ok(good);
     assert.equal(good.stdout, (await want).stdout);
     times = Infinity;
-    await new Cache().remove(url);
+    await new ModelCache().remove(url);
     const bad = await script('run', url, ...options, '--manifest', at('m.json'));
     assert.equal(bad.code, 1);
     assert.match(bad.stderr, /chunk 1 \(bytes 1048576 to 2097151\) of .*story\.gguf is wrong/);
@@ -374,7 +444,7 @@ describe('both command lines', () => {
       process.env.HYPERION_CACHE = copy;
       said.push((await line('cache', 'rm', 'https://h/x?y=1')).stdout);
       assert.deepEqual(
-        (await new Cache().list()).map(({ cached }) => cached),
+        (await new ModelCache().list()).map(({ cached }) => cached),
         [3 * 4096],
       );
       fs.rmSync(copy, { recursive: true });

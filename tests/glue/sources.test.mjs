@@ -18,6 +18,7 @@ import { startRangeServer } from '../tools/range_server.mjs';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const STORY = join(root, 'models/story.gguf');
 const dir = mkdtempSync(join(tmpdir(), 'hyperion-sources-'));
+process.env.HYPERION_CACHE = join(dir, 'cache'); // of what comes from a hub
 after(() => rmSync(dir, { recursive: true }));
 
 class Random {
@@ -957,7 +958,7 @@ describe('models', () => {
       const { endpoint } = hub;
       assert.equal(await tells('hf:owner/story', { worker, endpoint, token: 'hf_right' }), want);
       await rejects(
-        tells('hf:owner/story', { worker, endpoint: new URL(endpoint) }),
+        tells('hf:owner/story', { worker, endpoint: new URL(endpoint), fileCache: false }),
         'HYP_E_IO',
         /gated/,
       );

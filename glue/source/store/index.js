@@ -138,13 +138,21 @@ export async function completeFiles(option) {
   }
 }
 
-/** The cache of a place, for those who look after it. */
-export class Cache {
+/** The files that are kept in a place, for whoever looks after them. */
+export class ModelCache {
   #folder;
 
   /** @param {string} [folder] the host's usual place when left out */
   constructor(folder) {
     this.#folder = folder;
+  }
+
+  /**
+   * That of another folder.
+   * @param {string} folder
+   */
+  at(folder) {
+    return new ModelCache(folder);
   }
 
   async #place() {
@@ -262,5 +270,5 @@ export class Cache {
   }
 }
 
-/** The cache of the host's usual place. */
-export const cache = new Cache();
+/** What `open` keeps of models (option `fileCache`), in the host's usual place. */
+export const cache = new ModelCache();
