@@ -6,6 +6,7 @@ import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
 import { openSources } from '../source/index.js';
+import { storesSettled } from '../source/store/store.js';
 import { Model } from './model.js';
 import {
   checkEngine,
@@ -289,7 +290,7 @@ export class Engine {
       // the engine has failed, and will not be asked again
     }
     const ended = this.#core.close(new HyperionError('HYP_E_STATE', why));
-    await Promise.all([ended, ...models.map(model => model.ended())]);
+    await Promise.all([ended, storesSettled(), ...models.map(model => model.ended())]);
   }
 }
 

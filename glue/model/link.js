@@ -21,8 +21,9 @@ import { parts } from './parts.js';
 
 /**
  * @typedef {{post: (message: unknown, transfer?: Transferable[]) => void, listen: (take: (message:
- *   any) => void, fail: (error: Error) => void) => void, hold: (on: boolean) => void, end: () =>
- *   void}} Port `hold`: whether the process goes on as long as the worker does
+ *   any) => void, fail: (error: Error) => void) => void, hold: (on: boolean) => void, end: (keeps:
+ *   boolean) => unknown}} Port `hold`: whether the process goes on as long as the worker does;
+ *   `keeps`: the worker may have files to write before it goes
  */
 
 const LEAVE_MS = 2000; // how long a worker may take to leave
@@ -48,7 +49,20 @@ function startWorker(place) {
         web.onmessageerror = () => fail(new Error('what it said could not be read'));
       },
       hold: on => /** @type {any} */ (web)[on ? 'ref' : 'unref']?.(), // Bun has them
-      end: () => web.terminate(),
+      async end(keeps) {
+        if (keeps) {
+          const left = new Promise(resolve => {
+            web.onmessage = ({ data }) => data?.left && resolve(null);
+          });
+          /** @type {ReturnType<typeof setTimeout> | undefined} */
+          let timer;
+          const limit = new Promise(resolve => (timer = setTimeout(resolve, LEAVE_MS)));
+          web.postMessage({ end: true });
+          await Promise.race([left, limit]);
+          clearTimeout(timer);
+        }
+        web.terminate();
+      },
     };
   const gone = new Promise(resolve => node.on('exit', resolve));
   const ready = new Promise(resolve => node.once('message', resolve));
@@ -79,6 +93,7 @@ export const closed = (/** @type {string} */ what) =>
 
 /** The worker, as what asks it sees it. */
 export class Link {
+  keeps = false; // the worker may have files to write before it goes
   /** @type {Port} */
   #port;
   #receiver;
@@ -317,7 +332,7 @@ export class Link {
   async #close(why) {
     this.#stop(why);
     this.ending = why;
-    await Promise.all([this.#port.end(), this.#carrier.close()]);
+    await Promise.all([this.#port.end(this.keeps), this.#carrier.close()]);
     await Promise.all(this.#threads.splice(0).map(async end => end()));
     const bytes = sharedBytes(this.#memory);
     this.#memory = null;

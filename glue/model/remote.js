@@ -232,6 +232,7 @@ async function create(link, options) {
 async function open(link, source, options, alone) {
   const { signal, onProgress } = options;
   const told = toldOf(optionsOf('engine.open', options));
+  link.keeps ||= Boolean(options.fileCache ?? /^hf:/i.test(String(source)));
   let model = 0;
   try {
     throwIfAborted(signal);

@@ -146,7 +146,8 @@ async function leave() {
   for (const controller of running.values()) controller.abort();
   while (running.size) await new Promise(resolve => setTimeout(resolve));
   await engine?.close();
-  builtin('node:process')?.exit();
+  if (starter.web) port.postMessage({ left: true });
+  else builtin('node:process')?.exit();
 }
 
 /**

@@ -191,6 +191,20 @@ export async function keptManifest(place, { manifest }) {
  *   from another version of the file, are taken
  */
 
+/** @type {Set<Promise<unknown>>} what is on its way into stores of this thread */
+const arriving = new Set();
+const SETTLE_MS = 1500;
+
+/** Waits until what was put is there, not for long; for a thread that will end. */
+export async function storesSettled() {
+  if (!arriving.size) return;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const limit = new Promise(resolve => (timer = setTimeout(resolve, SETTLE_MS)));
+  await Promise.race([Promise.all(arriving), limit]);
+  clearTimeout(timer);
+}
+
 /**
  * The chunks of one file. It never rejects: what the place refuses is not there, and is not kept.
  */
@@ -359,7 +373,11 @@ export class FileStore {
       this.error ??= error;
     });
     this.#puts.add(done);
-    return done.finally(() => void this.#puts.delete(done));
+    arriving.add(done);
+    return done.finally(() => {
+      this.#puts.delete(done);
+      arriving.delete(done);
+    });
   }
 
   /** @param {number} index @param {Uint8Array} bytes */
