@@ -164,15 +164,27 @@ static hyp_status wanted_logits(hyp_workspace *w, const hyp_batch *batch) {
     return HYP_OK;
 }
 
+// The vectors that an operation takes, while the model loads; its pages are waited for one by one.
+static hyp_status await_load(hyp_net *net, const hyp_op *op) {
+    hyp_status status = hyp_load_await(&net->load, op);
+    if (!status && net->load.over) net->loading = false;
+    return status;
+}
+
 static hyp_status compute(hyp_workspace *w) {
     const hyp_graph *g = &w->net->graph;
     float *angles = w->angles;
+    if (w->net->loading) {
+        hyp_status status = hyp_load_await_ropes(&w->net->load);
+        if (status) return status;
+    }
     for (uint32_t i = 0; i < g->rope_count; i++) {
         fill_angles(w, &g->ropes[i], angles);
         angles += (size_t)g->ropes[i].dims * w->rows_most;
     }
     for (uint32_t i = 0; i + 1 < g->op_count; i += g->ops[i].group) {
-        hyp_status status = run(w, &g->ops[i]);
+        hyp_status status = w->net->loading ? await_load(w->net, &g->ops[i]) : HYP_OK;
+        if (!status) status = run(w, &g->ops[i]);
         if (status) return status;
     }
     return HYP_OK;
@@ -187,7 +199,7 @@ hyp_status hyp_forward(hyp_workspace *w, const hyp_batch *batch) {
     w->batch = NULL;
     if (!status) status = wanted_logits(w, batch);
     end(batch, status);
-    return status;
+    return status && w->net->load.status ? hyp_load_failed(&w->net->load) : status;
 }
 
 hyp_status hyp_forward_tokens(hyp_workspace *w, hyp_sequence *s, const int32_t *tokens,

@@ -38,6 +38,7 @@ typedef struct hyp_vector { // floats that are always in memory: norms, biases, 
     const hyp_gguf_tensor *tensor;
     float *data;
     uint32_t count;
+    bool present;       // its data have been read
     double least, most; // of each element; both 0: anything finite
 } hyp_vector;
 

@@ -1,6 +1,7 @@
 #include "weights.h"
 
 #include "../base/bytes.h"
+#include "../base/check.h"
 #include "../port.h"
 
 #ifdef HYP_CHECKED
@@ -91,9 +92,10 @@ hyp_status hyp_weights_plan(hyp_weights *w, const hyp_gguf *gguf, const hyp_kern
 }
 
 // Takes the stored groups of a sparse matrix to their frame.
-static hyp_status unpack_groups(hyp_weights *w, const hyp_matrix *m, uint32_t first,
-                                uint32_t groups, const uint8_t *in, uint8_t *frame) {
-    uint8_t *rows = w->staging + w->staging_bytes - between_bytes(m);
+static hyp_status unpack_groups(const hyp_weights *w, const hyp_matrix *m, uint32_t first,
+                                uint32_t groups, uint8_t *staging, uint8_t *frame) {
+    const uint8_t *in = staging;
+    uint8_t *rows = staging + w->staging_bytes - between_bytes(m);
     size_t group_bytes = hyp_group_bytes(m->format, m->cols);
     for (uint32_t g = first; g < first + groups; g++) {
         uint32_t bytes = hyp_gguf_group_bytes(w->gguf, m->tensor, g);
@@ -108,40 +110,43 @@ static hyp_status unpack_groups(hyp_weights *w, const hyp_matrix *m, uint32_t fi
     return HYP_OK;
 }
 
-// May suspend in the read. Natively it runs in a signal handler too: nothing is allocated, and the
-// staging is never busy there.
-static hyp_status fill(void *context, uint32_t page, void *frame) {
-    hyp_weights *w = context;
+// A page's rows as they are stored, to `staging`, and packed from there.
+static hyp_status fill_from(hyp_weights *w, uint32_t page, uint8_t *staging, uint8_t *frame) {
     const hyp_matrix *m = &w->matrices[w->matrix_of[page]];
     size_t row_bytes = hyp_format_row_bytes(m->format, m->cols),
            group_bytes = hyp_group_bytes(m->format, m->cols);
     uint32_t expert = (page - m->page) / hyp_matrix_pages(m),
              row = (page - m->page) % hyp_matrix_pages(m) * m->page_groups * HYP_GROUP,
              rows = hyp_min_u32(m->page_groups * HYP_GROUP, m->rows - row);
-    while (w->staging_busy) {
-        hyp_status status = hyp_event_wait(&w->staging_free, 0);
-        if (status) return status;
-    }
-    w->staging_busy = true;
-    hyp_status status;
     if (m->tensor->sparse) {
         uint32_t first = row / HYP_GROUP, groups = (rows + HYP_GROUP - 1) / HYP_GROUP;
         size_t bytes = (size_t)stored_bytes(w->gguf, m->tensor, first, groups);
-        status = hyp_gguf_read(w->gguf, m->tensor, stored_bytes(w->gguf, m->tensor, 0, first),
-                               w->staging, bytes);
-        if (!status) status = unpack_groups(w, m, first, groups, w->staging, frame);
-    } else
-        status = hyp_gguf_read(w->gguf, m->tensor, ((uint64_t)expert * m->rows + row) * row_bytes,
-                               w->staging, rows * row_bytes);
-    if (!status && !m->tensor->sparse &&
-        !hyp_format_finite(m->format, w->staging, (uint64_t)rows * m->cols))
-        status = hyp_gguf_not_finite(w->gguf, m->tensor);
-    for (uint32_t r = 0; r < rows && !status && !m->tensor->sparse; r += HYP_GROUP)
-        w->kernels->weights[m->format].pack((uint8_t *)frame + r / HYP_GROUP * group_bytes,
-                                            w->staging + r * row_bytes,
+        hyp_status status = hyp_gguf_read(
+            w->gguf, m->tensor, stored_bytes(w->gguf, m->tensor, 0, first), staging, bytes);
+        return status ? status : unpack_groups(w, m, first, groups, staging, frame);
+    }
+    hyp_status status = hyp_gguf_read(w->gguf, m->tensor,
+                                      ((uint64_t)expert * m->rows + row) * row_bytes, staging,
+                                      rows * row_bytes);
+    if (status) return status;
+    if (!hyp_format_finite(m->format, staging, (uint64_t)rows * m->cols))
+        return hyp_gguf_not_finite(w->gguf, m->tensor);
+    for (uint32_t r = 0; r < rows; r += HYP_GROUP)
+        w->kernels->weights[m->format].pack(frame + r / HYP_GROUP * group_bytes,
+                                            staging + r * row_bytes,
                                             hyp_min_u32(HYP_GROUP, rows - r), m->cols);
-    w->staging_busy = false;
-    hyp_event_signal(&w->staging_free);
+    return HYP_OK;
+}
+
+// May suspend in the read. Natively it runs in a signal handler too: nothing is allocated, and the
+// staging is never busy there.
+static hyp_status fill(void *context, uint32_t page, void *frame) {
+    hyp_weights *w = context;
+    hyp_staging *staging;
+    hyp_status status = hyp_weights_take_staging(w, &staging);
+    if (status) return status;
+    status = fill_from(w, page, staging->memory, frame);
+    hyp_weights_give_staging(w, staging);
     return status;
 }
 
@@ -161,23 +166,76 @@ hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, 
         config.capacity_bytes = limit - w->staging_bytes;
         if (config.capacity_bytes >= whole) config.capacity_bytes = 0;
     }
-    w->staging = hyp_budget_map(budget, w->staging_bytes);
-    if (!w->staging) return HYP_E_NOMEM;
+    w->staging->memory = hyp_budget_map(budget, w->staging_bytes);
+    if (!w->staging->memory) return HYP_E_NOMEM;
+    w->stagings = 1;
     return hyp_pager_create(&config, &w->pager);
+}
+
+static void drop_stagings(hyp_weights *w, uint32_t left) {
+    while (w->stagings > left) {
+        hyp_staging *s = &w->staging[--w->stagings];
+        HYP_CHECK(!s->busy, "what is read into is given back");
+        hyp_budget_unmap(w->gguf->budget, s->memory, w->staging_bytes);
+        s->memory = NULL;
+    }
 }
 
 void hyp_weights_close(hyp_weights *w) {
     if (!w->gguf) return;
-    if (w->staging) hyp_budget_unmap(w->gguf->budget, w->staging, w->staging_bytes);
+    drop_stagings(w, 0);
     hyp_pager_destroy(w->pager);
     w->pager = NULL;
-    w->staging = NULL;
+}
+
+uint32_t hyp_weights_set_reads(hyp_weights *w, uint32_t reads, uint64_t spare) {
+    hyp_budget *budget = w->gguf->budget;
+    drop_stagings(w, hyp_max_u32(reads, 1));
+    while (w->stagings < hyp_min_u32(reads, HYP_READS)) {
+        // Not at the cost of pages, which would be asked to give way.
+        if (hyp_budget_left(budget) < w->staging_bytes + spare) break;
+        uint8_t *memory = hyp_budget_map(budget, w->staging_bytes);
+        if (!memory) break;
+        w->staging[w->stagings++].memory = memory;
+        hyp_event_signal(&w->staging_free);
+    }
+    return w->stagings;
+}
+
+hyp_status hyp_weights_take_staging(hyp_weights *w, hyp_staging **staging) {
+    for (;;) {
+        if (w->failed) return w->failed;
+        for (uint32_t i = 0; i < w->stagings; i++) {
+            *staging = &w->staging[i];
+            if ((*staging)->busy) continue;
+            (*staging)->busy = true;
+            return HYP_OK;
+        }
+        hyp_status status = hyp_event_wait(&w->staging_free, 0);
+        if (status) return status;
+    }
+}
+
+void hyp_weights_give_staging(hyp_weights *w, hyp_staging *staging) {
+    staging->busy = false;
+    hyp_event_signal(&w->staging_free);
+}
+
+// While somebody else has yet to read the page, unless it has lost its place meanwhile.
+static hyp_status wait_for(hyp_weights *w, uint32_t page) {
+    while (!w->failed && w->coming && w->coming[page] && hyp_pager_keeps(w->pager, page)) {
+        hyp_status status = hyp_event_wait(&w->came, 0);
+        if (status) return status;
+    }
+    return w->failed;
 }
 
 hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, const uint8_t **data,
                            uint32_t *groups) {
     const void *view;
-    hyp_status status = hyp_pager_pin(w->pager, m->page + page, &view);
+    hyp_status status = __builtin_expect(w->coming != NULL, false) ? wait_for(w, m->page + page)
+                                                                   : HYP_OK;
+    if (!status) status = hyp_pager_pin(w->pager, m->page + page, &view);
     if (status) return status;
     *data = view;
     *groups = hyp_min_u32(m->page_groups, m->groups - page % hyp_matrix_pages(m) * m->page_groups);

@@ -20,6 +20,13 @@ typedef struct hyp_matrix { // packed in groups of HYP_GROUP rows
     const hyp_gguf_tensor *tensor;
 } hyp_matrix;
 
+enum { HYP_READS = 4 }; // under way at once, at most
+
+typedef struct hyp_staging { // stored rows of one page on their way into a frame
+    uint8_t *memory;
+    bool busy;
+} hyp_staging;
+
 typedef struct hyp_weights {
     const hyp_gguf
         *gguf; // borrowed; its sources too, unless everything is kept and the budget has no limit
@@ -29,10 +36,14 @@ typedef struct hyp_weights {
     uint32_t *matrix_of;  // by page
     uint32_t *page_bytes; // by page
     hyp_pager *pager;
-    uint8_t *staging; // stored rows of one page on their way into a frame
+    hyp_staging staging[HYP_READS];
+    uint32_t stagings; // of them, that there are
     size_t staging_bytes;
-    bool staging_busy;
     hyp_event staging_free;
+    // Of each page: somebody has yet to read it, and whoever needs it waits. NULL: nobody will.
+    bool *coming;
+    hyp_event came;    // a page is no longer coming, or nothing will come
+    hyp_status failed; // why nothing will
 } hyp_weights;
 
 // Divides `count` matrices into pages. `arena` owns the tables. HYP_E_NOMEM.
@@ -44,6 +55,12 @@ HYP_MUST_USE hyp_status hyp_weights_plan(hyp_weights *weights, const hyp_gguf *g
 HYP_MUST_USE hyp_status hyp_weights_open(hyp_weights *weights, hyp_budget *budget,
                                          uint64_t limit_bytes, uint64_t *least_bytes);
 void hyp_weights_close(hyp_weights *weights);
+// Room for so many reads at once, HYP_READS at most, as far as the budget has it free beside
+// `spare_bytes`; at least for one. Returns for how many. None that goes is in use.
+uint32_t hyp_weights_set_reads(hyp_weights *weights, uint32_t reads, uint64_t spare_bytes);
+// Staging for a read, until it is given back. May suspend. HYP_E_CANCELLED.
+HYP_MUST_USE hyp_status hyp_weights_take_staging(hyp_weights *weights, hyp_staging **staging);
+void hyp_weights_give_staging(hyp_weights *weights, hyp_staging *staging);
 
 // As hyp_pager_pin: page `page` of the matrix, counted from its first, those of expert e from
 // e * hyp_matrix_pages on; *groups says how many groups it holds. May suspend.

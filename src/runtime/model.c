@@ -39,21 +39,26 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
     if (!status)
         status = hyp_build_graph(&model->net.graph, &model->shape, &model->gguf, &engine->kernels,
                                  &model->arena, context);
-    if (!status)
-        status = hyp_net_load(&model->net, usual_session_bytes(model, context), engine->threads,
-                              progress);
     if (!status && model->tokenizer.count > model->net.graph.vocab)
         status = hyp_fail(&engine->fault, HYP_E_FORMAT,
                           "the vocabulary has %u tokens, the embedding matrix %u",
                           model->tokenizer.count, model->net.graph.vocab);
-    if (status) {
-        hyp_model_close(model);
-        // Whatever waited or worked when it was cancelled has no words of its own for it.
-        return status == HYP_E_CANCELLED ? hyp_fail(&engine->fault, status, "loading was stopped")
-                                         : status;
+    if (!status) {
+        *out = model;
+        status = hyp_net_load(
+            &model->net, &(hyp_net_config){.sched = engine->sched,
+                                           .progressive = config && config->progressive,
+                                           .threads = engine->threads,
+                                           .session_bytes = usual_session_bytes(model, context),
+                                           .progress = progress});
     }
-    *out = model;
-    return HYP_OK;
+    if (!status) return HYP_OK;
+    *out = NULL;
+    hyp_fault why = engine->fault; // closing may have others run
+    hyp_model_close(model);
+    // Whatever waited or worked when it was cancelled has no words of its own for it.
+    return status == HYP_E_CANCELLED ? hyp_fail(&engine->fault, status, "loading was stopped")
+                                     : hyp_fail(&engine->fault, status, "%s", why.text);
 }
 
 void hyp_model_close(hyp_model *model) {
@@ -66,6 +71,14 @@ void hyp_model_close(hyp_model *model) {
     hyp_arena arena = model->arena; // the model itself lives in it
     hyp_arena_deinit(&arena);
 }
+
+hyp_loading hyp_model_loading(const hyp_model *model) {
+    const hyp_load *l = &model->net.load;
+    return (hyp_loading){l->done, l->total, l->layers_ready, l->layers, l->over, l->status};
+}
+
+hyp_status hyp_model_wait(hyp_model *model) { return hyp_net_wait(&model->net); }
+void hyp_model_cancel_loading(hyp_model *model) { hyp_load_cancel(&model->net.load); }
 
 hyp_model_info hyp_model_get_info(const hyp_model *model) {
     const hyp_shape *s = &model->shape;
