@@ -159,7 +159,7 @@ void rig_open(rig *r) {
 hyp_status rig_load(rig *r, uint32_t threads) {
     hyp_status status = HYP_OK;
     if (!r->net.graph.row_floats) status = hyp_graph_plan(&r->net.graph);
-    return status ? status : hyp_net_load(&r->net, 0, threads, (hyp_progress){0});
+    return status ? status : hyp_net_load(&r->net, &(hyp_net_config){.threads = threads});
 }
 
 void rig_end(rig *r) {

@@ -427,7 +427,7 @@ static void test_output(void) {
             hyp_net_close(&r.net); // and again with another matrix
             g->ops[1].matrix = hyp_graph_matrix(g, "other", 1, VOCAB, 64);
             g->ops[1].cap = capped ? 2.5f : 0;
-            CHECK(!hyp_net_load(&r.net, 0, 1, (hyp_progress){0}));
+            CHECK(!hyp_net_load(&r.net, &(hyp_net_config){.threads = 1}));
             hyp_row rows[COUNT];
             for (uint32_t i = 0; i < COUNT; i++) {
                 rows[i] = hyp_row_at(&sequence[0], i, 0, wanted[i]);

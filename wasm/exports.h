@@ -15,7 +15,9 @@
 #define EXPORT(name) __attribute__((export_name(#name)))
 #define IMPORT(name) __attribute__((import_module("hyp"), import_name(#name)))
 
-IMPORT(progress) int32_t host_progress(const void *job, double done, double total);
+// `layers` and `ready` of a model that loads; 0 of anything else.
+IMPORT(progress)
+int32_t host_progress(const void *job, double done, double total, uint32_t layers, uint32_t ready);
 IMPORT(write) int32_t host_write(const void *caller, const void *data, size_t bytes);
 IMPORT(scored)
 void host_scored(const void *session, uint32_t position, const float *log_probabilities);

@@ -23,7 +23,7 @@ typedef struct source_job {
     float density;
     hyp_model *model;               // result of opening, until somebody takes it
     hyp_buffer text;                // result of inspecting and measuring
-    hyp_model *subject, *reference; // to measure
+    hyp_model *subject, *reference; // to wait for, or to measure
     hyp_buffer input, texts;        // a copy of what texts came in; hyp_text, of it
     hyp_bench_config bench;
     hyp_scoring_config scoring;
@@ -46,8 +46,9 @@ EXPORT(job_free) void job_free(source_job *job) {
     hyp_budget_unmap(&hyp_exports_budget, job, sizeof *job);
 }
 
-EXPORT(job_add_source) hyp_status job_add_source(source_job *job, uint32_t handle, double bytes) {
-    hyp_source source = {.bytes = (uint64_t)bytes, .handle = handle};
+EXPORT(job_add_source)
+hyp_status job_add_source(source_job *job, uint32_t handle, double bytes, uint32_t sequential) {
+    hyp_source source = {.bytes = (uint64_t)bytes, .handle = handle, .sequential = sequential};
     return hyp_buffer_append(&job->sources, &source, sizeof source) ? HYP_OK : HYP_E_NOMEM;
 }
 
@@ -61,7 +62,11 @@ static uint32_t source_count(const source_job *job) {
 
 // The host's event loop turns, and hears of an abort, as often as a job tells of its progress.
 static bool progress(void *context, uint64_t done, uint64_t total) {
-    return host_progress(context, (double)done, (double)total) && !hyp_task_yield();
+    const source_job *job = context;
+    const hyp_model *model = job->model ? job->model : job->subject;
+    hyp_loading l = model ? hyp_model_loading(model) : (hyp_loading){0};
+    return host_progress(job, (double)done, (double)total, l.layers, l.layers_ready) &&
+           !hyp_task_yield();
 }
 
 static void run_job(void *context) {
@@ -89,8 +94,10 @@ EXPORT(job_cancel) void job_cancel(source_job *job) {
 }
 
 static hyp_status open_model(source_job *job) {
-    return hyp_model_open(job->engine, sources_of(job), source_count(job), &job->config,
-                          &job->model);
+    hyp_status status = hyp_model_open(job->engine, sources_of(job), source_count(job),
+                                       &job->config, &job->model);
+    if (!status) job->model->net.load.progress = (hyp_progress){0}; // goes on without this job
+    return status;
 }
 
 // With the model's options in the input.
@@ -108,6 +115,22 @@ EXPORT(job_take_model) hyp_model *job_take_model(source_job *job) {
     hyp_model *model = job->model;
     job->model = NULL;
     return model;
+}
+
+static hyp_status load_model(source_job *job) {
+    hyp_load *load = &job->subject->net.load;
+    load->progress = (hyp_progress){progress, job};
+    hyp_status status = hyp_model_wait(job->subject);
+    load->progress = (hyp_progress){0};
+    if (hyp_task_cancelled()) hyp_model_cancel_loading(job->subject);
+    return status;
+}
+
+// Waits for the weights of a model that was opened with `progressive`; cancelling it ends their
+// loading. The model lives until the job has ended.
+EXPORT(job_load_model) hyp_status job_load_model(source_job *job, hyp_model *model) {
+    job->subject = model;
+    return begin(job, load_model);
 }
 
 // What the engine has written is the job's from now on: the engine's is that of the latest one.

@@ -28,6 +28,66 @@ EXPORT(session_fork) hyp_status session_fork(const hyp_session *session) {
     hyp_status status = hyp_session_fork(session, &fork);
     return hyp_exports_give(status, fork, 0);
 }
+// With the `options` bytes of JSON that are the input's first, over what the state says; behind
+// them stand the state's `bytes`, whose place is given back. The session's address is the result's
+// data.
+EXPORT(session_restore)
+hyp_status session_restore(hyp_model *model, hyp_model *draft, size_t options, size_t bytes) {
+    hyp_session_config config = {.draft = draft};
+    hyp_session *session = NULL;
+    hyp_text json_text = {(const char *)hyp_exports_input.data, options};
+    const char *state = json_text.data + options;
+    hyp_options_begin(&hyp_session_options, &config);
+    hyp_status status = hyp_model_state_config(model, state, bytes, &config);
+    if (!status)
+        status = hyp_options_parse_json(&hyp_session_options, json_text, &config,
+                                        &model->engine->fault);
+    if (!status) status = hyp_session_create(model, &config, &session);
+    if (!status) status = hyp_session_restore(session, state, bytes);
+    if (status) hyp_session_destroy(session);
+    hyp_buffer_deinit(&hyp_exports_input);
+    return hyp_exports_give(status, session, 0);
+}
+// The state goes to the host's `write`.
+EXPORT(session_save) hyp_status session_save(hyp_session *session) {
+    return hyp_session_save(session, &(hyp_writer){.write = hyp_exports_write, .context = session});
+}
+// Pieces that come again. Input: token and finish of each of `count`, the bytes of its text as
+// int32, then the texts.
+EXPORT(session_unread) hyp_status session_unread(hyp_session *session, uint32_t count) {
+    const int32_t *numbers = (const int32_t *)(const void *)hyp_exports_input.data,
+                  *lengths = numbers + 2 * (size_t)count;
+    const char *ends = (const char *)(lengths + count);
+    hyp_status status = HYP_OK;
+    for (uint32_t i = 0; i < count; i++) ends += lengths[i];
+    for (uint32_t i = count; i-- > 0 && !status;) { // each before those that are there
+        ends -= lengths[i];
+        hyp_piece piece = {.token = numbers[2 * i],
+                           .finish = (hyp_finish)numbers[2 * i + 1],
+                           .text = ends,
+                           .bytes = (size_t)lengths[i]};
+        status = hyp_session_unread(session, &piece, 1);
+    }
+    return status;
+}
+// The text so far, int32.
+EXPORT(session_tokens) hyp_status session_tokens(const hyp_session *session) {
+    const int32_t *tokens;
+    uint32_t count = hyp_session_tokens(session, &tokens);
+    return hyp_exports_give(HYP_OK, tokens, count * sizeof *tokens);
+}
+// How many of the input's `count` tokens its text begins with; -1: it has none.
+EXPORT(session_common) int32_t session_common(const hyp_session *session, uint32_t count) {
+    const int32_t *wanted = (const int32_t *)(const void *)hyp_exports_input.data, *tokens;
+    uint32_t most = hyp_session_tokens(session, &tokens), n = 0;
+    if (most == 0) return -1;
+    while (n < most && n < count && tokens[n] == wanted[n]) n++;
+    return (int32_t)n;
+}
+// Has it an answer that can go on?
+EXPORT(session_answering) int32_t session_answering(const hyp_session *session) {
+    return session->ready && (!session->finish || session->unread_at < session->unread.bytes);
+}
 EXPORT(session_destroy) void session_destroy(hyp_session *session) { hyp_session_destroy(session); }
 EXPORT(session_set_purpose) void session_set_purpose(hyp_session *session, uint32_t purpose) {
     hyp_session_set_purpose(session, (hyp_purpose)purpose, 0);
@@ -112,7 +172,8 @@ EXPORT(session_usage) hyp_status session_usage(const hyp_session *session) {
     PUT_NUMBERS({"promptTokens", s.prompt_tokens}, {"reusedTokens", s.reused},
                 {"answerTokens", s.answer_tokens}, {"batchedTokens", s.batched},
                 {"draftedTokens", s.drafted}, {"acceptedTokens", s.accepted},
-                {"promptMs", (double)s.prompt_ns / 1e6}, {"answerMs", (double)s.answer_ns / 1e6});
+                {"contextShifts", s.shifts}, {"promptMs", (double)s.prompt_ns / 1e6},
+                {"answerMs", (double)s.answer_ns / 1e6});
     hyp_json_close(json, '}');
     return hyp_exports_give_json();
 }

@@ -42,7 +42,7 @@ function optionRow(option) {
 const SECTIONS = [
   ['options', ['command']],
   ['answer', ['answer', 'sampling']],
-  ['engine', ['engine', 'session']],
+  ['engine', ['engine', 'model', 'session']],
 ];
 
 /** @param {Verb} verb */

@@ -25,6 +25,12 @@ const ofScopes = (o, ...scopes) =>
 /** Of an answer. The same seed as on the native command line. @param {any} o */
 export const answerOptions = o => ({ seed: 0, ...ofScopes(o, 'answer', 'sampling') });
 
+/** Those of a session that were asked for, and are no cache's. @param {any} o */
+export const sessionOptions = o =>
+  Object.fromEntries(
+    Object.entries(ofScopes(o, 'session')).filter(([key, value]) => value && key !== 'cache'),
+  );
+
 /** A path, or an address as it is. @param {string} text */
 const addressOf = text => (/^[a-z][a-z0-9+.-]+:/i.test(text) ? text : pathToFileURL(text));
 
@@ -44,7 +50,7 @@ export const readOptions = o => ({
  * @param {string} [what] it does meanwhile, for the progress bar
  */
 export const openOptions = (o, what = 'loading') => ({
-  ...ofScopes(o, 'engine', 'session'),
+  ...ofScopes(o, 'engine', 'model', 'session'),
   ...readOptions(o),
   draft: o.draft === undefined ? undefined : place(o.draft),
   artefact: o.artefact,

@@ -1,8 +1,10 @@
 // run, chat and tokenize: texts and answers.
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { HyperionError } from '../core/errors.js';
-import { answerOptions, openOptions, withModel } from './model.js';
-import { say } from './output.js';
+import { OPTIONS } from '../generated/options.js';
+import { answerOptions, openOptions, sessionOptions, withModel } from './model.js';
+import { say, writeOut } from './output.js';
 import { figures, line, textArgument } from './terminal.js';
 
 /**
@@ -41,7 +43,7 @@ async function answer(model, o, pieces, prompt) {
   let finish = 'length'; // where no token was asked for
   for await (const piece of pieces) {
     text += piece.text;
-    finish = piece.finish;
+    finish = piece.finish || 'length';
     if (!o.json) say(piece.text);
   }
   const usage = /** @type {import('../model/session.js').Usage} */ (pieces.usage);
@@ -76,12 +78,65 @@ async function answer(model, o, pieces, prompt) {
 
 /** @param {any} o @param {string[]} args */
 export async function run(o, [model, given]) {
-  const prompt = await textArgument(
-    given ?? (model === undefined ? 'Once upon a time' : undefined),
-  );
-  await withModel(model ?? 'story', { ...openOptions(o), worker: true }, opened =>
-    answer(opened, o, opened.generate(prompt, answerOptions(o)), prompt),
-  );
+  const resumed = o.state !== undefined && given === undefined;
+  const prompt = resumed
+    ? undefined
+    : await textArgument(given ?? (model === undefined ? 'Once upon a time' : undefined));
+  await withModel(model ?? 'story', { ...openOptions(o), worker: true }, async opened => {
+    if (o.state === undefined && o.saveState === undefined)
+      return answer(opened, o, opened.generate(prompt, answerOptions(o)), prompt);
+    const session =
+      o.state === undefined
+        ? await opened.session()
+        : await opened.restore(readState(o.state), sessionOptions(o));
+    await answer(opened, o, answerOfSession(session, o, prompt), prompt);
+    if (o.saveState !== undefined) {
+      const state = await session.save();
+      await writeOut(o.saveState, write => write(state));
+    }
+  });
+}
+
+/** @param {string} path */
+function readState(path) {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new Error(`can not read ${path}: ${/** @type {Error} */ (cause).message}`, { cause });
+  }
+}
+
+/**
+ * To be saved, an answer is broken off: what is held back of it comes when it is certain.
+ * @param {import('../model/session.js').Session} session @param {any} o
+ * @param {string | undefined} prompt undefined: the answer that there is goes on
+ */
+function answerOfSession(session, o, prompt) {
+  const { maxTokens: asked, ...rest } = /** @type {any} */ (answerOptions(o));
+  const maxTokens = asked ?? OPTIONS.answer.maxTokens.usual;
+  const broken = o.saveState !== undefined && maxTokens > 0 && maxTokens < 2 ** 32 - 1;
+  const most = { maxTokens: broken ? maxTokens + 1 : maxTokens };
+  const whole =
+    prompt === undefined
+      ? session.resume(most)
+      : session.generate(prompt, { ...rest, ...most, append: o.state !== undefined });
+  return broken ? begin(whole, maxTokens) : whole;
+}
+
+/**
+ * The first pieces of an answer.
+ * @param {import('../model/session.js').Answer} whole @param {number} most
+ * @returns {import('../model/session.js').Answer}
+ */
+function begin(whole, most) {
+  const pieces = (async function* () {
+    let made = 0;
+    for await (const piece of whole) {
+      yield piece;
+      if (++made === most) break;
+    }
+  })();
+  return /** @type {any} */ (Object.defineProperty(pieces, 'usage', { get: () => whole.usage }));
 }
 
 /** @param {any} o @param {string[]} args */

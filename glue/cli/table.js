@@ -19,7 +19,7 @@ const of = (/** @type {string} */ scope) =>
   }));
 
 /** @type {Option[]} */
-const all = [...OWN_OPTIONS, ...['answer', 'sampling', 'engine', 'session'].flatMap(of)];
+const all = [...OWN_OPTIONS, ...['answer', 'sampling', 'engine', 'model', 'session'].flatMap(of)];
 
 /** Those of command lines, in the order of the help. */
 export const options = all.filter(option => option.where === 'everywhere');

@@ -14,8 +14,8 @@ import { startThread } from './threads.js';
  * @typedef {object} ByteSource
  * @property {number} size bytes in all
  * @property {(offset: number, count: number) => Uint8Array | Promise<Uint8Array>} read exactly
- *   `count` bytes
- * @property {boolean} [sequential] it is cheap, or possible, from front to back only
+ *   `count` bytes; may be called again before an earlier call's promise is kept
+ * @property {boolean} [sequential] is best read from front to back, one range at a time
  * @property {() => void | Promise<void>} [close]
  */
 
@@ -53,7 +53,8 @@ import { startThread } from './threads.js';
  *   it. A promise that one of them returns is waited for before the call resolves
  * @property {number} [vocab] how many log-probabilities `visit` gets
  * @property {(position: number, logProbabilities: Float32Array) => unknown} [visit] of a score
- * @property {(done: number, total: number) => unknown} [progress] of a job
+ * @property {(done: number, total: number, layers: number, ready: number) => unknown} [progress] of
+ *   a job; layers of a model that loads, and those that are there
  * @property {(bytes: Uint8Array) => unknown} [write] of a job: the new file from front to back
  */
 
@@ -314,8 +315,15 @@ export class Core {
             `the engine has stopped, because an invariant of it is broken: ${this.#text(message)}`,
           );
         },
-        /** @param {number} job @param {number} done @param {number} total */
-        progress: (job, done, total) => called(job, ({ progress }) => progress?.(done, total)),
+        /**
+         * @param {number} job
+         * @param {number} done
+         * @param {number} total
+         * @param {number} layers
+         * @param {number} ready
+         */
+        progress: (job, done, total, layers, ready) =>
+          called(job, ({ progress }) => progress?.(done, total, layers, ready)),
         /** @param {number} caller @param {number} pointer @param {number} bytes */
         write: (caller, pointer, bytes) =>
           called(caller, ({ write }) =>
@@ -412,15 +420,17 @@ export class Core {
    * @param {'session_cancel' | 'job_cancel'} cancelling
    * @param {() => void} begin
    * @param {number[]} handles of the sources that it reads
-   * @param {{signal?: AbortSignal, callbacks?: Callbacks}} [more]
+   * @param {{signal?: AbortSignal, callbacks?: Callbacks, late?: () => void}} [more] late: it had
+   *   succeeded when it was ended all the same
    * @returns {Promise<number>}
    */
-  #until(caller, cancelling, begin, handles, { signal, callbacks = {} } = {}) {
+  #until(caller, cancelling, begin, handles, { signal, callbacks = {}, late } = {}) {
     return new Promise((resolve, reject) => {
       throwIfAborted(signal);
       begin();
       let state = 'running'; // then 'ended', while it waits for its callbacks, then 'over'
       let settle = () => {};
+      let well = false;
       const cancel = () => {
         if (state === 'ended') finish();
         if (state !== 'running' || !this.#exports) return;
@@ -437,6 +447,7 @@ export class Core {
       const finish = () => {
         if (state === 'over') return;
         over();
+        if (well && (call.thrown || signal?.aborted)) late?.();
         if (call.thrown) reject(call.thrown.error);
         else if (signal?.aborted) reject(cancelled(signal));
         else settle();
@@ -453,6 +464,7 @@ export class Core {
           try {
             // an error's text is the engine's until the next one
             const result = this.#check(status, handles);
+            well = true;
             settle = () => resolve(result);
             if (call.waited.length && !call.thrown && !signal?.aborted)
               return void Promise.all(call.waited).then(finish);
@@ -498,8 +510,10 @@ export class Core {
     const job = this.call('job_create', this.#engine);
     if (!job) throw new HyperionError('HYP_E_NOMEM', 'not enough memory to begin reading');
     try {
-      for (const handle of handles)
-        this.run('job_add_source', job, handle, this.#sources.get(handle)?.size ?? 0);
+      for (const handle of handles) {
+        const { size = 0, sequential = false } = this.#sources.get(handle) ?? {};
+        this.run('job_add_source', job, handle, size, Number(sequential));
+      }
       await this.#until(job, 'job_cancel', () => begin(job), handles, more);
       return take(job);
     } finally {
@@ -510,7 +524,8 @@ export class Core {
   /**
    * Runs a call of a session (see CallKind) beside whatever else is under way.
    * @param {number} session @param {number} kind @param {number[]} handles of its model's sources
-   * @param {{count?: number, pooling?: number, signal?: AbortSignal, callbacks?: Callbacks}} [more]
+   * @param {{count?: number, pooling?: number, signal?: AbortSignal, callbacks?: Callbacks,
+   *   late?: () => void}} [more]
    */
   runCall(session, kind, handles, { count = 0, pooling = 0, ...more } = {}) {
     return this.#until(
@@ -636,18 +651,23 @@ export class Core {
     return new Float32Array(this.resultBytes().buffer);
   }
 
-  /** Hands bytes to the next call. @param {Uint8Array} bytes @returns {number} their count */
-  input(bytes) {
-    const pointer = this.call('input_reserve', bytes.length);
+  /**
+   * Hands bytes to the next call, one part behind the other.
+   * @param {Uint8Array[]} parts @returns {number} their count
+   */
+  input(...parts) {
+    const count = parts.reduce((sum, part) => sum + part.length, 0);
+    const pointer = this.call('input_reserve', count);
     if (!pointer)
-      throw new HyperionError(
-        'HYP_E_NOMEM',
-        `not enough memory for ${bytes.length} bytes of input`,
-      );
-    const view = new Uint8Array(this.#buffer, pointer, bytes.length + 1);
-    view.set(bytes);
-    view[bytes.length] = 0;
-    return bytes.length;
+      throw new HyperionError('HYP_E_NOMEM', `not enough memory for ${count} bytes of input`);
+    const view = new Uint8Array(this.#buffer, pointer, count + 1);
+    let at = 0;
+    for (const part of parts) {
+      view.set(part, at);
+      at += part.length;
+    }
+    view[count] = 0;
+    return count;
   }
 
   /** @param {string} text */
@@ -663,16 +683,37 @@ export class Core {
     checkTokens(tokens);
     const encoded = texts.map(text => this.#encoder.encode(text));
     const numbers = [...Array.from(tokens), ...encoded.map(text => text.length)];
-    const head = new Uint8Array(Int32Array.from(numbers).buffer);
-    const bytes = new Uint8Array(head.length + encoded.reduce((sum, text) => sum + text.length, 0));
-    bytes.set(head);
-    let at = head.length;
-    for (const text of encoded) {
-      bytes.set(text, at);
-      at += text.length;
-    }
-    this.input(bytes);
+    this.input(new Uint8Array(Int32Array.from(numbers).buffer), ...encoded);
     return tokens.length;
+  }
+
+  /**
+   * What a call that never waits writes, as one block.
+   * @param {number} caller whose `write` it is @param {() => void} act
+   * @returns {Uint8Array}
+   */
+  written(caller, act) {
+    /** @type {Uint8Array[]} */
+    const parts = [];
+    const write = (/** @type {Uint8Array} */ bytes) => void parts.push(bytes);
+    const nothing = () => {};
+    this.#calls.set(caller, {
+      callbacks: { write },
+      cancel: nothing,
+      thrown: null,
+      waited: [],
+      over: Promise.resolve(),
+      end: nothing,
+      fail: nothing,
+    });
+    try {
+      act();
+    } finally {
+      this.#calls.delete(caller);
+    }
+    const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+    return whole;
   }
 
   /**

@@ -30,6 +30,7 @@ import { named } from './options.js';
  * @property {number} batchedTokens of the answer's, computed in one step with other answers' tokens
  * @property {number} draftedTokens
  * @property {number} acceptedTokens
+ * @property {number} contextShifts how often older text was dropped for room
  * @property {number} promptMs of computing
  * @property {number} answerMs
  * @property {number} promptTokensPerSecond
@@ -48,7 +49,7 @@ import { named } from './options.js';
  */
 /**
  * @typedef {Pick<Usage, 'promptTokens' | 'reusedTokens' | 'answerTokens' | 'batchedTokens' |
- *   'draftedTokens' | 'acceptedTokens'>} Tokens
+ *   'draftedTokens' | 'acceptedTokens' | 'contextShifts'>} Tokens
  */
 /** @typedef {Omit<Usage, keyof Tokens>} Timings */
 /**
@@ -82,6 +83,7 @@ const NO_TOKENS = {
   batchedTokens: 0,
   draftedTokens: 0,
   acceptedTokens: 0,
+  contextShifts: 0,
 };
 
 /**

@@ -8,6 +8,7 @@ import { throwIfAborted } from '../core/signal.js';
 import { openSources } from '../source/index.js';
 import { storesSettled } from '../source/store/store.js';
 import { Model } from './model.js';
+import { loadProgress } from './progress.js';
 import {
   checkEngine,
   checkModel,
@@ -36,6 +37,25 @@ import {
 /** `onProgress` as the core calls it. @param {ReadOptions['onProgress']} onProgress */
 const progressTo = onProgress => (/** @type {number} */ loaded, /** @type {number} */ total) =>
   onProgress?.({ loaded, total });
+
+/**
+ * Loads models; when one fails, the others end with it. Settles when all have ended.
+ * @param {number[]} models
+ * @param {(model: number, stop: AbortSignal) => Promise<void>} load
+ * @param {AbortSignal} stop
+ */
+async function both(models, load, stop) {
+  const ending = new AbortController();
+  const end = () => ending.abort(stop.reason);
+  stop.addEventListener('abort', end);
+  if (stop.aborted) end();
+  const fail = (/** @type {unknown} */ error) => ending.abort(error);
+  const all = models.map(async one => load(one, ending.signal));
+  for (const one of all) one.catch(fail);
+  await Promise.allSettled(all);
+  stop.removeEventListener('abort', end);
+  await Promise.all(all);
+}
 
 export class Engine {
   #core;
@@ -94,7 +114,7 @@ export class Engine {
    * Opens the files of each of `groups` for `act`, which reads them by their handles. They are
    * closed when it fails, else by who calls `release`.
    * @template T
-   * @param {(Source | Source[])[]} groups @param {ReadOptions} options
+   * @param {(Source | Source[])[]} groups @param {import('./options.js').Reading} options
    * @param {(handles: number[][], release: () => Promise<void>) => Promise<T>} act
    * @returns {Promise<T>}
    */
@@ -135,15 +155,16 @@ export class Engine {
   async open(source, given = {}, alone = false) {
     const options = named('engine.open', given);
     checkModel(options);
-    const { draft, context, signal, onProgress } = options;
-    const more = { signal, callbacks: { progress: progressTo(onProgress) } };
+    const { draft, context, progressive, signal, onProgress } = options;
+    const more = () => ({ signal, callbacks: { progress: loadProgress(onProgress) } });
+    const config = optionsJson('model', { context, progressive });
     const core = this.#core;
     const read = (/** @type {number[]} */ handles) =>
       core.runJob(
         handles,
-        job => core.run('job_open_model', job, core.inputText(optionsJson('model', { context }))),
+        job => core.run('job_open_model', job, core.inputText(config)),
         job => core.call('job_take_model', job),
-        more,
+        more(),
       );
     return this.#reading([source], options, async ([handles], release) => {
       if (this.#limit) this.makeRoom(); // texts that are only remembered
@@ -162,7 +183,20 @@ export class Engine {
             releases.push(releaseOwn);
           });
         throwIfAborted(signal);
+        const load = (/** @type {number} */ one, /** @type {AbortSignal} */ stop) =>
+          core.runJob(
+            sources,
+            job => core.run('job_load_model', job, one),
+            () => {},
+            { ...more(), signal: stop },
+          );
         const model = new Model(this, core, { pointer, draft: guesses, sources }, options, {
+          load: progressive ? stop => both([pointer, guesses].filter(Boolean), load, stop) : null,
+          loaded: () => {
+            // Without a limit pages never leave, and nothing will be read again.
+            // not waited for: they are not needed
+            if (!this.#limit && model.keeps()) model.releaseSources();
+          },
           release: async () => void (await Promise.all(releases.map(one => one()))),
           closed: () => {
             if (alone) return this.#end('the model is closed');
@@ -171,9 +205,6 @@ export class Engine {
           },
         });
         this.#models.add(model);
-        // Without a limit pages never leave, and nothing will be read again.
-        // not waited for: they are not needed
-        if (!this.#limit && model.keeps()) model.releaseSources();
         return model;
       } catch (error) {
         if (!core.ended)
@@ -343,7 +374,8 @@ export const inspect = (source, options) =>
   withEngine(
     'inspect',
     options,
-    (engine, told) => engine.inspect(source, optionsOf('engine.inspect', told)),
+    (engine, told) =>
+      engine.inspect(source, /** @type {any} */ (optionsOf('engine.inspect', told))),
     ALONE,
   );
 

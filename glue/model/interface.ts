@@ -13,6 +13,7 @@ import type {
   GenerateOptions,
   ModelOptions,
   ReadOptions,
+  ResumeOptions,
   SessionOptions,
 } from './options.js';
 import type { Facts, SessionStats } from './session.js';
@@ -53,6 +54,12 @@ export interface Model extends Disposable {
   /** What its file says of it. */
   readonly facts: Facts;
 
+  /**
+   * Resolves when all weights that stay are in memory: at once, unless it was opened with
+   * `progressive`. Rejects with why they will not be; so do answers then.
+   */
+  readonly loaded: Promise<void>;
+
   /** @param options addSpecial (default true): with the tokens the model expects around a text */
   tokenize(
     text: string,
@@ -87,6 +94,13 @@ export interface Model extends Disposable {
    * @param options the model's own where left out
    */
   session(options?: SessionOptions & { signal?: AbortSignal }): Promise<Session>;
+
+  /**
+   * A session that goes on where another was saved: of this model, in any engine and on any host.
+   * @param state what `session.save` gave
+   * @param options in place of those that it was saved with; its cache's format stays
+   */
+  restore(state: Uint8Array, options?: SessionOptions & { signal?: AbortSignal }): Promise<Session>;
 
   /** The pooled final hidden state of a text, of length 1; of several texts one each, in order. */
   embed<T extends string | string[]>(
@@ -157,7 +171,21 @@ export interface Session extends Disposable {
   /** The whole answer to a conversation. */
   chatComplete(messages: Message[], options?: ChatOptions & WholeOptions): Promise<Whole>;
 
-  /** Its text so far. */
+  /**
+   * Goes on with the answer that was broken off, here or before the session was saved: with the
+   * text and the tokens that it would have had. Fails with HYP_E_STATE where none was begun, or it
+   * has ended.
+   * @param options maxTokens: further ones
+   */
+  resume(options?: ResumeOptions): Answer;
+
+  /**
+   * Its text, what has been computed of it, and the answer that was broken off, as bytes for
+   * `model.restore`. Not while an answer is under way.
+   */
+  save(): Promise<Uint8Array>;
+
+  /** Its text so far: what its context holds. */
   tokens(): Promise<number[]>;
 
   stats(): Promise<SessionStats>;

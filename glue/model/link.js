@@ -275,9 +275,11 @@ export class Link {
    * @param {unknown} first
    * @param {GenerateOptions} options
    * @param {(usage: Usage) => void} record
+   * @param {(pieces: Piece[]) => void} [unread] gets those that were made, and that nobody has got
+   *   because the answer was broken off
    * @returns {AsyncGenerator<Piece, void, void>}
    */
-  async *stream(target, check, method, first, { signal: given, ...options }, record) {
+  async *stream(target, check, method, first, { signal: given, ...options }, record, unread) {
     const signal = given ?? undefined;
     throwIfAborted(signal);
     check();
@@ -316,6 +318,7 @@ export class Link {
       // The caller broke off. The next call finds the session free.
       stop.abort();
       await call.catch(() => {});
+      unread?.(pieces);
     }
   }
 

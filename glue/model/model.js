@@ -1,6 +1,6 @@
 // A model in this thread: what it says of texts, and the sessions that say it. The page's proxy of
 // one in a worker has the same interface.
-import { checkFunction, checkTokens, optionsJson, refuse, textOf } from '../core/check.js';
+import { checkFunction, checkTokens, refuse, textOf } from '../core/check.js';
 import { asyncDispose } from '../core/dispose.js';
 import { HyperionError } from '../core/errors.js';
 import { throwIfAborted } from '../core/signal.js';
@@ -9,9 +9,11 @@ import {
   checkCallbacks,
   checkGenerate,
   checkModel,
+  checkState,
   named,
   poolingOf,
   purposeOf,
+  sessionJson,
 } from './options.js';
 import { parts } from './parts.js';
 import { Sequence, Session, chatTokens, detokenize, promptTokens, tokenize } from './session.js';
@@ -99,16 +101,20 @@ export class Model extends Answering {
   /** @type {Promise<void> | null} */
   #closing = null;
   #events;
+  #stopLoading = new AbortController();
   /** @type {Facts} */
   facts;
+  /** @type {Promise<void>} */
+  loaded;
 
   /**
    * @param {EngineHandle} engine @param {Core} core
    * @param {{pointer: number, draft: number, sources: number[]}} own addresses of it and of its
    *   draft model, or 0; handles of their sources
    * @param {ModelOptions} options
-   * @param {{release: () => Promise<void>, closed: () => Promise<void> | null}} events what ends
-   *   with it: its sources; perhaps its engine
+   * @param {{load: ((stop: AbortSignal) => Promise<unknown>) | null, loaded: () => void,
+   *   release: () => Promise<void>, closed: () => Promise<void> | null}} events load: waits for its
+   *   weights; null: they are there. What ends with it: its sources; perhaps its engine
    */
   constructor(engine, core, own, options, events) {
     super();
@@ -125,6 +131,25 @@ export class Model extends Answering {
       check: () => void this.#open(),
       makeRoom: () => engine.makeRoom(),
     };
+    this.loaded = this.#load();
+    this.loaded.catch(() => {}); // whoever does not ask hears of it by the next answer
+  }
+
+  async #load() {
+    const { load, loaded } = this.#events;
+    if (load) {
+      const { signal } = this.#options;
+      const abort = () => this.#stopLoading.abort(signal?.reason);
+      signal?.addEventListener('abort', abort);
+      if (signal?.aborted) abort();
+      try {
+        await load(this.#stopLoading.signal);
+      } finally {
+        signal?.removeEventListener('abort', abort);
+      }
+    }
+    await null; // it is being made
+    if (!this.#closing) loaded();
   }
 
   #open() {
@@ -152,12 +177,14 @@ export class Model extends Answering {
     /** @type {Sequence | undefined} */
     let best;
     let most = [-1, 0, 0, 0];
+    const count = this.#core.inputTokens(tokens);
     for (const one of this.#pool) {
       if (one.busy) continue;
+      const common = one.common(count);
       // Next best is one that has nothing to forget.
       const worth = [
-        one.shared(tokens),
-        Number(!one.prompt.length),
+        Math.max(common, 0),
+        Number(common < 0),
         Number(one.purpose === purpose),
         one.used,
       ];
@@ -281,6 +308,23 @@ export class Model extends Answering {
     return this.#sessionOf(Sequence.create(this.#handle, all, purposeOf()));
   }
 
+  /**
+   * A session that goes on where another was saved, of this model in any engine and host.
+   * @param {Uint8Array} state what `session.save` gave
+   * @param {SessionOptions & {signal?: AbortSignal}} [options] in place of those that it was saved
+   *   with; its cache's format stays
+   * @returns {Promise<Session>}
+   */
+  async restore(state, options) {
+    const told = named('restore', options);
+    checkState(state);
+    checkModel(told);
+    throwIfAborted(told.signal);
+    await this.#ready();
+    const { batch, profile } = this.#options;
+    return this.#sessionOf(Sequence.restore(this.#handle, state, { batch, profile, ...told }));
+  }
+
   /** @param {Sequence} sequence @returns {Session} */
   #sessionOf(sequence) {
     const session = new Session(this.#handle, sequence, {
@@ -349,7 +393,7 @@ export class Model extends Answering {
     checkCallbacks(/** @type {any} */ ({ onProgress, signal }));
     throwIfAborted(signal);
     const core = await this.#ready();
-    const sessions = optionsJson('session', { ...this.#options, purpose: 'batch' });
+    const sessions = sessionJson({ ...this.#options, purpose: 'batch' });
     const progress = (/** @type {number} */ done, /** @type {number} */ total) =>
       onProgress?.({ done, total });
     return core.runJob(
@@ -523,6 +567,8 @@ export class Model extends Answering {
   async #leave() {
     const { core, pointer, draft } = this.#handle;
     const why = new HyperionError('HYP_E_STATE', 'the model is closed');
+    this.#stopLoading.abort(why);
+    await this.loaded.catch(() => {});
     const all = [...this.#pool, ...this.#sessions.values()];
     await Promise.all(all.map(one => one.end(why))); // then nobody's steps hold anybody's tokens
     // A worker thread that has not come yet would keep its part of the memory for ever.

@@ -1,7 +1,14 @@
 // What may be asked for. What generated/options.js has is refused as C refuses it, by name and
 // range, before the engine hears of it; the rest of what JavaScript takes is checked here too:
 // callbacks, names, biases.
-import { checkFunction, checkThreads, checkTokens, refuse, shown } from '../core/check.js';
+import {
+  checkFunction,
+  checkThreads,
+  checkTokens,
+  optionsJson,
+  refuse,
+  shown,
+} from '../core/check.js';
 import { checkSignal } from '../core/signal.js';
 import { Pooling, Purpose } from '../generated/interface.js';
 import { OPTIONS } from '../generated/options.js';
@@ -12,7 +19,18 @@ import { cacheOf } from '../source/store/index.js';
 /** @typedef {import('../source/index.js').Source} Source */
 
 /** @typedef {import('../generated/options.js').EngineOptions} EngineTable */
-/** @typedef {import('../generated/options.js').SessionOptions} SessionOptions */
+/** @typedef {import('../generated/options.js').ModelOptions} ModelTable */
+/** @typedef {import('../generated/options.js').SessionOptions} SessionTable */
+/**
+ * @typedef {object} OwnSessionOptions
+ * @property {boolean | {keep?: number}} [contextShift] where the context is full, the older half of
+ *   what is behind its first `keep` tokens is dropped and the rest computed again, as if the prompt
+ *   had been what is left; with `true`, or `keep` 0, only the token that begins a text is kept.
+ *   Without it the answer ends with the finish `context`
+ */
+/**
+ * @typedef {Omit<SessionTable, 'contextShift' | 'contextKeep'> & OwnSessionOptions} SessionOptions
+ */
 /**
  * @typedef {import('../generated/options.js').SamplingOptions &
  *   import('../generated/options.js').AnswerOptions} AnswerTable
@@ -54,18 +72,19 @@ import { cacheOf } from '../source/store/index.js';
  *   in all
  * @property {AbortSignal} [signal] stops it
  */
+/** @typedef {SourceOptions & {signal?: AbortSignal}} Reading */
 /** @typedef {OwnReadOptions & SourceOptions} ReadOptions */
 /**
  * @typedef {object} OwnModelOptions
  * @property {Source | Source[]} [draft] a smaller model of the same vocabulary that guesses ahead
  *   (`lookup` tokens, 4 when left out): the same answer, sooner where it is right
- * @property {(progress: {loaded: number, total: number}) => unknown} [onProgress] bytes so far, and
- *   in all, while the model loads
+ * @property {(progress: import('./progress.js').LoadProgress) => unknown} [onProgress] while the
+ *   model loads; with `progressive` also after it has been opened
  * @property {AbortSignal} [signal] stops the loading
  */
 /**
- * @typedef {SessionOptions & SourceOptions & OwnModelOptions} ModelOptions those of a session are
- *   what its sessions have when nothing else is said
+ * @typedef {ModelTable & SessionOptions & SourceOptions & OwnModelOptions} ModelOptions those of a
+ *   session are what its sessions have when nothing else is said
  */
 
 /** @typedef {EngineOptions & ModelOptions} OpenOptions */
@@ -80,6 +99,10 @@ import { cacheOf } from '../source/store/index.js';
  * @property {AbortSignal} [signal] stops the answer, which then throws the signal's reason
  */
 /** @typedef {Omit<AnswerTable, 'stop'> & OwnGenerateOptions} GenerateOptions */
+/**
+ * @typedef {Pick<GenerateOptions, 'maxTokens' | 'purpose' | 'signal'>} ResumeOptions `maxTokens`:
+ *   further ones
+ */
 
 /**
  * @typedef {object} OwnChatOptions
@@ -116,7 +139,7 @@ const names = (scopes, ...own) => [
 ];
 const ENGINE = names(['engine'], 'artefact', 'wasm', 'wasmUrl', 'worker', 'workerUrl', 'signal');
 const SOURCE = ['fileCache', 'manifest', 'key', 'token', 'endpoint', 'limitRate'];
-const MODEL = names(['session'], ...SOURCE, 'draft', 'onProgress', 'signal');
+const MODEL = names(['model', 'session'], ...SOURCE, 'draft', 'onProgress', 'signal');
 const GENERATE = names(['sampling', 'answer'], 'logitBias', 'purpose', 'signal');
 const CHAT = [...GENERATE, 'tools', 'variables'];
 const READ = ['onProgress', 'signal'];
@@ -136,7 +159,9 @@ const TAKEN = {
   chatComplete: [...CHAT, 'onPiece'],
   'session.generate': [...GENERATE, 'append'],
   'session.complete': [...GENERATE, 'append', 'onPiece'],
+  'session.resume': ['maxTokens', 'purpose', 'signal'],
   session: names(['session'], 'signal'),
+  restore: names(['session'], 'signal'),
   tokenize: ['addSpecial', 'parseSpecial', 'signal'],
   detokenize: ['parseSpecial', 'signal'],
   embed: ['pooling', 'signal'],
@@ -288,15 +313,41 @@ export function checkEngine({ threads, ...options }) {
   checkSignal(options.signal);
 }
 
+/**
+ * Those of sessions as the table has them.
+ * @param {any} options
+ */
+function plainShift({ contextShift, ...rest }) {
+  if (contextShift === undefined || contextShift === null) return rest;
+  if (typeof contextShift !== 'object') return { ...rest, contextShift };
+  const { keep, ...more } = contextShift;
+  const [other] = Object.keys(more);
+  if (other !== undefined) refuse(`contextShift has no option '${other}'; it takes keep`);
+  if (keep !== undefined && keep !== null) checkOption('keep', keep, OPTIONS.session.contextKeep);
+  return { ...rest, contextShift: true, contextKeep: keep ?? 0 };
+}
+
+/** As the core takes them. @param {SessionOptions & {purpose?: string}} options */
+export const sessionJson = options => optionsJson('session', plainShift(options));
+
+/** @param {unknown} state */
+export function checkState(state) {
+  if (!(
+    ArrayBuffer.isView(state) && /Uint8Array|Buffer/.test(Object.prototype.toString.call(state))
+  ))
+    refuse(`a state must be the Uint8Array that session.save gave, not ${shown(state)}`);
+}
+
 /** @param {ModelOptions} options */
 export function checkModel(options) {
-  checkScope('session', options);
+  checkScope('model', options);
+  checkScope('session', plainShift(options));
   checkReading(options);
 }
 
 /**
  * Of a call that reads files.
- * @param {ReadOptions} options
+ * @param {Reading & {onProgress?: unknown}} options
  */
 export function checkReading(options) {
   checkCallbacks(options);
@@ -314,7 +365,7 @@ export function checkReading(options) {
 
 /**
  * How files are read.
- * @param {ReadOptions} options @returns {import('../source/index.js').SourceOptions}
+ * @param {Reading} options @returns {import('../source/index.js').SourceOptions}
  */
 export const readingOf = options => ({
   .../** @type {any} */ (
@@ -328,7 +379,7 @@ export const readingOf = options => ({
   limitRate: memoryBytes(options.limitRate, 'limitRate'),
 });
 
-/** @param {OwnReadOptions} options */
+/** @param {{onProgress?: unknown, signal?: AbortSignal}} options */
 export function checkCallbacks({ onProgress, signal }) {
   if (onProgress !== undefined && onProgress !== null) checkFunction('onProgress', onProgress);
   checkSignal(signal);
@@ -347,6 +398,13 @@ export const purposeOf = (/** @type {unknown} */ purpose = null) =>
 /** @param {unknown} pooling @returns {number} as the engine counts them */
 export const poolingOf = (/** @type {unknown} */ pooling = null) =>
   numberOf('pooling', pooling ?? 'mean', POOLINGS);
+
+/** @param {ResumeOptions} options */
+export function checkResume(options) {
+  checkScope('answer', options);
+  purposeOf(options.purpose);
+  checkSignal(options.signal);
+}
 
 /** @param {GenerateOptions} options */
 export function checkGenerate(options) {

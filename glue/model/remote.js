@@ -13,6 +13,8 @@ import {
   checkModel,
   checkOpen,
   checkReading,
+  checkResume,
+  checkState,
   named,
   optionsOf,
   readingOf,
@@ -27,6 +29,7 @@ import { stillUnderWay } from './session.js';
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
 /** @typedef {import('./options.js').ChatOptions} ChatOptions */
 /** @typedef {import('./options.js').SessionOptions} SessionOptions */
+/** @typedef {import('./options.js').ResumeOptions} ResumeOptions */
 /** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {import('./chat.js').Message} Message */
 /** @typedef {import('./link.js').Target} Target */
@@ -247,7 +250,14 @@ async function open(link, source, options, alone) {
       onEvent: ({ progress }) => onProgress?.(progress),
       begun: id => (model = id),
     });
-    return new RemoteModel(link, { model }, facts, alone);
+    throwIfAborted(signal);
+    const loaded = options.progressive
+      ? link.call({ model }, 'loaded', [], {
+          signal,
+          onEvent: ({ progress }) => onProgress?.(progress),
+        })
+      : Promise.resolve();
+    return new RemoteModel(link, { model }, facts, loaded, alone);
   } catch (error) {
     if (!alone && model) leave(link, { model });
     throw error;
@@ -280,10 +290,13 @@ export class RemoteModel extends Answering {
    * @param {Link} link
    * @param {Target} target
    * @param {import('./session.js').Facts} facts
+   * @param {Promise<void>} loaded
    * @param {boolean} alone the worker ends with it
    */
-  constructor(link, target, facts, alone) {
+  constructor(link, target, facts, loaded, alone) {
     super();
+    this.loaded = loaded;
+    this.loaded.catch(() => {}); // whoever does not ask hears of it by the next answer
     this.#link = link;
     this.#target = target;
     this.#alone = alone;
@@ -364,12 +377,33 @@ export class RemoteModel extends Answering {
   async session(options) {
     const { signal, ...told } = named('session', options);
     checkModel(told);
+    return this.#session('session', [told], signal);
+  }
+
+  /**
+   * @param {Uint8Array} state
+   * @param {SessionOptions & {signal?: AbortSignal}} [options]
+   * @returns {Promise<RemoteSession>}
+   */
+  async restore(state, options) {
+    const { signal, ...told } = named('restore', options);
+    checkState(state);
+    checkModel(told);
+    const own = Uint8Array.from(state);
+    return this.#session('restore', [own, told], signal, [own.buffer]);
+  }
+
+  /**
+   * @param {string} method @param {unknown[]} args @param {AbortSignal} [signal]
+   * @param {Transferable[]} [transfer]
+   */
+  async #session(method, args, signal, transfer) {
     throwIfAborted(signal);
     this.#check();
     let session = 0;
     const begun = (/** @type {number} */ id) => (session = id);
     try {
-      await this.#link.call(this.#target, 'session', [told], { signal, begun });
+      await this.#link.call(this.#target, method, args, { signal, begun, transfer });
     } catch (error) {
       leave(this.#link, { session });
       throw error;
@@ -455,6 +489,8 @@ export class RemoteSession extends Answering {
   /** @type {Promise<void> | null} */
   #closing = null;
   #busy = false; // an answer is under way: the worker may be ahead of who listens to it
+  /** @type {import('./answer.js').Piece[]} of an answer that was broken off; nobody has them */
+  #unread = [];
 
   /**
    * @param {Link} link
@@ -473,10 +509,17 @@ export class RemoteSession extends Answering {
     if (this.#closing) throw closed('session');
   };
 
-  /** @param {string} method @param {(id: number) => void} [begun] */
-  async #call(method, begun) {
+  /** @param {string} method @param {(id: number) => void} [begun] @param {unknown[]} [args] */
+  async #call(method, begun, args = []) {
     this.#check();
-    return this.#link.call(this.#target, method, [], { begun });
+    return this.#link.call(this.#target, method, args, { begun });
+  }
+
+  /** The worker hears of the pieces that nobody has got. */
+  async #handBack() {
+    if (!this.#unread.length) return;
+    await this.#call('unread', undefined, [this.#unread]);
+    this.#unread = [];
   }
 
   /**
@@ -490,16 +533,58 @@ export class RemoteSession extends Answering {
     return answerOf(async function* (record) {
       const options = named(method === 'chat' ? 'chat' : 'session.generate', given);
       checkGenerate(options);
-      throwIfAborted(options.signal);
-      self.#check();
-      if (self.#busy) throw stillUnderWay();
-      self.#busy = true;
-      try {
-        yield* self.#link.stream(self.#target, self.#check, method, first, options, record);
-      } finally {
-        self.#busy = false;
-      }
+      yield* self.#tell(method, first, options, record);
     });
+  }
+
+  /**
+   * Goes on with the answer that was broken off.
+   * @param {ResumeOptions} [options]
+   * @returns {Answer}
+   */
+  resume(options) {
+    const self = this;
+    return answerOf(async function* (record) {
+      const told = named('session.resume', options);
+      checkResume(told);
+      yield* self.#tell('resume', undefined, told, record);
+    });
+  }
+
+  /**
+   * @param {'generate' | 'chat' | 'resume'} method
+   * @param {unknown} first
+   * @param {ResumeOptions} options
+   * @param {(usage: import('./answer.js').Usage) => void} record
+   */
+  async *#tell(method, first, options, record) {
+    throwIfAborted(options.signal);
+    this.#check();
+    if (this.#busy) throw stillUnderWay();
+    this.#busy = true;
+    const link = this.#link;
+    const unread = (/** @type {import('./answer.js').Piece[]} */ pieces) => {
+      this.#unread = pieces;
+    };
+    try {
+      if (method === 'resume') await this.#handBack();
+      yield* link.stream(this.#target, this.#check, method, first, options, record, unread);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** @returns {Promise<Uint8Array>} */
+  async save() {
+    this.#check();
+    if (this.#busy) throw stillUnderWay();
+    this.#busy = true; // until both calls are done
+    try {
+      await this.#handBack();
+      return await this.#call('save');
+    } finally {
+      this.#busy = false;
+    }
   }
 
   /**

@@ -6,7 +6,7 @@ import { throwIfAborted } from '../core/signal.js';
 import { CallKind, Finish as FINISH, Text } from '../generated/interface.js';
 import { OPTIONS } from '../generated/options.js';
 import { Answering, answerOf } from './answer.js';
-import { checkGenerate, named, purposeOf } from './options.js';
+import { checkGenerate, checkResume, named, purposeOf, sessionJson } from './options.js';
 import { parts } from './parts.js';
 
 /** @typedef {import('./chat.js').Message} Message */
@@ -14,6 +14,7 @@ import { parts } from './parts.js';
 /** @typedef {import('./options.js').SessionOptions} SessionOptions */
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
 /** @typedef {import('./options.js').ChatOptions} ChatOptions */
+/** @typedef {import('./options.js').ResumeOptions} ResumeOptions */
 
 /** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {import('./answer.js').Finish} Finish */
@@ -200,10 +201,6 @@ export class Sequence {
   busy = false;
   /** when it was given back last, in the order of such events */
   used = 0;
-  /** @type {ArrayLike<number>} the text that it remembers: a prompt, with */
-  prompt = [];
-  /** @type {number[]} an answer behind it */
-  answer = [];
 
   /**
    * @param {ModelHandle} model
@@ -231,8 +228,23 @@ export class Sequence {
   static create(model, options, purpose) {
     const config = { ...options, purpose: OPTIONS.session.purpose.choices[purpose] };
     const create = (/** @type {import('../core/core.js').Core} */ core) => {
-      const bytes = core.inputText(optionsJson('session', config));
+      const bytes = core.inputText(sessionJson(config));
       core.run('session_create', model.pointer, model.draft, bytes);
+    };
+    return new Sequence(model, purpose, create);
+  }
+
+  /**
+   * One that goes on where another was saved, with its options but for those given.
+   * @param {ModelHandle} model @param {Uint8Array} state @param {SessionOptions} options
+   */
+  static restore(model, state, options) {
+    const purpose = purposeOf();
+    const config = { ...options, purpose: OPTIONS.session.purpose.choices[purpose] };
+    const json = new TextEncoder().encode(sessionJson(config));
+    const create = (/** @type {import('../core/core.js').Core} */ core) => {
+      core.input(json, state);
+      core.run('session_restore', model.pointer, model.draft, json.length, state.length);
     };
     return new Sequence(model, purpose, create);
   }
@@ -242,10 +254,34 @@ export class Sequence {
     void this.#core;
     const create = (/** @type {import('../core/core.js').Core} */ core) =>
       core.run('session_fork', this.pointer);
-    const fork = new Sequence(this.#model, this.purpose, create);
-    fork.prompt = this.prompt;
-    fork.answer = this.answer.slice();
-    return fork;
+    return new Sequence(this.#model, this.purpose, create);
+  }
+
+  /** @returns {Uint8Array} its state: text, cache, and the answer under way */
+  save() {
+    const core = this.#core;
+    return core.written(this.pointer, () => core.run('session_save', this.pointer));
+  }
+
+  /** Pieces that nobody has got come again. @param {Piece[]} pieces */
+  unread(pieces) {
+    const core = this.#core;
+    const numbers = pieces.flatMap(({ token, finish }) => [
+      token,
+      Math.max(FINISHES.indexOf(finish), 0), // the core knows nothing of 'length'
+    ]);
+    core.inputTokens(
+      numbers,
+      pieces.map(({ text }) => text),
+    );
+    core.run('session_unread', this.pointer, pieces.length);
+  }
+
+  /** Its text so far. @returns {number[]} */
+  tokens() {
+    const core = this.#core;
+    core.run('session_tokens', this.pointer);
+    return core.resultTokens();
   }
 
   /** The core, while this session is in it. */
@@ -255,14 +291,9 @@ export class Sequence {
     return this.#model.core;
   }
 
-  /** How many tokens of `tokens` need not be computed again. @param {ArrayLike<number>} tokens */
-  shared(tokens) {
-    const { prompt, answer } = this;
-    const most = Math.min(tokens.length, prompt.length + answer.length);
-    let n = 0;
-    while (n < most && tokens[n] === (n < prompt.length ? prompt[n] : answer[n - prompt.length]))
-      n++;
-    return n;
+  /** How many of the input's `count` tokens its text begins with; -1: it has none. */
+  common(/** @type {number} */ count) {
+    return this.#core.call('session_common', this.pointer, count);
   }
 
   /** @param {number} purpose */
@@ -279,7 +310,33 @@ export class Sequence {
    * @param {(usage: Usage) => void} record
    * @returns {AsyncGenerator<Piece, void, void>}
    */
-  async *generate(tokens, options, record) {
+  generate(tokens, options, record) {
+    return this.#tell(options, record, () => this.#begin(tokens, options));
+  }
+
+  /**
+   * Goes on with the answer that was broken off.
+   * @param {ResumeOptions} options
+   * @param {(usage: Usage) => void} record
+   * @returns {AsyncGenerator<Piece, void, void>}
+   */
+  resume(options, record) {
+    return this.#tell(options, record, () => {
+      if (!this.#core.call('session_answering', this.pointer))
+        throw new HyperionError(
+          'HYP_E_STATE',
+          'the session has no answer to go on with: none was begun, or it has ended; generate with append continues its text',
+        );
+    });
+  }
+
+  /**
+   * @param {ResumeOptions} options
+   * @param {(usage: Usage) => void} record
+   * @param {() => void} begin
+   * @returns {AsyncGenerator<Piece, void, void>}
+   */
+  async *#tell(options, record, begin) {
     const maxTokens = options.maxTokens ?? OPTIONS.answer.maxTokens.usual;
     const signal = options.signal ?? undefined;
     const { sources } = this.#model;
@@ -289,29 +346,29 @@ export class Sequence {
     let begun = false;
     const usage = () => this.#usage(latencies);
     try {
-      this.#begin(tokens, options);
+      begin();
       begun = true;
       do await this.#core.runCall(pointer, CallKind.PREFILL, sources, { signal });
       while (this.#core.call('session_left', pointer) > 0);
       for (let made = 0; made < maxTokens; made++) {
         const asked = performance.now();
-        await this.#core.runCall(pointer, CallKind.NEXT, sources, { signal });
+        let late = false;
+        try {
+          const call = { signal, late: () => void (late = true) };
+          await this.#core.runCall(pointer, CallKind.NEXT, sources, call);
+        } catch (error) {
+          if (late && this.#lives) this.unread([this.#piece()]);
+          throw error;
+        }
         // the first is the prompt's
         if (made) latencies[(made - 1) % LATENCIES] = performance.now() - asked;
         const core = this.#core;
-        core.run('session_text', pointer);
-        /** @type {Piece} */
-        const piece = {
-          text: core.resultText(),
-          token: core.call('session_token', pointer),
-          finish: FINISHES[core.call('session_finish', pointer)],
-        };
+        const piece = this.#piece();
         if (!piece.finish && made + 1 === maxTokens) {
           core.run('session_flush', pointer);
           piece.text += core.resultText();
           piece.finish = 'length';
         }
-        if (piece.token >= 0 && piece.finish !== 'end') this.answer.push(piece.token);
         if (piece.finish) piece.usage = usage();
         yield piece;
         if (piece.finish) return;
@@ -328,11 +385,20 @@ export class Sequence {
     return this.pointer !== 0 && !this.#model.core.ended;
   }
 
+  /** That the last call has made. @returns {Piece} */
+  #piece() {
+    const core = this.#core;
+    core.run('session_text', this.pointer);
+    return {
+      text: core.resultText(),
+      token: core.call('session_token', this.pointer),
+      finish: FINISHES[core.call('session_finish', this.pointer)],
+    };
+  }
+
   /** @param {ArrayLike<number>} tokens @param {GenerateOptions} options */
   #begin(tokens, options) {
     const core = this.#core;
-    this.prompt = tokens;
-    this.answer = [];
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
     const bytes = core.inputText(optionsJson('sampling', { ...options, seed }));
     core.run('sampling_set', this.pointer, bytes);
@@ -365,7 +431,6 @@ export class Sequence {
    */
   async embed(tokens, pooling, signal) {
     const core = this.#core;
-    this.prompt = this.answer = [];
     const count = core.inputTokens(tokens);
     const { sources } = this.#model;
     await core.runCall(this.pointer, CallKind.EMBED, sources, { count, pooling, signal });
@@ -380,7 +445,6 @@ export class Sequence {
    */
   async score(tokens, visit, signal) {
     const core = this.#core;
-    this.prompt = this.answer = [];
     const count = core.inputTokens(tokens);
     const { sources, facts } = this.#model;
     const callbacks = { visit, vocab: facts.vocab };
@@ -454,7 +518,7 @@ export class Session extends Answering {
    */
   generate(prompt, options) {
     return this.#answer('session.generate', options, (sequence, options) => {
-      const before = options.append ? [...Array.from(sequence.prompt), ...sequence.answer] : [];
+      const before = options.append ? sequence.tokens() : [];
       const { parseSpecial } = options;
       const addSpecial = before.length === 0;
       const tokens = promptTokens(this.#model, prompt, { addSpecial, parseSpecial });
@@ -476,6 +540,21 @@ export class Session extends Answering {
   }
 
   /**
+   * Goes on with the answer that was broken off, here or before the session was saved: with the
+   * text and the tokens that it would have had.
+   * @param {ResumeOptions} [options] maxTokens: further ones
+   * @returns {Answer}
+   */
+  resume(options) {
+    const self = this;
+    return answerOf(async function* (record) {
+      const told = named('session.resume', options);
+      checkResume(told);
+      yield* self.#tell(told, async sequence => sequence.resume(told, record));
+    });
+  }
+
+  /**
    * @template {GenerateOptions} T
    * @param {'session.generate' | 'chat'} call
    * @param {T | undefined} given
@@ -487,24 +566,53 @@ export class Session extends Answering {
     return answerOf(async function* (record) {
       const options = named(call, given);
       checkGenerate(options);
-      throwIfAborted(options.signal);
-      const sequence = await self.#ready();
-      if (sequence.busy) throw stillUnderWay();
-      sequence.busy = true;
-      try {
-        const tokens = await prompt(sequence, options);
-        sequence.setPurpose(purposeOf(options.purpose));
-        yield* sequence.generate(tokens, options, record);
-      } finally {
-        sequence.busy = false;
-      }
+      yield* self.#tell(options, async sequence =>
+        sequence.generate(await prompt(sequence, options), options, record),
+      );
     });
+  }
+
+  /**
+   * @param {ResumeOptions} options
+   * @param {(sequence: Sequence) => Promise<AsyncGenerator<Piece, void, void>>} answer
+   * @returns {AsyncGenerator<Piece, void, void>}
+   */
+  async *#tell(options, answer) {
+    throwIfAborted(options.signal);
+    const sequence = await this.#ready();
+    if (sequence.busy) throw stillUnderWay();
+    sequence.busy = true;
+    try {
+      const pieces = await answer(sequence);
+      sequence.setPurpose(purposeOf(options.purpose));
+      yield* pieces;
+    } finally {
+      sequence.busy = false;
+    }
+  }
+
+  /**
+   * Its text, what has been computed of it, and the answer that was broken off, for
+   * `model.restore`: in this engine or another, of any host. Not while an answer is under way.
+   * @returns {Promise<Uint8Array>}
+   */
+  async save() {
+    const sequence = await this.#ready();
+    if (sequence.busy) throw stillUnderWay();
+    return sequence.save();
+  }
+
+  /**
+   * For what listens to a worker's session, and was behind when the answer was broken off.
+   * @param {Piece[]} pieces that come again
+   */
+  async unread(pieces) {
+    (await this.#ready()).unread(pieces);
   }
 
   /** Its text so far. @returns {Promise<number[]>} */
   async tokens() {
-    const { prompt, answer } = await this.#ready();
-    return [...Array.from(prompt), ...answer];
+    return (await this.#ready()).tokens();
   }
 
   /** @returns {Promise<SessionStats>} */

@@ -23,6 +23,11 @@ const models = new Map();
  * @type {Map<number, {session: Session, model: Model}>} by the number of the call that made them
  */
 const sessions = new Map();
+/**
+ * @type {WeakMap<Model, {call: Call, stop: AbortController}>} who hears of a model's loading, and
+ *   what ends it
+ */
+const loadings = new WeakMap();
 /** @type {Map<number, AbortController>} */
 const running = new Map();
 
@@ -64,14 +69,22 @@ const ofEngine = {
     engine = await Engine.create({ ...options, signal });
   },
   async open(call, source, options, alone) {
-    const onProgress = progressTo(call);
-    const { signal } = call;
+    // With `progressive` what is told of loading goes on beyond this call: see `loaded`.
+    const stop = new AbortController();
+    const loading = { call, stop };
+    call.signal.addEventListener('abort', () => stop.abort());
     const model = await known(engine, 'engine').open(
       sourceOf(source),
-      { ...options, draft: sourceOf(options.draft), signal, onProgress },
+      {
+        ...options,
+        draft: sourceOf(options.draft),
+        signal: stop.signal,
+        onProgress: (/** @type {unknown} */ progress) => loading.call.send({ progress }),
+      },
       alone,
     );
     models.set(call.id, model);
+    loadings.set(model, loading);
     return model.facts;
   },
   inspect: (call, source, options) =>
@@ -99,6 +112,9 @@ const ofModel = {
   async session(model, { id, signal }, options) {
     sessions.set(id, { session: await model.session({ ...options, signal }), model });
   },
+  async restore(model, { id, signal }, state, options) {
+    sessions.set(id, { session: await model.restore(state, { ...options, signal }), model });
+  },
   score: (model, { signal, send }, tokens) =>
     model.score(
       tokens,
@@ -118,6 +134,14 @@ const ofModel = {
     }, 0);
     return { values, count: vectors.length };
   },
+  async loaded(model, call) {
+    const loading = loadings.get(model);
+    if (loading) {
+      loading.call = call;
+      call.signal.addEventListener('abort', () => loading.stop.abort());
+    }
+    await model.loaded;
+  },
   heat: model => model.heat(),
   stats: model => model.stats(),
   measure: model => model.measure(),
@@ -135,6 +159,10 @@ const ofSession = {
     tell(session.generate(prompt, { ...options, signal: call.signal }), call),
   chat: (session, call, messages, options) =>
     tell(session.chat(messages, { ...options, signal: call.signal }), call),
+  resume: (session, call, _, options) =>
+    tell(session.resume({ ...options, signal: call.signal }), call),
+  save: session => session.save(),
+  unread: (session, _, pieces) => session.unread(pieces),
   tokens: session => session.tokens(),
   stats: session => session.stats(),
   resetProfile: session => session.resetProfile(),

@@ -29,6 +29,8 @@ void progress_bar(const char *what, uint64_t done, uint64_t total);
 // caller frees it.
 char *text_argument(const char *argument, size_t *bytes);
 int not_read(void); // says so; both return the exit code
+// The file's bytes, which the caller frees; NULL, with the reason said, when it can not be read.
+char *read_whole(const char *path, size_t *bytes);
 
 // ---- model.c: what the verbs open
 
@@ -67,5 +69,7 @@ typedef struct written {
 int write_file(const loaded *l, const options *o, const char *path,
                hyp_status (*write)(const hyp_writer *out, void *context, hyp_text *json),
                void *context);
+// Saves a session, as write_file does; says nothing but what went wrong. Returns the exit code.
+int write_state(const loaded *l, const char *path, const hyp_session *session);
 
 #endif

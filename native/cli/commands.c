@@ -35,6 +35,8 @@ const option command_options[] = {
 #include "../../src/hyperion/options.def"
 #define HYP_ENGINE_OPTION(...) OPTION(SCOPE_ENGINE, hyp_engine_config, __VA_ARGS__)
 #include "../../src/hyperion/options.def"
+#define HYP_MODEL_OPTION(...) OPTION(SCOPE_MODEL, hyp_model_config, __VA_ARGS__)
+#include "../../src/hyperion/options.def"
 #define HYP_SESSION_OPTION(...) OPTION(SCOPE_SESSION, hyp_session_config, __VA_ARGS__)
 #include "../../src/hyperion/options.def"
 };
@@ -77,12 +79,11 @@ static const table tables[SCOPES] = {
     [SCOPE_ANSWER] = {&answer_table, offsetof(options, answer)},
     [SCOPE_SAMPLING] = {&hyp_sampling_options, offsetof(options, sampling)},
     [SCOPE_ENGINE] = {&hyp_engine_options, offsetof(options, engine)},
+    [SCOPE_MODEL] = {&hyp_model_options, offsetof(options, model)},
     [SCOPE_SESSION] = {&hyp_session_options, offsetof(options, session)}};
-static const char *const scope_names[SCOPES] = {[SCOPE_COMMAND] = "@command",
-                                                [SCOPE_ANSWER] = "@answer",
-                                                [SCOPE_SAMPLING] = "@sampling",
-                                                [SCOPE_ENGINE] = "@engine",
-                                                [SCOPE_SESSION] = "@session"};
+static const char *const scope_names[SCOPES] = {
+    [SCOPE_COMMAND] = "@command", [SCOPE_ANSWER] = "@answer", [SCOPE_SAMPLING] = "@sampling",
+    [SCOPE_ENGINE] = "@engine",   [SCOPE_MODEL] = "@model",   [SCOPE_SESSION] = "@session"};
 
 // ---- What there is
 

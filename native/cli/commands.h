@@ -18,8 +18,8 @@ typedef enum artefact { ARTEFACT_AUTO, ARTEFACT_SIMD, ARTEFACT_RELAXED } artefac
 
 typedef struct command_config { // what commands.def adds; texts are NULL when left out
     artefact artefact;
-    const char *draft, *system, *trace, *imatrix, *against, *out, *encrypt, *key_file, *key_id,
-        *manifest;
+    const char *draft, *system, *trace, *imatrix, *against, *state, *save_state, *out, *encrypt,
+        *key_file, *key_id, *manifest;
     uint64_t chunk;
     uint32_t prompt_tokens, answer_tokens, runs;
     float density;
@@ -28,6 +28,7 @@ typedef struct command_config { // what commands.def adds; texts are NULL when l
 
 typedef struct options {
     hyp_engine_config engine;
+    hyp_model_config model;
     hyp_session_config session;
     hyp_sampling sampling;
     answer_config answer;
@@ -39,6 +40,7 @@ typedef enum option_scope {
     SCOPE_ANSWER,
     SCOPE_SAMPLING,
     SCOPE_ENGINE,
+    SCOPE_MODEL,
     SCOPE_SESSION,
     SCOPES
 } option_scope;

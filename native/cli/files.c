@@ -101,6 +101,17 @@ int write_file(const loaded *l, const options *o, const char *path,
     return 0;
 }
 
+int write_state(const loaded *l, const char *path, const hyp_session *session) {
+    written w = {0};
+    if (!output_open(&w.out, path)) return not_written(path, &w.out);
+    hyp_status status = hyp_session_save(session, &(hyp_writer){.write = write_out, .context = &w});
+    if (status) {
+        output_discard(&w.out);
+        return w.out.error ? not_written(path, &w.out) : failed(l, status);
+    }
+    return output_close(&w.out) ? 0 : not_written(path, &w.out);
+}
+
 typedef struct conversion {
     loaded *l;
     hyp_quantization how;

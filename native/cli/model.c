@@ -65,6 +65,7 @@ static int open_model(loaded *l, const options *o, opened *file, const char *pat
     hyp_status status = hyp_model_open(
         l->engine, file->sources, file->shards,
         &(hyp_model_config){.context = o->session.context,
+                            .progressive = o->model.progressive,
                             .progress = loading,
                             .progress_context = (void *)(uintptr_t)o},
         &file->model);

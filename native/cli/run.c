@@ -25,17 +25,21 @@ static void runtime_line(const loaded *l) {
     fprintf(stderr, "), %zu slab blocks%s\n", m.blocks, undim());
 }
 
-// Generates from the text's tokens; prints pieces as they come, or collects them into *answer
-// (freed by the caller) as well.
+// Generates from the text's tokens, or goes on with the answer that there is (tokens NULL); prints
+// pieces as they come, or collects them into *answer (freed by the caller) as well.
 static int answer(loaded *l, hyp_session *session, const options *o, const int32_t *tokens,
                   uint32_t count, char **collected) {
-    hyp_status status = hyp_session_begin(session, tokens, count, &o->sampling, o->answer.stop.at,
-                                          o->answer.stop.count);
+    hyp_status status = HYP_OK;
+    if (tokens)
+        status = hyp_session_begin(session, tokens, count, &o->sampling, o->answer.stop.at,
+                                   o->answer.stop.count);
+    else count = hyp_session_get_stats(session).used;
     if (status) return failed(l, status);
     uint32_t left = count, made = 0;
     while (left && !interrupted) {
         if ((status = hyp_session_prefill(session, &left))) return failed(l, status);
-        if (!o->own.quiet && count > 256) progress_bar("reading the prompt", count - left, count);
+        if (!o->own.quiet && tokens && count > 256)
+            progress_bar("reading the prompt", count - left, count);
     }
     char *text = NULL;
     size_t used = 0;
@@ -51,7 +55,7 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
         memcpy(text + used, piece.text, piece.bytes);
         used += piece.bytes;
     }
-    if (!piece.finish) {
+    if (!piece.finish && !o->own.save_state) { // saved, it comes when it is certain
         const char *rest;
         size_t bytes;
         hyp_session_flush(session, &rest, &bytes);
@@ -93,6 +97,41 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
     return interrupted ? 130 : 0;
 }
 
+// A session that goes on where the file says. What is asked for besides takes the place of what it
+// was created with; a cache's format can not.
+static int restored_session(loaded *l, const options *o, hyp_session **session) {
+    size_t bytes;
+    char *state = read_whole(o->own.state, &bytes);
+    if (!state) return 1;
+    hyp_session_config asked = session_config(l, o), config = asked;
+    hyp_status status = hyp_model_state_config(l->main.model, state, bytes, &config);
+    if (asked.context) config.context = asked.context;
+    if (asked.lookup) config.lookup = asked.lookup;
+    if (asked.context_shift) config.context_shift = true;
+    if (asked.context_keep) config.context_keep = asked.context_keep;
+    if (!status) status = hyp_session_create(l->main.model, &config, session);
+    if (!status) status = hyp_session_restore(*session, state, bytes);
+    free(state);
+    return status ? failed(l, status) : 0;
+}
+
+// The tokens of a prompt behind the session's text, which the caller frees.
+static hyp_status prompt_tokens(loaded *l, const options *o, const hyp_session *session,
+                                const char *prompt, size_t bytes, int32_t **all, uint32_t *count) {
+    const int32_t *before, *tokens;
+    uint32_t known = hyp_session_tokens(session, &before), own;
+    int flags = (known ? 0 : HYP_TEXT_ADD_SPECIAL) |
+                (o->answer.parse_special ? HYP_TEXT_PARSE_SPECIAL : 0);
+    *all = NULL;
+    hyp_status status = hyp_model_tokenize(l->main.model, prompt, bytes, flags, &tokens, &own);
+    if (status) return status;
+    *count = known + own;
+    *all = malloc((*count + 1) * sizeof **all);
+    memcpy(*all, before, known * sizeof **all);
+    memcpy(*all + known, tokens, own * sizeof **all);
+    return HYP_OK;
+}
+
 static hyp_status new_session(loaded *l, const options *o, hyp_session **session) {
     hyp_session_config config = session_config(l, o);
     return hyp_session_create(l->main.model, &config, session);
@@ -103,26 +142,31 @@ int verb_run(const options *o, int argc, char **argv) {
     hyp_session *session = NULL;
     int code = load(&l, o, argc ? argv[0] : "story", o->own.draft);
     if (code) return unload(&l, code);
-    size_t bytes;
     const char *given = argc > 1               ? argv[1]
+                        : o->own.state         ? NULL
                         : argc == 0            ? "Once upon a time"
                         : isatty(STDIN_FILENO) ? ""
                                                : "-";
-    char *prompt = text_argument(given, &bytes);
-    if (!prompt) return unload(&l, not_read());
-    const int32_t *tokens;
-    uint32_t count;
-    int flags = HYP_TEXT_ADD_SPECIAL | (o->answer.parse_special ? HYP_TEXT_PARSE_SPECIAL : 0);
-    hyp_status status = hyp_model_tokenize(l.main.model, prompt, bytes, flags, &tokens, &count);
-    if (!status) status = new_session(&l, o, &session);
+    size_t bytes = 0;
+    char *prompt = given ? text_argument(given, &bytes) : NULL;
+    if (given && !prompt) return unload(&l, not_read());
+    int32_t *tokens = NULL;
+    uint32_t count = 0;
+    hyp_status status = HYP_OK;
+    if (o->own.state) code = restored_session(&l, o, &session);
+    else status = new_session(&l, o, &session);
+    if (!code && !status && prompt)
+        status = prompt_tokens(&l, o, session, prompt, bytes, &tokens, &count);
     if (status) code = failed(&l, status);
-    else {
+    if (!code) {
         if (!o->own.json && bytes) {
             fwrite(prompt, 1, bytes, stdout);
             flush_stdout();
         }
         code = answer(&l, session, o, tokens, count, NULL);
     }
+    if (!code && o->own.save_state) code = write_state(&l, o->own.save_state, session);
+    free(tokens);
     free(prompt);
     hyp_session_destroy(session);
     return unload(&l, code);

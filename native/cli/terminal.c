@@ -51,24 +51,35 @@ void progress_bar(const char *what, uint64_t done, uint64_t total) {
     if (done == total) fputs("\r\033[K", stderr);
 }
 
-char *text_argument(const char *argument, size_t *bytes) {
-    if (argument && strcmp(argument, "-") != 0) {
-        *bytes = strlen(argument);
-        return strdup(argument);
-    }
+// All that is left of a file, terminated; NULL when it can not be read.
+static char *read_rest(FILE *file, size_t *bytes) {
     char *text = NULL;
     size_t used = 0, size = 0, n;
     do {
         if (size - used < 65536) text = realloc(text, size = size * 2 + 131072);
         if (!text) return NULL;
-        n = fread(text + used, 1, size - used - 1, stdin);
+        n = fread(text + used, 1, size - used - 1, file);
         used += n;
     } while (n > 0);
     text[used] = 0;
     *bytes = used;
-    if (!ferror(stdin)) return text;
+    if (!ferror(file)) return text;
     free(text); // a part of it would be another text
     return NULL;
+}
+
+char *text_argument(const char *argument, size_t *bytes) {
+    if (!argument || !strcmp(argument, "-")) return read_rest(stdin, bytes);
+    *bytes = strlen(argument);
+    return strdup(argument);
+}
+
+char *read_whole(const char *path, size_t *bytes) {
+    FILE *file = fopen(path, "rb");
+    char *data = file ? read_rest(file, bytes) : NULL;
+    if (!data) fprintf(stderr, "hyperion: can not read %s: %s\n", path, strerror(errno));
+    if (file) fclose(file);
+    return data;
 }
 
 int not_read(void) {

@@ -82,6 +82,15 @@ static const char *spelled(const hyp_option *o, spelling how, char out[NAME_BYTE
     return out;
 }
 
+double hyp_option_get(const hyp_option *o, const void *config) { return get(o, config); }
+
+bool hyp_option_set(const hyp_option *o, void *config, double value) {
+    if (o->type == HYP_OPTION_TEXTS || !in_range(o, value)) return false;
+    if (o->type != HYP_OPTION_F32 && (double)(uint64_t)value != value) return false;
+    put(o, config, value);
+    return true;
+}
+
 const hyp_option *hyp_options_find(const hyp_options *options, const char *name) {
     for (uint32_t i = 0; i < options->count; i++)
         if (!strcmp(options->rows[i].name, name)) return &options->rows[i];

@@ -60,6 +60,12 @@ void hyp_options_fill(const hyp_options *options, void *config);
 // The row of a command line's option; NULL: there is none.
 const hyp_option *hyp_options_find(const hyp_options *options, const char *name);
 
+// The value of a row's field, which a double holds exactly; not of TEXTS.
+double hyp_option_get(const hyp_option *option, const void *config);
+// Sets it; false, with nothing changed: `value` is not in its range, or no whole number where one
+// is wanted.
+bool hyp_option_set(const hyp_option *option, void *config, double value);
+
 // A row for a table of `config`, made from what options.def has:
 //     static const hyp_option rows[] = {
 //     #define HYP_ENGINE_OPTION(...) HYP_OPTION_ROW(hyp_engine_config, __VA_ARGS__)

@@ -72,6 +72,8 @@ void hyp_sampler_accept(hyp_sampler *s, int32_t token) {
     if (s->recent_count < s->recent_most) s->recent_count++;
 }
 
+void hyp_sampler_forget(hyp_sampler *s) { s->recent_at = s->recent_count = 0; }
+
 // The token that was accepted `i` tokens before the last one.
 static int32_t recent(const hyp_sampler *s, uint32_t i) {
     uint32_t at = s->recent_at + s->recent_most - 1 - i;

@@ -41,6 +41,8 @@ HYP_MUST_USE hyp_status hyp_sampler_init(hyp_sampler *sampler, const hyp_samplin
                                          hyp_fault *fault);
 // Tells the sampler of a token of the text so far (prompt or generated): the penalties count it.
 void hyp_sampler_accept(hyp_sampler *sampler, int32_t token);
+// Has heard of no token: what the text is, is told anew.
+void hyp_sampler_forget(hyp_sampler *sampler);
 // Chooses the next token; in time proportional to the vocabulary, whatever is asked for: nothing
 // but a top_k is ever sorted. `logits` (vocab) may be changed. Does not accept it. A logit that is
 // NaN is never chosen; -1: the largest of the others is infinite, or there are none, so that the

@@ -109,7 +109,8 @@ enum {
 typedef struct hyp_model_config { // its options, and
 #define HYP_MODEL_OPTION(type, field, ...) HYP_FIELD_##type field;
 #include "options.def"
-    // Called while weights arrive; false cancels. May be NULL.
+    // Called while weights arrive; false cancels. With `progressive` also after hyp_model_open,
+    // until all of them are there. May be NULL.
     bool (*progress)(void *context, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_context;
 } hyp_model_config;
@@ -118,11 +119,32 @@ typedef struct hyp_model_config { // its options, and
 // does not hold of the weights is read again when it is used, and may have to give way to sessions
 // later: the sources (not the array) must last as long as the model, unless the engine has no
 // memory limit. May suspend. HYP_E_NOMEM names the least memory that would do; HYP_E_ARGUMENT:
-// `config` is out of its range.
+// `config` is out of its range. *model is set before `progress` first hears of weights, so that it
+// may ask hyp_model_loading, and is NULL again when the call fails.
+//
+// With `progressive` it returns when the header, the tokenizer and the graph are there. Fibers of
+// the model read the weights, whenever the engine runs, in the order in which a pass uses them, or
+// in the file's where a source is `sequential`; calls on sessions wait for what they need. The
+// sources must then last until hyp_model_loading says that it is over. When reading fails, every
+// later call on the model's sessions fails for the same reason.
 HYP_MUST_USE hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources,
                                        uint32_t count, const hyp_model_config *config,
                                        hyp_model **model);
-void hyp_model_close(hyp_model *model); // after its sessions and calls
+// After its sessions and calls. What is still being read is cancelled.
+void hyp_model_close(hyp_model *model);
+
+typedef struct hyp_loading { // of the weights that stay in memory
+    uint64_t done_bytes, total_bytes;
+    uint32_t layers_ready, layers; // whose weights are there; in all
+    bool over;                     // nothing more will come
+    hyp_status status;             // HYP_OK so far; else why nothing more comes
+} hyp_loading;
+hyp_loading hyp_model_loading(const hyp_model *model);
+// Waits until they are there; runs the engine meanwhile, or suspends the calling fiber. What
+// reading failed with, with its message.
+HYP_MUST_USE hyp_status hyp_model_wait(hyp_model *model);
+// Ends the loading, which then has failed with HYP_E_CANCELLED. No effect when it is over.
+void hyp_model_cancel_loading(hyp_model *model);
 
 typedef struct hyp_model_info {
     const char *architecture;
@@ -246,6 +268,14 @@ HYP_MUST_USE hyp_status hyp_session_next(hyp_session *session, hyp_piece *piece)
 // The text still held back, when the caller ends the answer early. Valid until the next call.
 void hyp_session_flush(hyp_session *session, const char **text, size_t *bytes);
 
+// Pieces that the caller has not passed on, the oldest first, come again from the next
+// hyp_session_next on, before anything is computed; copied. For callers that are behind when an
+// answer is broken off. HYP_E_STATE: a call is under way, or there is no answer; HYP_E_NOMEM.
+HYP_MUST_USE hyp_status hyp_session_unread(hyp_session *session, const hyp_piece *pieces,
+                                           uint32_t count);
+// The text so far, prompt and answer: how many tokens, and where they stand until the next call.
+uint32_t hyp_session_tokens(const hyp_session *session, const int32_t **tokens);
+
 typedef enum hyp_pooling { HYP_POOL_MEAN, HYP_POOL_CLS, HYP_POOL_LAST } hyp_pooling;
 // The pooled final hidden state of `tokens`, scaled to length 1: *dim floats, valid until the next
 // call. Drops the session's text.
@@ -299,12 +329,33 @@ typedef struct hyp_result {
 // Of the last call that has ended; valid until the next call on this session.
 const hyp_result *hyp_session_result(const hyp_session *session);
 
+// ---- Saved sessions: docs/STATE.md has the format. A state is the same on every platform and in
+// every tier: what one has saved, any other goes on with.
+
+// Writes the session's text, what has been computed of it, and the answer under way: its sampler,
+// stop texts, and what is held back or unread. HYP_E_STATE: a call is under way; HYP_E_IO: `out`
+// takes no more; HYP_E_NOMEM.
+HYP_MUST_USE hyp_status hyp_session_save(const hyp_session *session, const hyp_writer *out);
+// Makes the session what was saved; hyp_session_next then goes on with the answer that was under
+// way, with the tokens and the text that it would have had. The session has a cache of the same
+// format, a context that the text fits, and the same context shift where the answer is to meet it
+// at the same place; `lookup` and `draft` may differ. On failure nothing changes. HYP_E_STATE: a
+// call is under way; HYP_E_FORMAT: damaged; HYP_E_UNSUPPORTED: of a newer version; HYP_E_ARGUMENT:
+// of another model or cache format; HYP_E_CONTEXT; HYP_E_NOMEM.
+HYP_MUST_USE hyp_status hyp_session_restore(hyp_session *session, const void *state, size_t bytes);
+// What a session for `state` is created with: fills `context`, `context_shift`, `context_keep`,
+// `cache` and `lookup`, and leaves the rest. HYP_E_FORMAT, HYP_E_UNSUPPORTED and HYP_E_ARGUMENT as
+// above.
+HYP_MUST_USE hyp_status hyp_model_state_config(hyp_model *model, const void *state, size_t bytes,
+                                               hyp_session_config *config);
+
 typedef struct hyp_session_stats {
     uint32_t context, used;         // tokens
     uint32_t prompt_tokens, reused; // of the last begin: computed, and taken from the cache
     uint32_t answer_tokens;
     uint32_t batched; // of them, computed in one step with other sessions' tokens
     uint32_t drafted, accepted;
+    uint32_t shifts; // of the context
     uint64_t prompt_ns, answer_ns;
     uint64_t latency_ns[4]; // of the last answers' tokens, up to HYP_LATENCIES of them: the 50th,
                             // 90th, 95th and 99th percentile

@@ -32,6 +32,7 @@ typedef struct hyp_source { // a source of bytes whose size is known
     // Reads exactly `count` bytes at `offset`; HYP_E_IO otherwise. Does not suspend.
     hyp_status (*read)(void *context, uint64_t offset, void *dst, size_t count);
     void *context;
+    bool sequential; // is best read from front to back, one range at a time, as a stream is
 } hyp_source;
 
 typedef struct hyp_writer {                                       // takes a file from front to back

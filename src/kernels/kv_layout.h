@@ -35,6 +35,19 @@ static inline size_t hyp_kv_value_scale_at(uint32_t at, uint32_t i) {
     return i / 32 * 34 * HYP_KV_BLOCK + at * 2;
 }
 
+// A row is what one position keeps of a key or of a value, as states hold it: `n` halves, or for
+// each 32 elements d and their bytes. Its bytes do not depend on the layout above.
+static inline size_t hyp_kv_row_bytes(hyp_kv_format f, uint32_t n) {
+    return f == HYP_KV_F16 ? (size_t)n * 2 : (size_t)n / 32 * 34;
+}
+// Copies the key's row of position `at` of a block, or the value's, out of it or into it.
+void hyp_kv_get_row(hyp_kv_format f, const void *block, bool value, uint32_t at, uint32_t n,
+                    uint8_t *row);
+void hyp_kv_put_row(hyp_kv_format f, void *block, bool value, uint32_t at, uint32_t n,
+                    const uint8_t *row);
+// Whether a row is one that the stores may have written: finite, and no byte beyond 127.
+bool hyp_kv_row_sound(hyp_kv_format f, uint32_t n, const uint8_t *row);
+
 void hyp_kv_fill_stores(hyp_kernels *table); // with the scalar store_key and store_value
 
 #endif

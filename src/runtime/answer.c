@@ -2,6 +2,7 @@
 #include "../base/bytes.h"
 #include "../port.h"
 #include "batcher.h"
+#include "call.h"
 
 // One batch of what the sequence still lacks of the text.
 static hyp_status catch_up(hyp_session *s) {
@@ -104,13 +105,47 @@ static hyp_status choose(hyp_session *s) {
     return HYP_OK;
 }
 
+// Where the context is full: drops the older half of what is behind the tokens to keep. What is
+// left is computed again behind those, and sampled after, as if it had been the prompt. False:
+// that is not wanted, or there is nothing to drop.
+static bool shift(hyp_session *s) {
+    uint32_t keep = s->config.context_keep;
+    if (!keep && s->history[0] == s->model->tokenizer.bos) keep = 1;
+    uint32_t dropped = keep < s->count ? (s->count - keep) / 2 : 0;
+    if (!s->config.context_shift || !dropped) return false;
+    s->count -= dropped;
+    memmove(s->history + keep, s->history + keep + dropped, (s->count - keep) * sizeof *s->history);
+    hyp_sequence_trim(&s->sequence, keep);
+    hyp_sequence_trim(&s->draft.sequence, keep);
+    s->rows = s->row = s->hidden = 0;
+    hyp_sampler_forget(&s->sampler);
+    for (uint32_t i = 0; i < s->count; i++) hyp_sampler_accept(&s->sampler, s->history[i]);
+    s->stats.shifts++;
+    return true;
+}
+
+// The next of the pieces that come again; false: there are none.
+static bool read_again(hyp_session *s, hyp_piece *piece) {
+    if (s->unread_at == s->unread.bytes) return false;
+    hyp_unread head;
+    const uint8_t *at = s->unread.data + s->unread_at;
+    memcpy(&head, at, sizeof head);
+    *piece = (hyp_piece){.token = head.token,
+                         .text = (const char *)at + sizeof head,
+                         .bytes = head.bytes,
+                         .finish = (hyp_finish)head.finish};
+    s->unread_at += sizeof head + head.bytes;
+    return true;
+}
+
 hyp_status hyp_answer_next(hyp_session *s, hyp_piece *piece) {
     *piece = (hyp_piece){.token = -1, .text = "", .finish = s->finish};
     if (!s->ready)
         return hyp_fail(hyp_session_fault(s), HYP_E_STATE, "begin an answer before asking for it");
+    if (read_again(s, piece)) return HYP_OK;
     if (s->finish)
         return hyp_fail(hyp_session_fault(s), HYP_E_STATE, "the answer has ended: begin another");
-    if (s->count == s->sequence.context) s->finish = HYP_FINISH_CONTEXT;
+    if (s->count == s->sequence.context && !shift(s)) s->finish = HYP_FINISH_CONTEXT;
     else {
         hyp_status status = s->chosen < 0 ? choose(s) : HYP_OK;
         if (status) return hyp_session_failed(s, status, 1);
@@ -146,4 +181,31 @@ void hyp_session_flush(hyp_session *s, const char **text, size_t *bytes) {
     *text = "";
     *bytes = 0;
     if (!s->busy) hyp_stop_flush(&s->stop, text, bytes);
+}
+
+static bool put_piece(hyp_buffer *to, const hyp_piece *piece) {
+    hyp_unread head = {piece->token, (uint32_t)piece->finish, (uint32_t)piece->bytes};
+    return hyp_buffer_append(to, &head, sizeof head) &&
+           hyp_buffer_append(to, piece->text, piece->bytes);
+}
+
+hyp_status hyp_session_unread(hyp_session *s, const hyp_piece *pieces, uint32_t count) {
+    if (s->busy) return hyp_session_refuse(s);
+    if (!s->ready)
+        return hyp_fail(hyp_session_fault(s), HYP_E_STATE,
+                        "there is no answer that these pieces could be of");
+    hyp_buffer all = {.budget = s->unread.budget}; // the texts may stand in the old one
+    bool fits = true;
+    for (uint32_t i = 0; i < count && fits; i++) fits = put_piece(&all, &pieces[i]);
+    if (fits)
+        fits = hyp_buffer_append(&all, s->unread.data + s->unread_at,
+                                 s->unread.bytes - s->unread_at);
+    if (!fits) {
+        hyp_buffer_deinit(&all);
+        return hyp_fail(hyp_session_fault(s), HYP_E_NOMEM, "not enough memory for the pieces");
+    }
+    hyp_buffer_deinit(&s->unread);
+    s->unread = all;
+    s->unread_at = 0;
+    return HYP_OK;
 }

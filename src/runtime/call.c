@@ -7,6 +7,8 @@ static hyp_status run_call(hyp_session *s) {
     const hyp_call *call = &s->call;
     hyp_result *r = &s->result;
     *r = (hyp_result){.piece.text = "", .vector = s->vector, .dim = s->model->shape.dim};
+    hyp_status loading = hyp_load_failed(&s->model->net.load);
+    if (loading) return loading;
     switch (call->kind) {
     case HYP_CALL_PREFILL: return hyp_answer_prefill(s, &r->left);
     case HYP_CALL_NEXT: return hyp_answer_next(s, &r->piece);
@@ -43,6 +45,7 @@ hyp_status hyp_session_post(hyp_session *s, const hyp_call *call) {
         hyp_sequence_trim(&s->sequence, 0);
         hyp_sequence_trim(&s->draft.sequence, 0);
         s->count = s->rows = s->row = 0;
+        s->unread.bytes = s->unread_at = 0;
         if (call->count <= s->sequence.context)
             memcpy(s->history, call->tokens, call->count * sizeof *call->tokens);
         s->call.tokens = s->history;

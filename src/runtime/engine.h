@@ -32,8 +32,9 @@ struct hyp_model {
     hyp_kv_cache kv[HYP_KV_FORMATS]; // of its sessions; graph NULL: none has asked for the format
     hyp_buffer tokens, text;         // results of tokenize, detokenize
     hyp_session *sessions;           // of this model
-    float *batch_logits; // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: no batch so far
-    bool batching;       // a leader computes in them
+    float *batch_logits;  // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: no batch so far
+    bool batching;        // a leader computes in them
+    uint64_t fingerprint; // of what states are of; 0: nobody has asked
 };
 
 enum { HYP_USUAL_CONTEXT = 2048, HYP_USUAL_BATCH = 64 }; // of a session that asks for nothing else
@@ -78,6 +79,8 @@ struct hyp_session {
     int32_t chosen;       // a token that is not said yet: its text found no memory; -1: none
     hyp_arena_mark empty; // of `answer`
     hyp_stop stop;
+    hyp_buffer unread; // of hyp_unread, each with its text: pieces that come again
+    size_t unread_at;  // the next of them
 
     hyp_task *task; // runs the calls
     hyp_event posted;
@@ -92,6 +95,11 @@ struct hyp_session {
     uint32_t latency_us[HYP_LATENCIES]; // ring
     uint32_t latencies;                 // ever recorded
 };
+
+typedef struct hyp_unread { // a piece; its text follows
+    int32_t token;
+    uint32_t finish, bytes;
+} hyp_unread;
 
 static inline hyp_fault *hyp_session_fault(const hyp_session *s) {
     return &s->model->engine->fault;

@@ -30,6 +30,15 @@ static void choose_sizes(hyp_session *s) {
     c->batch = hyp_min_u32(c->batch ? c->batch : HYP_USUAL_BATCH, c->context);
 }
 
+static hyp_status check_shift(const hyp_session *s) {
+    const hyp_session_config *c = &s->config;
+    if (!c->context_shift || c->context_keep + 2 <= c->context) return HYP_OK;
+    return hyp_fail(hyp_session_fault(s), HYP_E_ARGUMENT,
+                    "%u tokens to keep leave nothing that a context of %u could drop: keep fewer, "
+                    "or ask for a longer context",
+                    c->context_keep, c->context);
+}
+
 // The workspace and the sequence, of the size that was asked for.
 static hyp_status open_text(hyp_session *s, hyp_model *m, hyp_workspace *workspace,
                             hyp_sequence *sequence) {
@@ -91,12 +100,14 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     if (!s) return hyp_fail(fault, HYP_E_NOMEM, "not enough memory for a session");
     *s = (hyp_session){.model = model, .arena = arena, .chosen = -1};
     hyp_stop_init(&s->stop, &model->engine->budget);
+    s->unread.budget = &model->engine->budget;
     hyp_session_config *c = &s->config;
     if (config) *c = *config;
     hyp_arena_init(&s->answer, &model->engine->budget);
     s->empty = hyp_arena_now(&s->answer);
     choose_sizes(s);
-    status = open_text(s, model, &s->workspace, &s->sequence);
+    status = check_shift(s);
+    if (!status) status = open_text(s, model, &s->workspace, &s->sequence);
     if (!status && open_buffers(s))
         status = hyp_fail(fault, HYP_E_NOMEM, "not enough memory for a session");
     if (!status && c->draft && s->lookup) status = open_draft(s, c->draft);
@@ -151,6 +162,7 @@ void hyp_session_destroy(hyp_session *s) {
     hyp_sequence_deinit(&s->sequence);
     hyp_sequence_deinit(&s->draft.sequence);
     hyp_stop_deinit(&s->stop);
+    hyp_buffer_deinit(&s->unread);
     hyp_arena_deinit(&s->answer);
     hyp_arena arena = s->arena; // the session itself lives in it
     hyp_arena_deinit(&arena);
@@ -193,6 +205,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     static const hyp_sampling greedy;
     if (s->busy) return hyp_session_refuse(s);
     s->ready = false;
+    s->unread.bytes = s->unread_at = 0;
     hyp_status status = hyp_session_check_tokens(s, tokens, count);
     if (status) return status;
     if (count >= s->sequence.context)
@@ -226,6 +239,8 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
 
 // What failed in reading or packing the weights has said why already, and so has what overflowed.
 hyp_status hyp_session_failed(const hyp_session *s, hyp_status status, uint32_t tokens) {
+    hyp_status loading = hyp_load_failed(&s->model->net.load);
+    if (loading) return loading;
     if (status == HYP_E_IO || status == HYP_E_FORMAT) return status;
     return hyp_fail(hyp_session_fault(s), status, "computing %u tokens failed: %s", tokens,
                     hyp_status_message(status));

@@ -633,6 +633,58 @@ describe('both command lines', () => {
         );
   });
 
+  test('an answer goes on from a saved state, in the other command line too', async () => {
+    const dir = fs.mkdtempSync(join(tmpdir(), 'hyperion-state-'));
+    const at = name => join(dir, name);
+    const sampling = ['-s', '9', '--stop', 'friend', '--repeat-penalty', '1.1', '--cache', 'q8_0'];
+    const tell = (line, ...args) => run([...LINES[line], 'run', STORY, ...args, '-q']);
+    const text = ({ code, stdout, stderr }) => {
+      assert.equal(code, 0, stderr);
+      return stdout.replace(/\n$/, '');
+    };
+    const fails = async (message, ...args) => {
+      for (const line of Object.keys(LINES)) {
+        const { code, stderr, stdout } = await tell(line, ...args);
+        assert.ok(code === 1 && message.test(stderr) && !stdout, `${line}: ${stderr}${stdout}`);
+      }
+    };
+    try {
+      const want = text(await tell('native', 'Tom', '-n', '60', ...sampling));
+      for (const [i, lines] of [
+        ['native', 'JavaScript', 'native'],
+        ['JavaScript', 'native', 'JavaScript'],
+      ].entries()) {
+        const file = at(`${i}.state`);
+        const said = [
+          text(await tell(lines[0], 'Tom', '-n', '11', ...sampling, '--save-state', file)),
+          text(await tell(lines[1], '-n', '9', '--state', file, '--save-state', file)),
+          text(await tell(lines[2], '-n', '40', '--state', file)),
+        ];
+        assert.equal(said.join(''), want);
+        assert.deepEqual(
+          fs.readdirSync(dir).filter(name => name.startsWith('.')),
+          [],
+        );
+      }
+      const [a, b] = fs.readdirSync(dir).map(at);
+      const more = ['--state', a, ' and then', '-n', '12', '-t', '0'];
+      const both = Object.keys(LINES).map(line => tell(line, ...more));
+      const [first, second] = (await Promise.all(both)).map(text);
+      assert.ok(first === second && first.startsWith(' and then') && first.length > 20, first);
+      const json = await tell('JavaScript', '--state', b, '-n', '5', '--json');
+      assert.equal(JSON.parse(json.stdout).finish, 'length');
+      await fails(/can not read .*none/, '--state', at('none'));
+      await fails(/HYP_E_FORMAT/, '--state', STORY);
+      await fails(/HYP_E_CONTEXT/, '--state', a, '-c', '5');
+      const nowhere = await tell('native', 'Tom', '-n', '1', '--save-state', at('no/where'));
+      assert.ok(nowhere.code === 1 && /can not write/.test(nowhere.stderr), nowhere.stderr);
+      const unwritten = await tell('JavaScript', 'Tom', '-n', '1', '--save-state', at('no/where'));
+      assert.ok(unwritten.code === 1 && /can not write/.test(unwritten.stderr), unwritten.stderr);
+    } finally {
+      fs.rmSync(dir, { recursive: true });
+    }
+  });
+
   test('JSON is JSON: bytes that are no text, numbers that are none', async () => {
     // far from what it has learned the model writes single bytes, too
     for (const seed of ['1', '2', '3']) {

@@ -425,7 +425,7 @@ describe('files', () => {
       'HYP_E_NOMEM',
       /too small for this model: \d+ MB are the least/,
     );
-    assert.equal(most, 1); // one page at a time goes through the staging
+    assert.ok(most > 1 && most <= 4, `${most} reads at once`);
   });
 
   test('a URL is read again in parts, where memory is short', async () => {

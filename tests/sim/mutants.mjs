@@ -213,8 +213,21 @@ const MUTANTS = [
   {
     name: 'two fills share the staging memory',
     file: 'src/nn/weights.c',
-    from: 'while (w->staging_busy) {',
+    from: 'if ((*staging)->busy) continue;',
+    to: '',
+  },
+  // loading
+  {
+    name: 'a pass does not wait for a vector',
+    file: 'src/nn/load.c',
+    from: 'while (v && !v->present && !l->status) {',
     to: 'while (false) {',
+  },
+  {
+    name: 'a model is closed before its readers have ended',
+    file: 'src/nn/load.c',
+    from: 'while (l->active) {\n        if (hyp_task_current()) hyp_event_wait_firm',
+    to: 'while (false) {\n        if (hyp_task_current()) hyp_event_wait_firm',
   },
   {
     name: 'a read that was given up is answered',

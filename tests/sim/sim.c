@@ -260,6 +260,7 @@ typedef enum task_kind { NOTHING, ANSWER, SCORE, EMBED } task_kind;
 typedef struct player { // a session and what it is asked for
     hyp_session *session;
     uint32_t model, context;
+    hyp_model *draft;
     bool q8_cache, called, cancelled, fault_possible;
     task_kind kind;
     bool related; // has a text in common with another player: a fork, and who was forked
@@ -344,8 +345,10 @@ static hyp_source source_of(host *h, uint32_t model, uint32_t format) {
         h->origins[model].is_file = true;
         return h->origins[model].file;
     }
-    return (hyp_source){
-        .bytes = file_bytes[format], .read = read_origin, .context = &h->origins[model]};
+    return (hyp_source){.bytes = file_bytes[format],
+                        .read = read_origin,
+                        .context = &h->origins[model],
+                        .sequential = chance(r, 25)};
 }
 
 // The model needs its source no longer. What is read all the same is another file.
@@ -370,12 +373,19 @@ static bool report(void *context, uint64_t done, uint64_t total) {
     return true;
 }
 
+// Of models that have all their weights.
+static void close_sources(host *h) {
+    for (uint32_t m = 0; m < h->model_count && !h->limited; m++)
+        if (hyp_model_loading(h->models[m]).over) close_source(&h->origins[m]);
+}
+
 static void open_model(host *h, uint32_t format) {
     uint32_t m = h->model_count;
     hyp_source source = source_of(h, m, format);
-    hyp_status status = hyp_model_open(h->engine, &source, 1,
-                                       &(hyp_model_config){.progress = report}, &h->models[m]);
-    say("model %u (%s): %s", m, formats[format], hyp_status_name(status));
+    hyp_model_config config = {.progress = report, .progressive = chance(&h->random, 40)};
+    hyp_status status = hyp_model_open(h->engine, &source, 1, &config, &h->models[m]);
+    say("model %u (%s%s%s): %s", m, formats[format], config.progressive ? ", progressive" : "",
+        source.sequential ? ", in order" : "", hyp_status_name(status));
     if (status) {
         check_refusal(h, status, false, "opening a model");
         forget_source(&h->origins[m]);
@@ -383,7 +393,7 @@ static void open_model(host *h, uint32_t format) {
     }
     h->kept = hyp_model_residency(h->models[m]).resident;
     h->model_count++;
-    if (!h->limited) close_source(&h->origins[m]);
+    close_sources(h);
 }
 
 static void open_beside(void *context) {
@@ -391,7 +401,8 @@ static void open_beside(void *context) {
     origin *o = &h->origins[MODELS - 1];
     hyp_source source = {.bytes = file_bytes[o->format], .read = read_origin, .context = o};
     if (o->is_file) source = o->file;
-    hyp_status status = hyp_model_open(h->engine, &source, 1, NULL, &h->opened);
+    hyp_model_config config = {.progressive = o->slow > 0};
+    hyp_status status = hyp_model_open(h->engine, &source, 1, &config, &h->opened);
     if (status) check_refusal(h, status, true, "opening a model beside others");
 }
 
@@ -425,6 +436,7 @@ static void create(host *h, player *p) {
                                  .calibrate = chance(r, 5),
                                  .purpose = purposes[below(r, 5)],
                                  .due_ns = below(r, 2) * 1000000};
+    p->draft = config.draft;
     hyp_status status = hyp_session_create(h->models[p->model], &config, &p->session);
     say("session %d of model %u: context %u, batch %u, lookup %u, draft %d, purpose %d: %s",
         (int)(p - h->players), p->model, p->context, config.batch, config.lookup,
@@ -504,6 +516,7 @@ static void fork_player(host *h, player *p) {
                old.context);
     *to = (player){.session = fork,
                    .model = p->model,
+                   .draft = p->draft,
                    .context = p->context,
                    .q8_cache = p->q8_cache,
                    .related = true,
@@ -531,13 +544,19 @@ static void compare(host *h, player *p, const hyp_piece *piece) {
     if (piece->finish || p->made == p->goal) p->kind = NOTHING;
 }
 
+// The loading of its weights has failed: so does every call.
+static bool is_lost(const host *h, const player *p) {
+    return hyp_model_loading(h->models[p->model]).status ||
+           (p->draft && hyp_model_loading(p->draft).status);
+}
+
 // The player's call has ended.
 static void take_result(host *h, player *p) {
     const hyp_result *result = hyp_session_result(p->session);
     p->called = false;
     if (result->status) {
-        check_refusal(h, result->status, p->cancelled, "a call");
-        bool again = p->kind == ANSWER &&
+        check_refusal(h, result->status, p->cancelled || is_lost(h, p), "a call");
+        bool again = p->kind == ANSWER && !is_lost(h, p) &&
                      (h->calm || chance(&h->random, 70)); // the answer goes on where it was
         if (again) post(h, p, p->call);
         else p->kind = NOTHING;
@@ -574,6 +593,7 @@ static void take_results(host *h) {
 
 static void turn(host *h) {
     hyp_engine_run(h->engine, 1);
+    close_sources(h);
     for (player *p = h->players; p < h->players + SESSIONS; p++)
         if (p->called && ++p->turns > TURNS_MOST) broken("session %d hangs", (int)(p - h->players));
     take_results(h);
@@ -676,6 +696,7 @@ static void act(host *h) {
         }
         say("a model is opened beside the others%s", h->opening ? "" : ": refused");
     } else if (h->opening && chance(r, 20)) hyp_task_cancel(h->opening);
+    else if (chance(r, 5)) hyp_model_cancel_loading(h->models[below(r, h->model_count)]);
     check_budget(h);
 }
 
@@ -711,7 +732,7 @@ static void come_to_rest(host *h) {
 static void all_is_well(host *h) {
     for (player *p = h->players; p < h->players + SESSIONS; p++) {
         if (!p->session || p->called) continue;
-        begin(h, p);
+        if (!is_lost(h, p)) begin(h, p);
     }
     come_to_rest(h);
 }
@@ -765,11 +786,14 @@ static void play(uint64_t seed) {
     if (h.model_count) all_is_well(&h);
     for (player *p = h.players; p < h.players + SESSIONS; p++)
         if (p->session) destroy(&h, p);
-    if (h.model_count == 1) check_weights_come_back(&h);
+    if (h.model_count == 1 && hyp_model_loading(h.models[0]).over &&
+        !hyp_model_loading(h.models[0]).status)
+        check_weights_come_back(&h);
     for (uint32_t m = 0; m < h.model_count; m++) {
         hyp_model_close(h.models[m]);
         forget_source(&h.origins[m]);
     }
+    if (h.read_count) broken("%u reads are left", h.read_count);
     hyp_engine_stats s = hyp_engine_get_stats(h.engine);
     if (s.blocks != 1 || s.fibers) broken("%zu blocks and %u fibers are left", s.blocks, s.fibers);
     if (held(h.engine) != empty) broken("%zu bytes are left", held(h.engine) - empty);

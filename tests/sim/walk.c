@@ -125,6 +125,19 @@ static hyp_status open_model(world *w) {
     if (!status) w->result = hyp_model_get_info(w->model).parameters;
     return status;
 }
+static hyp_status open_progressive(world *w) {
+    hyp_source source = source_of(w);
+    hyp_status status = hyp_model_open(w->engine, &source, 1,
+                                       &(hyp_model_config){.progressive = true}, &w->model);
+    CHECK(!status || !w->model, why(w));
+    if (status) return status;
+    status = hyp_model_wait(w->model);
+    if (status) { // the reason outlives the model
+        hyp_model_close(w->model);
+        w->model = NULL;
+    } else w->result = hyp_model_get_info(w->model).parameters;
+    return status;
+}
 static hyp_status create(world *w, hyp_session_config config) {
     config.context = 48;
     hyp_status status = hyp_session_create(w->model, &config, &w->session);
@@ -262,6 +275,7 @@ static hyp_status importance(world *w) {
 }
 
 static const call calls[] = {{"model_open", need_nothing, open_model},
+                             {"model_open, progressive", need_nothing, open_progressive},
                              {"session_create", need_model, create_plain},
                              {"session_create with everything", need_model, create_full},
                              {"session_fork", need_answer, fork_session},
@@ -325,8 +339,8 @@ static uint64_t walk_call(const call *c, bool reads, size_t limit) {
             CHECK(strlen(why(&w)) > 12, "no reason is given");
             // A fork of a session under the limit has made weights give way.
             bool less = limit && c->run == fork_session && held(w.engine) < before;
-            if (c->run == open_model || c->run == create_plain || c->run == create_full ||
-                c->run == fork_session)
+            if (c->run == open_model || c->run == open_progressive || c->run == create_plain ||
+                c->run == create_full || c->run == fork_session)
                 CHECK((held(w.engine) == before || less) &&
                           hyp_engine_get_stats(w.engine).blocks == blocks,
                       "a refused call holds memory");
