@@ -698,7 +698,7 @@ describe('a hub', () => {
     hub.put('owner/gated', { 'x-Q4_K_M.gguf': noise(3000, 11) }, { access: 'gated' });
     hub.put('owner/private', { 'x-Q4_K_M.gguf': noise(3000, 12) }, { access: 'private' });
     hub.put('owner/none', { 'README.md': FILES['README.md'] });
-    options = { endpoint: hub.endpoint, patience: AT_ONCE };
+    options = { endpoint: hub.endpoint, patience: AT_ONCE, fileCache: false };
   });
   after(() => hub.close());
   afterEach(() => {
@@ -762,7 +762,8 @@ describe('a hub', () => {
     process.env.HF_TOKEN = 'hf_right';
     process.env.HF_ENDPOINT = `${hub.endpoint}/`;
     try {
-      await opensRight('hf:owner/gated', { patience: AT_ONCE }, hubBytes('hf:owner/gated'));
+      const own = { patience: AT_ONCE, fileCache: false };
+      await opensRight('hf:owner/gated', own, hubBytes('hf:owner/gated'));
     } finally {
       delete process.env.HF_TOKEN;
       delete process.env.HF_ENDPOINT;
