@@ -1,5 +1,5 @@
 // cache: what is kept of models, and how it is looked after. As native/cli/cache.c.
-import { ModelCache } from '../source/store/index.js';
+import { ModelCache } from '../source/store/cache.js';
 import { UsageError } from './arguments.js';
 import { line, progressBar } from './terminal.js';
 

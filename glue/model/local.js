@@ -1,7 +1,9 @@
 // Hyperion where there are no workers, and nothing is loaded later: a service worker. The same as
 // index.js, with all of it loaded at once.
 import * as sha256 from '../generated/sha256.js';
-import { late } from '../source/hash.js';
+import { late as hashes } from '../source/hash.js';
+import { late as caches } from '../source/store/cache.js';
+import * as store from '../source/store/index.js';
 import * as chat from './chat.js';
 import * as engine from './engine.js';
 import { here } from './here.js';
@@ -11,4 +13,5 @@ export * from './index.js';
 
 parts.chat = () => chat;
 here.engine = () => engine;
-late.sha256 = async () => sha256;
+hashes.sha256 = async () => sha256;
+caches.store = async () => store;

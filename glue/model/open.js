@@ -8,7 +8,7 @@ import { RemoteEngine, workerByDefault } from './remote.js';
 
 export { HyperionError } from '../core/errors.js';
 export { bestArtefact } from '../core/detect.js';
-export { cache } from '../source/store/index.js';
+export { cache } from '../source/store/cache.js';
 
 /** @typedef {import('./options.js').EngineOptions} EngineOptions */
 /** @typedef {import('./options.js').OpenOptions} OpenOptions */
@@ -28,8 +28,8 @@ export { cache } from '../source/store/index.js';
 /** @typedef {import('./answer.js').Whole} Whole */
 /** @typedef {import('../source/index.js').Source} Source */
 /** @typedef {import('../source/index.js').ByteSource} ByteSource */
-/** @typedef {import('../source/store/index.js').CachedFile} CachedFile */
-/** @typedef {import('../source/store/index.js').ModelCache} ModelCache */
+/** @typedef {import('../source/store/option.js').CachedFile} CachedFile */
+/** @typedef {import('../source/store/cache.js').ModelCache} ModelCache */
 /** @typedef {import('./chat.js').Message} Message */
 
 parts.openai = openaiOf;

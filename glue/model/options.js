@@ -12,7 +12,7 @@ import {
 import { checkSignal } from '../core/signal.js';
 import { Pooling, Purpose } from '../generated/interface.js';
 import { OPTIONS } from '../generated/options.js';
-import { cacheOf } from '../source/store/index.js';
+import { cacheOf } from '../source/store/option.js';
 
 /** @typedef {import('../generated/options.js').Option} Option */
 /** @typedef {import('../core/check.js').Scope} Scope */

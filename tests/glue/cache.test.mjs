@@ -11,7 +11,9 @@ import { hasher, hex, late, sha256 } from '../../glue/source/hash.js';
 import { manifestText, readManifest } from '../../glue/source/manifest.js';
 import { WrongBytes } from '../../glue/source/source.js';
 import { directory } from '../../glue/source/store/directory.js';
-import { ModelCache, cacheOf, findCached, openStore } from '../../glue/source/store/index.js';
+import { ModelCache } from '../../glue/source/store/cache.js';
+import { findCached, openStore } from '../../glue/source/store/index.js';
+import { cacheOf } from '../../glue/source/store/option.js';
 import { chunkLine, headLine, readJournal } from '../../glue/source/store/journal.js';
 import { FileStore, files, removeFile } from '../../glue/source/store/store.js';
 import {

@@ -1,5 +1,6 @@
 // What the browser tests do with a cache's store, on a page's thread and in a worker.
-import { cache, openStore } from '../../glue/source/store/index.js';
+import { cache } from '../../glue/source/store/cache.js';
+import { openStore } from '../../glue/source/store/index.js';
 
 /** A chunk of that index, as everybody who makes it has it. */
 const chunk = (index, bytes) => new Uint8Array(bytes).fill(index + 1);
