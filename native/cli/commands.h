@@ -20,8 +20,7 @@ typedef struct command_config { // what commands.def adds; texts are NULL when l
     artefact artefact;
     const char *draft, *system, *trace, *imatrix, *against, *state, *save_state, *out, *encrypt,
         *key_file, *key_id, *manifest;
-    uint64_t chunk;
-    uint32_t prompt_tokens, answer_tokens, runs;
+    uint32_t chunk, prompt_tokens, answer_tokens, runs;
     float density;
     bool profile, lines, pin, no_cache, json, quiet, help, version;
 } command_config;

@@ -77,13 +77,17 @@ export async function opfs() {
 
   return {
     where: 'OPFS',
-    read: path =>
-      orMissing(
-        file(path, false)
-          .then(handle => handle.getFile())
-          .then(async one => new Uint8Array(await one.arrayBuffer())),
-        null,
-      ),
+    read(path) {
+      const whole = () =>
+        orMissing(
+          file(path, false)
+            .then(handle => handle.getFile())
+            .then(async one => new Uint8Array(await one.arrayBuffer())),
+          null,
+        );
+      // What grows while it is read can not be read.
+      return path.startsWith('files/') ? locked(path, whole) : whole();
+    },
     size: path =>
       orMissing(
         file(path, false)
