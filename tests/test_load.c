@@ -324,6 +324,109 @@ static void memory_goes_meanwhile(void) {
     }
 }
 
+// A prompt of several batches reads each page that does not stay once; broken off in the middle, it
+// leaves the sequence as it was.
+static void a_prompt_is_computed_layer_by_layer(void) {
+    link l = {0};
+    hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = 5500000});
+    hyp_source source = source_of(&l, false);
+    hyp_model *model;
+    CHECK(!hyp_model_open(engine, &source, 1, NULL, &model));
+    for (uint32_t at = 0; at < 40; at++) {
+        hyp_session *s = session_of(model, 1 + at % 9);
+        hyp_residency before = hyp_model_residency(model);
+        CHECK(before.resident < before.pages);
+        if (at % 2) { // cancelled after some turns, or just done
+            CHECK(!hyp_session_post(s, &(hyp_call){.kind = HYP_CALL_PREFILL}));
+            for (uint32_t turn = 0; turn < at; turn++) {
+                hyp_engine_run(engine, 1);
+                serve(&l);
+            }
+            hyp_session_cancel(s);
+            while (hyp_session_busy(s)) {
+                hyp_engine_run(engine, 0);
+                serve(&l);
+            }
+            CHECK(hyp_session_result(s)->status == HYP_E_CANCELLED ||
+                  !hyp_session_result(s)->status);
+        } else {
+            CHECK(!run(engine, s, HYP_CALL_PREFILL, &l, NULL));
+            CHECK(hyp_session_result(s)->left == 0);
+            hyp_residency now = hyp_model_residency(model);
+            CHECK_MSG(now.fills - before.fills <= now.pages, "%llu pages are filled, of %u",
+                      (unsigned long long)(now.fills - before.fills), now.pages);
+        }
+        int32_t tokens[ANSWER];
+        CHECK(!tell(engine, s, &l, NULL, tokens));
+        CHECK(!memcmp(tokens, alone, sizeof alone));
+        hyp_session_destroy(s);
+    }
+    hyp_model_close(model);
+    check_nothing_left(engine);
+}
+
+// What does not stay is read while what came before is computed with; nothing is read more often
+// for that, whoever else is at work, and the report says what it was and which limit would end it.
+static void what_comes_next_is_read_ahead(void) {
+    uint64_t read[2];
+    size_t limit = 5500000, whole = 0;
+    for (int ahead = 0; ahead < 2; ahead++) {
+        link l = {0};
+        hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = limit});
+        hyp_source source = source_of(&l, false);
+        hyp_model *model;
+        CHECK(!hyp_model_open(engine, &source, 1, &(hyp_model_config){.no_ahead = !ahead}, &model));
+        hyp_residency r = hyp_model_residency(model);
+        CHECK(r.resident < r.pages && r.frames > 2);
+        hyp_session *s = session_of(model, 64), *other = session_of(model, 64);
+        int32_t tokens[ANSWER];
+        l.most = 0;
+        CHECK(!tell(engine, s, &l, NULL, tokens));
+        CHECK(!memcmp(tokens, alone, sizeof alone));
+        CHECK_MSG(ahead ? l.most > 1 : l.most == 1, "%u reads at once", l.most);
+        read[ahead] = hyp_session_get_stats(s).read_bytes;
+        CHECK(read[ahead] > 0 && read[ahead] <= ANSWER * r.whole_bytes);
+        CHECK(hyp_session_get_stats(other).read_bytes == 0);
+        // Both at once, at places of their own.
+        CHECK(!hyp_session_begin(s, prompt, PROMPT - 1, NULL, NULL, 0));
+        for (int i = 0; i < ANSWER; i++) {
+            CHECK(!hyp_session_post(s, &(hyp_call){.kind = HYP_CALL_NEXT}));
+            CHECK(!run(engine, other, HYP_CALL_NEXT, &l, NULL));
+            CHECK(hyp_session_result(other)->piece.token == alone[i]);
+            for (int turns = 0; hyp_session_busy(s); turns++) {
+                CHECK(turns < 100000);
+                hyp_engine_run(engine, 0);
+                serve(&l);
+            }
+            CHECK(!hyp_session_result(s)->status);
+        }
+        CHECK(hyp_engine_get_stats(engine).fibers == 2);
+        CHECK(hyp_engine_get_stats(engine).peak_bytes <= limit);
+        whole = hyp_model_residency(model).whole_limit_bytes;
+        CHECK(whole > limit);
+        hyp_session_destroy(s);
+        hyp_session_destroy(other);
+        hyp_model_close(model);
+        CHECK(l.count == 0);
+        check_nothing_left(engine);
+    }
+    CHECK_MSG(read[1] <= read[0] + read[0] / 10, "%llu bytes are read, %llu without",
+              (unsigned long long)read[1], (unsigned long long)read[0]);
+    link l = {0};
+    hyp_engine *engine = hyp_engine_create(&(hyp_engine_config){.memory_bytes = whole});
+    hyp_source source = source_of(&l, false);
+    hyp_model *model;
+    CHECK(!hyp_model_open(engine, &source, 1, NULL, &model));
+    hyp_session *s = session_of(model, 64);
+    int32_t tokens[ANSWER];
+    CHECK(!tell(engine, s, &l, NULL, tokens));
+    CHECK(hyp_session_get_stats(s).read_bytes == 0 &&
+          hyp_model_residency(model).whole_limit_bytes == 0);
+    hyp_session_destroy(s);
+    hyp_model_close(model);
+    check_nothing_left(engine);
+}
+
 int main(void) {
     story = read_file("models/story.gguf", &story_bytes);
     RUN(answer_alone);
@@ -332,6 +435,8 @@ int main(void) {
     RUN(reads_that_fail);
     RUN(ends_on_the_way);
     RUN(memory_goes_meanwhile);
+    RUN(a_prompt_is_computed_layer_by_layer);
+    RUN(what_comes_next_is_read_ahead);
     free(story);
     return finish();
 }

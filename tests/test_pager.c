@@ -74,7 +74,7 @@ static void begin(world *w, uint32_t most, uint64_t capacity, bool random, bool 
     w->slab = hyp_slab_create(&w->budget);
     make_origin(&w->origin, most);
     w->config = (hyp_pager_config){&w->budget, PAGES, w->origin.bytes, capacity, random,
-                                   trap,       fill,  &w->origin};
+                                   trap,       fill,  &w->origin,      0};
     CHECK(hyp_pager_create(&w->config, &w->pager) == HYP_OK);
     CHECK(hyp_pager_get_stats(w->pager).traps == (trap && hyp_port_caps()->can_trap));
 }
@@ -249,7 +249,7 @@ static void one_frame_and_all_pinned(void) {
     hyp_slab *slab = hyp_slab_create(&budget);
     origin o;
     make_origin(&o, 20000);
-    hyp_pager_config config = {&budget, PAGES, o.bytes, 0, false, false, fill, &o};
+    hyp_pager_config config = {&budget, PAGES, o.bytes, 0, false, false, fill, &o, 0};
     uint64_t least = hyp_pager_least_bytes(&config);
     CHECK(least >= 20000 && least < 20000 + 65536);
     hyp_pager *pager;

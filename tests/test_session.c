@@ -1060,6 +1060,49 @@ static void sessions_together(void) {
     close_all(&f);
 }
 
+// A host whose clock stands still gets its thread back after so much work, and a slice more; the
+// answer is the same.
+static void steps_are_bounded(void) {
+#ifdef HYP_CHECKED
+    enum { UNITS = 100 }; // of the scheduler in a thousand multiply-adds: see HYP_WORK_UNIT
+#else
+    enum { UNITS = 1 };
+#endif
+    enum { STEP = 4000, SLICE = 8192 };
+    static char whole[4096], stepped[4096];
+    const char *prompt = "Once upon a time, there was a dog that lived in a house by the sea";
+    uint32_t most = slow ? 2 : 8, steps = 0;
+    fixture f;
+    CHECK(open_with(&f, NULL, NULL) == HYP_OK);
+    answer(&f, prompt, NULL, NULL, 0, most, whole);
+    close_all(&f);
+    CHECK(open_with(&f, &(hyp_engine_config){.step_work = STEP * UNITS, .threads = 1}, NULL) ==
+          HYP_OK);
+    const int32_t *tokens;
+    uint32_t count;
+    size_t used = 0;
+    CHECK(hyp_model_tokenize(f.model, prompt, strlen(prompt), HYP_TEXT_ADD_SPECIAL, &tokens,
+                             &count) == HYP_OK);
+    CHECK(hyp_session_begin(f.session, tokens, count, NULL, NULL, 0) == HYP_OK);
+    for (uint32_t i = 0; i < most; i++) {
+        CHECK(hyp_session_post(f.session, &(hyp_call){.kind = HYP_CALL_NEXT}) == HYP_OK);
+        while (hyp_session_busy(f.session)) {
+            uint64_t before = hyp_engine_get_stats(f.engine).work;
+            (void)hyp_engine_run(f.engine, 0);
+            uint64_t work = hyp_engine_get_stats(f.engine).work - before;
+            CHECK_MSG(work <= (STEP + 2 * SLICE) * UNITS, "%llu units in a step",
+                      (unsigned long long)work);
+            steps++;
+        }
+        const hyp_piece *piece = &hyp_session_result(f.session)->piece;
+        memcpy(stepped + used, piece->text, piece->bytes);
+        used += piece->bytes;
+    }
+    CHECK_MSG(strncmp(stepped, whole, used) == 0, "%s | %s", stepped, whole);
+    CHECK_MSG(steps > 2 * most, "%u steps", steps);
+    close_all(&f);
+}
+
 // Guessing ahead changes nothing but the number of steps: greedy and sampled, with and without
 // stops, at the end of the context.
 static void guesses_do_not_matter(void) {
@@ -1282,6 +1325,7 @@ int main(void) {
     RUN(every_budget);
     RUN(weights_under_a_limit);
     RUN(sessions_together);
+    RUN(steps_are_bounded);
     RUN(guesses_do_not_matter);
     RUN(drafts_do_not_matter);
     RUN(failing_sources);

@@ -4,6 +4,13 @@
 #include "../port.h"
 #include "ops.h"
 
+enum {
+    PAGE_SPARE = 64 << 10, // of the budget, that is left to others
+    WIDE_BATCHES = 4,      // of a text that are computed at once, or
+    WIDE_BYTES = 48 << 20, // as many rows as make this of a page's bytes and theirs
+    WIDE_PART = 8          // of the weights' bytes, that they may take in place of pages
+};
+
 // ---- Workspace
 
 // Floats of the angles of all ropes, for a row.
@@ -30,6 +37,12 @@ static needs needs_of(const hyp_graph *g, uint32_t rows) {
 uint64_t hyp_workspace_bytes(const hyp_graph *g, uint32_t rows) {
     needs n = needs_of(g, rows);
     return n.values + n.acts + n.angles + n.scratch + n.logits + n.rows;
+}
+
+// Of rows in memory of their own, which have the rest with the workspace.
+static uint64_t wide_bytes(const hyp_graph *g, uint32_t rows) {
+    needs n = needs_of(g, rows);
+    return n.values + n.acts + n.angles + n.rows + 4 * 64;
 }
 
 hyp_status hyp_workspace_init(hyp_workspace *w, hyp_net *net, hyp_arena *arena, uint32_t rows) {
@@ -208,6 +221,74 @@ hyp_status hyp_forward_tokens(hyp_workspace *w, hyp_sequence *s, const int32_t *
     for (uint32_t i = 0; i < count; i++)
         w->rows[i] = hyp_row_at(s, i, tokens[i], logits && i + 1 == count);
     return hyp_forward(w, &(hyp_batch){.rows = w->rows, .count = count, .logits = logits});
+}
+
+// ---- Texts
+
+// How many rows of a text of `count` are worth to be computed at once, and find memory: a page's
+// products with all of them are one slice. 0: no more than a batch. Memory that is not free is
+// taken from pages that would be read again all the same.
+static uint32_t wide_rows(hyp_workspace *w, uint32_t count) {
+    const hyp_graph *g = &w->net->graph;
+    hyp_pager *pager = w->net->weights.pager;
+    hyp_budget *budget = g->arena->budget;
+    hyp_pager_stats stats = hyp_pager_get_stats(pager);
+    uint64_t row = wide_bytes(g, 1),
+             most = hyp_max_u32(WIDE_BATCHES * w->rows_most,
+                                (uint32_t)(WIDE_BYTES / (stats.whole_bytes / stats.pages + 1)));
+    most = most < count ? most : count;
+    uint64_t left = hyp_budget_left(budget), afford = stats.whole_bytes / WIDE_PART;
+    if (left < PAGE_SPARE + most * row) {
+        uint64_t lacking = PAGE_SPARE + most * row - left, part = stats.capacity_bytes / WIDE_PART;
+        if (stats.resident < stats.pages)
+            (void)hyp_pager_shrink(pager, (size_t)(lacking < part ? lacking : part));
+        left = hyp_budget_left(budget);
+        afford = left > PAGE_SPARE ? left - PAGE_SPARE : 0;
+    }
+    if (most > afford / row) most = afford / row;
+    return most > w->rows_most ? (uint32_t)most : 0;
+}
+
+// A batch of rows of the text, or of `rows` in memory of their own.
+static hyp_status forward_rows(hyp_workspace *w, hyp_sequence *s, const int32_t *tokens,
+                               uint32_t rows) {
+    hyp_status status = hyp_forward_tokens(w, s, tokens, rows, NULL);
+    if (status || hyp_hidden_finite(w, rows)) return status;
+    hyp_sequence_trim(s, s->count - rows);
+    return hyp_net_overflowed(w->net);
+}
+
+static hyp_status forward_wide(hyp_workspace *w, hyp_sequence *s, const int32_t *tokens,
+                               uint32_t rows, uint8_t *memory) {
+    const hyp_graph *g = &w->net->graph;
+    needs n = needs_of(g, rows);
+    hyp_workspace wide = *w;
+    wide.rows_most = rows;
+    wide.values = (float *)(void *)memory;
+    wide.acts = memory + hyp_round_up((size_t)n.values, 64);
+    wide.angles = (float *)(void *)(wide.acts + hyp_round_up((size_t)n.acts, 64));
+    wide.rows = (hyp_row *)(void *)((uint8_t *)wide.angles + hyp_round_up((size_t)n.angles, 64));
+    hyp_status status = forward_rows(&wide, s, tokens, rows);
+    w->read_bytes = wide.read_bytes;
+    if (!status)
+        memcpy(hyp_row_of(w, g->hidden, 0), hyp_hidden(&wide, rows - 1),
+               g->values[g->hidden].cols * sizeof(float));
+    return status;
+}
+
+hyp_status hyp_forward_text(hyp_workspace *w, hyp_sequence *s, const int32_t *tokens,
+                            uint32_t count, uint32_t *rows) {
+    bool whole = !w->net->loading && hyp_weights_whole(&w->net->weights);
+    uint32_t wide = whole || count <= w->rows_most ? 0 : wide_rows(w, count);
+    size_t bytes = (size_t)wide_bytes(&w->net->graph, wide);
+    hyp_budget *budget = w->net->graph.arena->budget;
+    uint8_t *memory = wide ? hyp_budget_map(budget, bytes) : NULL;
+    *rows = memory ? 1 : hyp_min_u32(count, w->rows_most);
+    if (!memory) return forward_rows(w, s, tokens, *rows);
+    hyp_status status = forward_wide(w, s, tokens, wide, memory);
+    hyp_pool_wait_idle(w->net->pool); // a late worker may read it
+    hyp_budget_unmap(budget, memory, bytes);
+    return status;
 }
 
 hyp_status hyp_logits(hyp_workspace *w, uint32_t first, uint32_t count, float *logits) {

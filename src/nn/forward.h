@@ -30,6 +30,7 @@ typedef struct hyp_workspace {
         uint32_t first, count; // rows
         float *logits;
     } output;
+    uint64_t read_bytes;         // of weights that did not stay, for its passes
     hyp_timing *timings;         // of each operation; NULL: nothing is timed
     hyp_column_squares *squares; // of each matrix; NULL: none are kept
 } hyp_workspace;
@@ -53,6 +54,14 @@ HYP_MUST_USE hyp_status hyp_forward(hyp_workspace *workspace, const hyp_batch *b
 // `logits` (vocab + HYP_GROUP) unless that is NULL. Uses the workspace's `rows`.
 HYP_MUST_USE hyp_status hyp_forward_tokens(hyp_workspace *workspace, hyp_sequence *sequence,
                                            const int32_t *tokens, uint32_t count, float *logits);
+
+// The next ones of a text of `count` tokens behind what `sequence` has: as many as a batch takes;
+// or more of them at once, where weights do not all stay or are still on their way, so that each
+// page is read, or waited for, once for all. Their memory is the budget's, where it has some free
+// or pages give way. The bits are the same. *rows: of the last tokens, that are in the workspace.
+// Also fails, as hyp_net_overflowed, where a hidden row is not finite.
+HYP_MUST_USE hyp_status hyp_forward_text(hyp_workspace *workspace, hyp_sequence *sequence,
+                                         const int32_t *tokens, uint32_t count, uint32_t *rows);
 
 // Of the last pass, until the next one: the hidden row `row` (cols of the graph's hidden value);
 // whether all of its `rows` hidden rows are finite; and the logits after the rows `first` to

@@ -252,7 +252,7 @@ static void finish(hyp_load *l) {
         w->coming = NULL;
         if (l->reported < l->done) (void)report(l); // pages that lost their places came last
     }
-    if (hyp_weights_whole(w)) (void)hyp_weights_set_reads(w, 1, 0);
+    if (hyp_weights_whole(w)) hyp_weights_drop_reads(w);
     hyp_event_signal(&w->came);
     hyp_event_signal(&l->changed);
 }
@@ -274,7 +274,7 @@ static void start_readers(hyp_load *l, uint32_t count, uint32_t others, uint64_t
     for (uint32_t i = others; i < count; i++) {
         if (i > 0 &&
             (hyp_budget_left(budget) < spare + l->weights->staging_bytes + HYP_STACK_BYTES ||
-             hyp_weights_set_reads(l->weights, i + 1, spare + HYP_STACK_BYTES) <= i))
+             hyp_weights_allow_reads(l->weights, i + 1, spare + HYP_STACK_BYTES) <= i))
             break;
         if (hyp_sched_spawn(l->sched, run_reader, l, &(hyp_task_config){.name = "loading"},
                             &l->readers[i]))

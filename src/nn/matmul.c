@@ -186,16 +186,19 @@ void hyp_matmul_needs(const hyp_graph *g, const hyp_op *op, uint32_t rows, hyp_p
 
 // ---- Alone
 
-static hyp_status alone(hyp_net *m, const hyp_matrix *w, float *y, size_t y_stride, const void *x,
-                        size_t x_stride, uint32_t rows) {
+static hyp_status alone(hyp_workspace *ws, const hyp_matrix *w, float *y, size_t y_stride,
+                        const void *x, size_t x_stride, uint32_t rows) {
+    hyp_net *m = ws->net;
     for (uint32_t page = 0, pages = hyp_matrix_pages(w); page < pages; page++) {
         const uint8_t *data;
         uint32_t groups;
         hyp_status status = hyp_weights_pin(&m->weights, w, page, &data, &groups);
         if (status) return status;
+        ws->read_bytes += m->weights.read_bytes;
         hyp_matrix_matmul(m->graph.kernels, w)(y + page * w->page_groups * HYP_GROUP, y_stride,
                                                data, groups, w->cols, x, x_stride, rows);
         hyp_weights_unpin(&m->weights, w, page);
+        hyp_ahead_used(&m->ahead, w->page + page);
         status = hyp_task_work(
             (uint32_t)((uint64_t)groups * HYP_GROUP * w->cols * rows / HYP_WORK_UNIT));
         if (status) return status;
@@ -250,7 +253,7 @@ hyp_status hyp_matmul(hyp_workspace *ws, const hyp_matmul_part *parts, uint32_t 
             status = hyp_task_work((uint32_t)(macs / HYP_WORK_UNIT));
         } else {
             n = 1;
-            status = alone(m, w, y + parts[i].at, y_stride, in, in_stride, rows);
+            status = alone(ws, w, y + parts[i].at, y_stride, in, in_stride, rows);
         }
         if (status) return status;
     }

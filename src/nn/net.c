@@ -13,6 +13,16 @@ typedef struct loader {
 static hyp_status open_weights(loader *l);
 static void start_workers(loader *l, uint32_t threads);
 
+// The pages of matrices that passes go through; of an embedding they take single rows.
+static uint32_t end_of_products(const hyp_graph *g) {
+    uint32_t end = 0;
+    for (uint32_t i = 0; i < g->op_count; i++) {
+        const hyp_matrix *m = g->ops[i].kind == HYP_OP_EMBED ? NULL : g->ops[i].matrix;
+        if (m) end = hyp_max_u32(end, m->page + m->experts * hyp_matrix_pages(m));
+    }
+    return end;
+}
+
 hyp_status hyp_net_load(hyp_net *net, const hyp_net_config *c) {
     hyp_graph *g = &net->graph;
     loader l = {.net = net,
@@ -21,6 +31,8 @@ hyp_status hyp_net_load(hyp_net *net, const hyp_net_config *c) {
                 .session_bytes = c->session_bytes};
     hyp_status status = open_weights(&l);
     if (status) return status;
+    if (c->sched && !c->no_ahead)
+        hyp_ahead_init(&net->ahead, &net->weights, c->sched, end_of_products(g));
     status = hyp_load_begin(&net->load, g, &net->weights, c->sched, g->arena, c->progress);
     net->loading = true;
     if (status) return status;
@@ -44,6 +56,7 @@ void hyp_net_stop_workers(hyp_net *net) {
 
 void hyp_net_close(hyp_net *net) {
     hyp_load_close(&net->load);
+    hyp_ahead_close(&net->ahead);
     hyp_net_stop_workers(net);
     hyp_weights_close(&net->weights);
 }
@@ -86,6 +99,9 @@ static hyp_status open_weights(loader *l) {
         l->net->weights.staging_bytes = hyp_max_size(l->net->weights.staging_bytes,
                                                      (size_t)g->vectors[i].tensor->bytes);
     uint64_t least = 0, room = room_for_weights(l);
+    if (room && !status)
+        l->net->whole_limit_bytes = l->budget->used_bytes + l->session_bytes +
+                                    hyp_weights_whole_bytes(&l->net->weights);
     if (!status) status = hyp_weights_open(&l->net->weights, l->budget, room, &least);
     uint64_t wanted = l->budget->used_bytes + l->session_bytes + least;
     if (status == HYP_E_NOMEM && room && room < least && wanted > l->budget->limit_bytes &&

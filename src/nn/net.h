@@ -3,20 +3,24 @@
 #define HYP_NN_NET_H
 
 #include "../pool/pool.h"
+#include "ahead.h"
 #include "load.h"
 
 typedef struct hyp_net {
     hyp_graph graph;
     hyp_weights weights;
-    hyp_load load;      // of them
-    bool loading;       // it is under way, or has failed: passes wait, and fail with it
-    hyp_pool *pool;     // NULL: one thread computes
-    void *job;          // of a parallel-for under way
-    size_t pool_floats; // the most that rows * columns of one may be
+    hyp_load load;              // of them
+    bool loading;               // it is under way, or has failed: passes wait, and fail with it
+    hyp_ahead ahead;            // who reads what comes next, where not all of them stay
+    uint64_t whole_limit_bytes; // of memory, under which they would; 0: there is no limit
+    hyp_pool *pool;             // NULL: one thread computes
+    void *job;                  // of a parallel-for under way
+    size_t pool_floats;         // the most that rows * columns of one may be
 } hyp_net;
 
 typedef struct hyp_net_config {
     hyp_sched *sched; // of fibers that read; NULL: the caller reads alone
+    bool no_ahead;    // nothing is read ahead
     bool progressive; // leaves the reading to fibers
     uint32_t threads; // that compute, the caller's included
     uint64_t session_bytes;

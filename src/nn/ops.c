@@ -44,6 +44,7 @@ static hyp_status embed_token(hyp_workspace *w, const hyp_matrix *e, int32_t tok
     const uint8_t *data;
     hyp_status status = hyp_weights_pin(&w->net->weights, e, page, &data, &groups);
     if (status) return status;
+    w->read_bytes += w->net->weights.read_bytes;
     kernels_of(w)->weights[e->format].unpack(x, data + group % e->page_groups * group_bytes,
                                              (uint32_t)token % HYP_GROUP, e->cols);
     hyp_weights_unpin(&w->net->weights, e, page);

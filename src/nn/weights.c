@@ -10,6 +10,12 @@ enum { PAGE_LEAST = 4 << 10 }; // a tiny model has many pages, too
 enum { PAGE_LEAST = 64 << 10 };
 #endif
 enum { PAGE_MOST = 4 << 20, PAGES_WANTED = 1024, FRAMES_LEAST = 2 };
+#ifdef HYP_CHECKED
+enum { FRAMES_PART = 2 }; // a tiny model's pages are read ahead, too
+#else
+enum { FRAMES_PART = 16 }; // of the pages' memory
+#endif
+enum { FRAMES_FEW = 3, FRAMES_MOST = 10 };
 
 // How many groups make a page of about `target` bytes with the least loss to whole pages of the
 // platform.
@@ -150,6 +156,16 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
     return status;
 }
 
+// Where pages come and go: memory for those that read ahead, and frames for what they read, as far
+// as that is little beside the pages.
+static void divide(const hyp_weights *w, hyp_pager_config *c) {
+    uint64_t reading = (HYP_READS - 1) * (uint64_t)(w->staging_bytes + HYP_STACK_BYTES),
+             frames = c->capacity_bytes / FRAMES_PART / hyp_pager_least_bytes(c);
+    if (reading > c->capacity_bytes / FRAMES_PART) return;
+    c->capacity_bytes -= reading;
+    if (frames > FRAMES_FEW) c->frames = frames < FRAMES_MOST ? (uint32_t)frames : FRAMES_MOST;
+}
+
 hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, uint64_t *least) {
     hyp_pager_config config = {.budget = budget,
                                .pages = w->pages,
@@ -165,6 +181,7 @@ hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, 
         if (limit < *least) return HYP_E_NOMEM;
         config.capacity_bytes = limit - w->staging_bytes;
         if (config.capacity_bytes >= whole) config.capacity_bytes = 0;
+        else divide(w, &config);
     }
     w->staging->memory = hyp_budget_map(budget, w->staging_bytes);
     if (!w->staging->memory) return HYP_E_NOMEM;
@@ -172,25 +189,32 @@ hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, 
     return hyp_pager_create(&config, &w->pager);
 }
 
-static void drop_stagings(hyp_weights *w, uint32_t left) {
-    while (w->stagings > left) {
-        hyp_staging *s = &w->staging[--w->stagings];
-        HYP_CHECK(!s->busy, "what is read into is given back");
-        hyp_budget_unmap(w->gguf->budget, s->memory, w->staging_bytes);
-        s->memory = NULL;
-    }
+uint64_t hyp_weights_whole_bytes(const hyp_weights *w) {
+    hyp_pager_config config = {.pages = w->pages, .page_bytes = w->page_bytes};
+    return hyp_pager_whole_bytes(&config) +
+           hyp_round_up(w->staging_bytes, hyp_port_caps()->page_bytes);
+}
+
+static void drop_staging(hyp_weights *w) {
+    hyp_staging *s = &w->staging[--w->stagings];
+    HYP_CHECK(!s->busy, "what is read into is given back");
+    hyp_budget_unmap(w->gguf->budget, s->memory, w->staging_bytes);
+    s->memory = NULL;
 }
 
 void hyp_weights_close(hyp_weights *w) {
     if (!w->gguf) return;
-    drop_stagings(w, 0);
+    while (w->stagings) drop_staging(w);
     hyp_pager_destroy(w->pager);
     w->pager = NULL;
 }
 
-uint32_t hyp_weights_set_reads(hyp_weights *w, uint32_t reads, uint64_t spare) {
+void hyp_weights_drop_reads(hyp_weights *w) {
+    while (w->stagings > 1 && !w->staging[w->stagings - 1].busy) drop_staging(w);
+}
+
+uint32_t hyp_weights_allow_reads(hyp_weights *w, uint32_t reads, uint64_t spare) {
     hyp_budget *budget = w->gguf->budget;
-    drop_stagings(w, hyp_max_u32(reads, 1));
     while (w->stagings < hyp_min_u32(reads, HYP_READS)) {
         // Not at the cost of pages, which would be asked to give way.
         if (hyp_budget_left(budget) < w->staging_bytes + spare) break;
@@ -238,6 +262,7 @@ hyp_status hyp_weights_pin(hyp_weights *w, const hyp_matrix *m, uint32_t page, c
     if (!status) status = hyp_pager_pin(w->pager, m->page + page, &view);
     if (status) return status;
     *data = view;
+    w->read_bytes = hyp_pager_take_read(w->pager, m->page + page);
     *groups = hyp_min_u32(m->page_groups, m->groups - page % hyp_matrix_pages(m) * m->page_groups);
     return HYP_OK;
 }

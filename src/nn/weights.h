@@ -42,8 +42,9 @@ typedef struct hyp_weights {
     hyp_event staging_free;
     // Of each page: somebody has yet to read it, and whoever needs it waits. NULL: nobody will.
     bool *coming;
-    hyp_event came;    // a page is no longer coming, or nothing will come
-    hyp_status failed; // why nothing will
+    hyp_event came;      // a page is no longer coming, or nothing will come
+    hyp_status failed;   // why nothing will
+    uint32_t read_bytes; // for the last pin: of the page, if it came since it was used last
 } hyp_weights;
 
 // Divides `count` matrices into pages. `arena` owns the tables. HYP_E_NOMEM.
@@ -55,9 +56,12 @@ HYP_MUST_USE hyp_status hyp_weights_plan(hyp_weights *weights, const hyp_gguf *g
 HYP_MUST_USE hyp_status hyp_weights_open(hyp_weights *weights, hyp_budget *budget,
                                          uint64_t limit_bytes, uint64_t *least_bytes);
 void hyp_weights_close(hyp_weights *weights);
+// What they take when all of them stay; of weights that are planned.
+uint64_t hyp_weights_whole_bytes(const hyp_weights *weights);
 // Room for so many reads at once, HYP_READS at most, as far as the budget has it free beside
-// `spare_bytes`; at least for one. Returns for how many. None that goes is in use.
-uint32_t hyp_weights_set_reads(hyp_weights *weights, uint32_t reads, uint64_t spare_bytes);
+// `spare_bytes`. Returns for how many there is.
+uint32_t hyp_weights_allow_reads(hyp_weights *weights, uint32_t reads, uint64_t spare_bytes);
+void hyp_weights_drop_reads(hyp_weights *weights); // gives back what is not in use, but for one
 // Staging for a read, until it is given back. May suspend. HYP_E_CANCELLED.
 HYP_MUST_USE hyp_status hyp_weights_take_staging(hyp_weights *weights, hyp_staging **staging);
 void hyp_weights_give_staging(hyp_weights *weights, hyp_staging *staging);

@@ -27,6 +27,8 @@ typedef struct page {
     uint16_t pins;
     uint8_t state;
     bool again; // used again since it came
+    bool ahead; // filled, or being filled, before it is used
+    bool read;  // for whoever uses it next
 } page;
 
 typedef struct frame {
@@ -45,6 +47,7 @@ struct hyp_pager {
     uint32_t resident_most; // as many were when it was created
     frame *frames;          // `frame_slots` of them
     uint32_t frame_slots, frame_count, hand, filling;
+    uint32_t ahead; // pages
     size_t frame_bytes;
     hyp_pool *workers;
     // NULL: not trapping. Else the places of the resident pages are at its start; from `spare` on,
@@ -110,7 +113,8 @@ static hyp_status divide(hyp_pager *p, uint32_t *frame_count) {
     }
     if (capacity < p->frame_bytes) return HYP_E_NOMEM;
     uint64_t frames = capacity / p->frame_bytes;
-    if (!c->random && frames > FRAMES_WANTED) frames = FRAMES_WANTED;
+    uint32_t wanted = c->frames ? c->frames : FRAMES_WANTED;
+    if (!c->random && frames > wanted) frames = wanted;
     if (frames > c->pages) frames = c->pages;
     *frame_count = (uint32_t)frames;
     if (!c->random)
@@ -266,6 +270,12 @@ static uint32_t cooled(const hyp_pager *p, const page *g) {
     return age < 32 ? g->heat >> age : 0;
 }
 
+// It is read ahead no more: used, or gone.
+static void end_ahead(hyp_pager *p, page *g) {
+    g->ahead = false;
+    p->ahead--;
+}
+
 static inline void touch(hyp_pager *p, page *g) {
     if (g->epoch != p->epoch) {
         g->heat = cooled(p, g);
@@ -285,7 +295,8 @@ hyp_status hyp_pager_pin(hyp_pager *p, uint32_t index, const void **view) {
         hyp_status status = make_present(p, index, false);
         if (status) return status;
         p->misses++;
-    } else g->again = true;
+    } else g->again = !g->ahead; // the first use of what was read ahead is none more
+    if (__builtin_expect(g->ahead, false)) end_ahead(p, g);
     touch(p, g);
     g->pins++;
     *view = g->view;
@@ -310,7 +321,23 @@ void hyp_pager_unpin(hyp_pager *p, uint32_t index) {
 hyp_status hyp_pager_prefetch(hyp_pager *p, uint32_t index) {
     if (p->pages[index].state == RESIDENT) return HYP_OK;
     hyp_status status = make_present(p, index, false);
+    if (!status) p->pages[index].read = false;
     return status == HYP_E_NOMEM ? HYP_OK : status;
+}
+
+uint32_t hyp_pager_ahead_room(const hyp_pager *p) {
+    return p->frame_count > FRAMES_LEAST ? p->frame_count - FRAMES_LEAST : 0;
+}
+
+bool hyp_pager_is_absent(const hyp_pager *p, uint32_t index) {
+    return p->pages[index].state == ABSENT;
+}
+
+uint32_t hyp_pager_take_read(hyp_pager *p, uint32_t index) {
+    page *g = &p->pages[index];
+    uint32_t bytes = g->read ? g->bytes : 0;
+    g->read = false;
+    return bytes;
 }
 
 bool hyp_pager_keeps(const hyp_pager *p, uint32_t index) { return index < p->resident; }
@@ -328,6 +355,7 @@ static void poison(uint8_t *view, size_t bytes) {
 
 static void make_absent(hyp_pager *p, page *g) {
     HYP_CHECK(g->pins == 0 && g->state == RESIDENT, "a page is taken away while it is read");
+    if (g->ahead) end_ahead(p, g);
     poison(g->view, g->bytes);
     g->state = ABSENT;
     g->view = NULL;
@@ -343,19 +371,19 @@ static void evict(hyp_pager *p, frame *f) {
     give_place(p, index, f);
 }
 
-// A frame for a new page, and where it is in the range. NULL: every frame is pinned or being
-// filled.
-static frame *take_frame(hyp_pager *p, uint64_t *at) {
+// A frame for a new page, and where it is in the range; what was read ahead keeps its own while
+// there is another, or `ahead`. NULL: every frame is pinned or being filled.
+static frame *take_frame(hyp_pager *p, uint64_t *at, bool ahead) {
     for (uint32_t i = 0; i < p->frame_count; i++)
         if (p->frames[i].page == NOWHERE) {
             *at = frame_slot_at(p, i);
             return &p->frames[i];
         }
-    for (uint32_t turn = 0; turn < 2 * p->frame_count; turn++) {
+    for (uint32_t turn = 0; turn < (ahead ? 2 : 3) * p->frame_count; turn++) {
         frame *f = &p->frames[p->hand];
         page *g = &p->pages[f->page];
         p->hand = (p->hand + 1) % p->frame_count;
-        if (g->pins || g->state == FILLING) continue;
+        if (g->pins || g->state == FILLING || (g->ahead && turn < 2 * p->frame_count)) continue;
         if (g->again) {
             g->again = false; // one more round
             continue;
@@ -382,7 +410,7 @@ static hyp_status find_place(hyp_pager *p, uint32_t index, frame **f, uint8_t **
                    ? HYP_OK
                    : HYP_E_NOMEM;
     }
-    if (!(*f = take_frame(p, &at))) return HYP_E_NOMEM;
+    if (!(*f = take_frame(p, &at, p->pages[index].ahead))) return HYP_E_NOMEM;
     (*f)->page = index;
     p->pages[index].frame = (uint32_t)(*f - p->frames);
     *memory = p->range ? hyp_port_view_at(p->range, place) : (*f)->memory;
@@ -425,6 +453,7 @@ static hyp_status fill(hyp_pager *p, uint32_t index, bool from_fault) {
         g->state = RESIDENT;
         g->view = memory;
         g->again = false;
+        g->read = true;
         p->stats.fills++;
         p->stats.filled_bytes += g->bytes;
         p->stats.present++;
@@ -432,6 +461,19 @@ static hyp_status fill(hyp_pager *p, uint32_t index, bool from_fault) {
     }
     hyp_event_signal(&p->arrived);
     return status;
+}
+
+hyp_status hyp_pager_fill_ahead(hyp_pager *p, uint32_t index, bool *filled) {
+    page *g = &p->pages[index];
+    *filled = false;
+    if (g->state != ABSENT || index < p->resident || p->ahead >= hyp_pager_ahead_room(p))
+        return HYP_OK;
+    g->ahead = true;
+    p->ahead++;
+    hyp_status status = fill(p, index, false);
+    *filled = !status;
+    if (status && g->ahead) end_ahead(p, g);
+    return status == HYP_E_NOMEM ? HYP_OK : status;
 }
 
 static hyp_status make_present(hyp_pager *p, uint32_t index, bool from_fault) {

@@ -43,6 +43,7 @@ typedef struct hyp_pager_config {
     // returns other than HYP_OK, pin returns.
     hyp_status (*fill)(void *context, uint32_t index, void *frame);
     void *context;
+    uint32_t frames; // for spare pages; 0: a few
 } hyp_pager_config;
 
 // The least possible capacity in bytes (one frame), and what all pages take when every one is
@@ -68,6 +69,17 @@ void hyp_pager_set_workers(hyp_pager *pager, hyp_pool *workers);
 // Fills page `index` if it is absent and a place for it is free or can be freed; no error when
 // there is none. May suspend.
 HYP_MUST_USE hyp_status hyp_pager_prefetch(hyp_pager *pager, uint32_t index);
+// Fills the spare page `index` before it is used, if it is absent and has room among those that are
+// read ahead: *filled says so. What is read ahead gives way only where no other frame can. May
+// suspend. What `fill` returns.
+HYP_MUST_USE hyp_status hyp_pager_fill_ahead(hyp_pager *pager, uint32_t index, bool *filled);
+// How many pages may be there ahead of their use: all frames but two.
+uint32_t hyp_pager_ahead_room(const hyp_pager *pager);
+// Nobody is filling it, either.
+bool hyp_pager_is_absent(const hyp_pager *pager, uint32_t index);
+// Bytes of the page if it has been read since the last such question, other than by
+// hyp_pager_prefetch; else 0.
+uint32_t hyp_pager_take_read(hyp_pager *pager, uint32_t index);
 // Whether the page, once present, stays so.
 bool hyp_pager_keeps(const hyp_pager *pager, uint32_t index);
 

@@ -4,19 +4,16 @@
 #include "batcher.h"
 #include "call.h"
 
-// One batch of what the sequence still lacks of the text.
+// What the sequence still lacks of the text, or one batch of it.
 static hyp_status catch_up(hyp_session *s) {
     uint64_t start = hyp_port_now_ns();
-    uint32_t n = hyp_min_u32(s->count - s->sequence.count, s->workspace.rows_most);
+    uint32_t before = s->sequence.count, n = s->count - before, rows;
     s->hidden = 0;
-    hyp_status status = hyp_forward_tokens(&s->workspace, &s->sequence,
-                                           s->history + s->sequence.count, n, NULL);
+    hyp_status status = hyp_forward_text(&s->workspace, &s->sequence, s->history + before, n,
+                                         &rows);
     if (status) return hyp_session_failed(s, status, n);
-    if (!hyp_hidden_finite(&s->workspace, n)) {
-        hyp_sequence_trim(&s->sequence, s->sequence.count - n);
-        return hyp_net_overflowed(&s->model->net);
-    }
-    s->hidden = n;
+    s->hidden = rows;
+    n = s->sequence.count - before;
     uint64_t spent = hyp_port_now_ns() - start;
     if (s->stats.answer_tokens) s->stats.answer_ns += spent;
     else {

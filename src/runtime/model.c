@@ -4,7 +4,7 @@
 #include "engine.h"
 #include "options.h"
 
-enum { SPARE_BYTES = 512 << 10 };
+enum { SPARE_BYTES = 512 << 10, LIMIT_SPARE = 256 << 10 };
 
 // What is left free beside the weights: a session of usual size.
 static uint64_t usual_session_bytes(const hyp_model *m, uint32_t context) {
@@ -48,6 +48,7 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
         status = hyp_net_load(
             &model->net, &(hyp_net_config){.sched = engine->sched,
                                            .progressive = config && config->progressive,
+                                           .no_ahead = config && config->no_ahead,
                                            .threads = engine->threads,
                                            .session_bytes = usual_session_bytes(model, context),
                                            .progress = progress});
@@ -102,9 +103,15 @@ hyp_model_info hyp_model_get_info(const hyp_model *model) {
 
 hyp_residency hyp_model_residency(const hyp_model *model) {
     hyp_pager_stats s = hyp_pager_get_stats(model->net.weights.pager);
+    uint64_t limit = 0;
+    if (s.resident < s.pages) { // beside what is there now, and when it is opened anew
+        limit = model->engine->budget.used_bytes - s.capacity_bytes + s.whole_bytes;
+        limit = (limit > model->net.whole_limit_bytes ? limit : model->net.whole_limit_bytes) +
+                LIMIT_SPARE;
+    }
     return (hyp_residency){s.pages,          s.resident,      s.present, s.frames, s.whole_bytes,
                            s.capacity_bytes, s.present_bytes, s.pins,    s.hits,   s.fills,
-                           s.filled_bytes,   s.evictions,     s.faults,  s.traps};
+                           s.filled_bytes,   s.evictions,     s.faults,  s.traps,  limit};
 }
 
 hyp_workers hyp_model_workers(const hyp_model *model) {

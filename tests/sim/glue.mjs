@@ -1,12 +1,12 @@
 // A simulation of schedules through the glue: from one seed a host with models in this thread and
 // in workers, in engines of their own or together in one, memory limits, threads, policies, drafts,
 // look-ups, cache formats, slow and failing sources and such that never answer, servers that break
-// off, are busy or know no parts, and callers who do
-// several things at once, keep sessions and fork them, inspect and quantize meanwhile, throw from
-// their callbacks, at once or later, break off, abort for reasons of their own and close in the
-// middle. Oracle: each answer, vector and score equals that of the same call alone in a fresh
-// engine, to the bit; every refusal is one that can be, with a message, and every abort rejects
-// with its reason; nothing hangs; when all is closed no descriptor, worker or source is left.
+// off, are busy or know no parts, and callers who do several things at once, keep sessions and fork
+// them, inspect and quantize meanwhile, throw from their callbacks, at once or later, break off,
+// abort for reasons of their own and close in the middle. Oracle: each answer, vector and score
+// equals that of the same call alone in a fresh engine, to the bit; every refusal is one that can
+// be, with a message, and every abort rejects with its reason; nothing hangs; when all is closed no
+// descriptor, worker, source or answer of a server is left.
 // usage: glue.mjs [--seeds A..B | N] [--seconds S] [--verbose]
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
@@ -92,7 +92,6 @@ const load = path => bytesOf.get(path) ?? bytesOf.set(path, readFileSync(path)).
 // that has been asked for.
 PATIENCE.baseMs = 1; // of this thread; workers wait as users' do
 const server = await startRangeServer();
-server.keepAlive = false; // a seed is over when no connection is left
 server.unref();
 const asked = new Map();
 server.fault = ({ query }) => {
@@ -821,12 +820,15 @@ export async function simulate(seed, { verbose = false } = {}) {
   process.on('unhandledRejection', lost).on('uncaughtException', lost);
   try {
     await Promise.race([host.run(), late]);
-    // Node opens /dev/null for itself when it first compiles a module.
+    // Node opens /dev/null for itself when it first compiles a module, and keeps connections on
+    // which nothing is under way.
     const more = () =>
       [...descriptors()]
-        .filter(([fd, name]) => !before.has(fd) && name !== '/dev/null')
+        .filter(([fd, name]) => !before.has(fd) && !/^(\/dev\/null|socket:.*)$/.test(name))
         .map(([, name]) => name);
-    for (let i = 0; i < 10000 && (workers.size || more().length); i++) await turn();
+    const left = () => workers.size || server.underway || more().length;
+    for (let i = 0; i < 10000 && left(); i++) await turn();
+    if (server.underway) throw new Broken(`${server.underway} answers are under way`);
     if (workers.size) throw new Broken(`${workers.size} workers live on`);
     if (more().length) throw new Broken(`descriptors of ${more()} are open`);
   } catch (error) {

@@ -224,6 +224,12 @@ const MUTANTS = [
     to: 'while (false) {',
   },
   {
+    name: 'what a long prompt ends with is left behind',
+    file: 'src/nn/forward.c',
+    from: 'hyp_hidden(&wide, rows - 1)',
+    to: 'hyp_hidden(&wide, 0)',
+  },
+  {
     name: 'a model is closed before its readers have ended',
     file: 'src/nn/load.c',
     from: 'while (l->active) {\n        if (hyp_task_current()) hyp_event_wait_firm',
