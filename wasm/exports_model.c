@@ -50,7 +50,8 @@ EXPORT(model_residency) hyp_status model_residency(const hyp_model *model) {
                 {"capacityBytes", (double)r.capacity_bytes},
                 {"presentBytes", (double)r.present_bytes}, {"pins", (double)r.pins},
                 {"hits", (double)r.hits}, {"fills", (double)r.fills},
-                {"filledBytes", (double)r.filled_bytes}, {"evictions", (double)r.evictions});
+                {"filledBytes", (double)r.filled_bytes}, {"evictions", (double)r.evictions},
+                {"wholeLimitBytes", (double)r.whole_limit_bytes});
     hyp_json_close(json, '}');
     return hyp_exports_give_json();
 }

@@ -173,7 +173,7 @@ EXPORT(session_usage) hyp_status session_usage(const hyp_session *session) {
                 {"answerTokens", s.answer_tokens}, {"batchedTokens", s.batched},
                 {"draftedTokens", s.drafted}, {"acceptedTokens", s.accepted},
                 {"contextShifts", s.shifts}, {"promptMs", (double)s.prompt_ns / 1e6},
-                {"answerMs", (double)s.answer_ns / 1e6});
+                {"answerMs", (double)s.answer_ns / 1e6}, {"readBytes", (double)s.read_bytes});
     hyp_json_close(json, '}');
     return hyp_exports_give_json();
 }

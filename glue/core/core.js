@@ -26,6 +26,10 @@ import { startThread } from './threads.js';
  * @typedef {object} CoreOptions
  * @property {number} [memoryBytes] limit for everything the engine holds
  * @property {import('../generated/options.js').EngineOptions['policy']} [policy]
+ * @property {number} [stepWork] thousand multiply-adds between two pauses, where the host's clock
+ *   stands still meanwhile
+ * @property {boolean} [driven] it runs within `drive` alone, in the asynchronous context of who
+ *   calls that
  * @property {'auto' | Artefact} [artefact] which build; `auto` is the best that the host compiles
  * @property {'auto' | number} [threads] that compute, this one included; `auto` is one for each
  *   processor
@@ -71,6 +75,7 @@ import { startThread } from './threads.js';
 
 const PENDING = 1; // of read: its bytes come later
 const BREATH_MS = 12; // how long the event loop may wait for the engine
+const DOZE_MS = 500; // how long one that drives waits for another to wake it
 
 /** Lets the host run its other tasks. @returns {Promise<void>} */
 const breathe = () =>
@@ -81,6 +86,15 @@ const breathe = () =>
     port1.onmessage = () => (port1.close(), resolve());
     port2.postMessage(0);
   });
+
+/**
+ * The same where a host puts the messages of its ports before other requests, as workerd does.
+ * @returns {Promise<void>}
+ */
+const pause = () =>
+  new Promise(resolve =>
+    typeof setImmediate === 'function' ? void setImmediate(resolve) : void setTimeout(resolve, 0),
+  );
 
 const SHARED_PAGES = { initial: 32, maximum: 65536 }; // of 64 KiB; as CMakeLists.txt links them
 
@@ -131,6 +145,9 @@ export class Core {
   #breath = 0; // when the host's other tasks last ran
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer = undefined;
+  #driven = false;
+  /** @type {Set<() => void>} those that drive and wait; each by its own timer too */
+  #dozing = new Set();
   /** @type {WebAssembly.Module | null} */
   #module = null;
   /** @type {WebAssembly.Memory | null} shared with the workers */
@@ -153,6 +170,8 @@ export class Core {
     artefact = 'auto',
     threads = 'auto',
     policy,
+    stepWork,
+    driven = false,
     wasm,
     wasmUrl,
     workerUrl,
@@ -171,10 +190,11 @@ export class Core {
           };
     const core = new Core(place.artefact);
     core.#workerUrl = workerUrl;
+    core.#driven = driven;
     core.threadTrouble = threads === 1 ? '' : whyNoThreads();
     if (threads !== 'auto' && threads > 1 && !here) warnOfThreads(core.threadTrouble);
     try {
-      const options = { memory: memoryBytes, threads: wanted, policy };
+      const options = { memory: memoryBytes, threads: wanted, policy, stepWork };
       await core.#begin(await place.source, options, signal);
       return core;
     } catch (error) {
@@ -537,8 +557,51 @@ export class Core {
     );
   }
 
+  /**
+   * Runs the fibers until `promise` settles, within the asynchronous context of the caller, of
+   * which there may be several: they take turns. For hosts where nothing that a request waits for
+   * may be another request's alone, which may end at any time.
+   * @template T
+   * @param {Promise<T>} promise @param {() => void} [enter] called before each run
+   * @returns {Promise<T>}
+   */
+  async drive(promise, enter) {
+    let over = false;
+    let wake = () => {};
+    const end = () => {
+      over = true;
+      wake();
+    };
+    promise.then(end, end);
+    for (;;) {
+      await pause();
+      if (over || !this.#exports) return promise;
+      enter?.();
+      this.#ended = false;
+      let state;
+      try {
+        state = this.call('engine_run', this.#engine, BREATH_MS);
+      } catch {
+        return promise; // the engine has stopped, and every call knows
+      }
+      if (state === ProgressKind.READY || over || !this.#exports) continue;
+      const next = this.call('engine_next_ms', this.#engine);
+      await new Promise(resolve => {
+        const ms = next >= 0 ? Math.min(next, DOZE_MS) : DOZE_MS;
+        const timer = setTimeout(() => wake(), ms);
+        wake = () => {
+          clearTimeout(timer);
+          this.#dozing.delete(wake);
+          resolve(undefined);
+        };
+        this.#dozing.add(wake);
+      });
+    }
+  }
+
   /** Runs the fibers until all wait or have ended, with pauses for the host's other tasks. */
   async #pump() {
+    if (this.#driven) return [...this.#dozing].forEach(wake => wake());
     if (this.#running || !this.#exports) return;
     this.#running = true;
     try {
@@ -589,6 +652,7 @@ export class Core {
     clearTimeout(this.#timer);
     this.#reads.clear();
     for (const call of [...this.#calls.values()]) call.fail(why);
+    for (const wake of [...this.#dozing]) wake();
     return why;
   }
 

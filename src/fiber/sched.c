@@ -102,7 +102,7 @@ hyp_status hyp_sched_spawn(hyp_sched *s, hyp_task_fn *fn, void *argument,
     t->next_of_all = s->all;
     if (s->all) s->all->previous_of_all = t;
     s->all = t;
-    s->tasks++;
+    s->tasks += !t->config.service;
     s->spawned++;
     s->ready++;
     s->policy->add(s, t);
@@ -134,7 +134,7 @@ static void run_task(hyp_sched *s, hyp_task *t) {
         leave_sleepers(t);
     }
     t->state = HYP_TASK_ENDED;
-    s->tasks--;
+    s->tasks -= !t->config.service;
     give_stack(s, t->fiber, !t->overflowed);
     t->fiber = NULL;
     hyp_event_signal(&t->ended);
@@ -316,10 +316,12 @@ void hyp_task_set_intent(hyp_task *t, hyp_intent intent, uint64_t deadline_ns) {
 // ---- Statistics
 
 hyp_sched_stats hyp_sched_get_stats(const hyp_sched *s) {
-    return (hyp_sched_stats){
-        s->policy->name, s->tasks,
-        s->ready,        s->tasks - s->ready - (current && current->sched == s ? 1 : 0),
-        s->stack_count,  s->spawned,
-        s->switches,     s->work,
-        s->stack_bytes};
+    uint32_t ready = 0, waiting = 0;
+    for (const hyp_task *t = s->all; t; t = t->next_of_all) {
+        if (t->config.service) continue;
+        ready += t->state == HYP_TASK_READY;
+        waiting += t->state == HYP_TASK_WAITING || t->state == HYP_TASK_SLEEPING;
+    }
+    return (hyp_sched_stats){s->policy->name, s->tasks,    ready,   waiting,       s->stack_count,
+                             s->spawned,      s->switches, s->work, s->stack_bytes};
 }

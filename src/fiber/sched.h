@@ -43,6 +43,7 @@ typedef struct hyp_task_config {
     uint32_t priority;    // 0 (usual) to 3: each doubles the task's share within a heeding policy
     uint64_t deadline_ns; // with HYP_INTENT_DEADLINE
     size_t stack_bytes;   // 0: HYP_STACK_BYTES
+    bool service;         // waits behind the scenes: is not counted, and nobody waits for its end
 } hyp_task_config;
 
 // Chooses among the tasks that are ready. Swapped at run time by hyp_sched_set_policy; a policy

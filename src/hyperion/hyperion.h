@@ -75,9 +75,9 @@ typedef enum hyp_progress_kind {
     HYP_ENGINE_WAITING,
     HYP_ENGINE_IDLE
 } hyp_progress_kind;
-// Runs what has been begun until a call has ended, nothing can run, or about `for_ns` (0: no limit)
-// have passed. READY: call again; WAITING: for a source or a timer, see hyp_engine_next_ns; IDLE:
-// nothing has been begun.
+// Runs what has been begun until a call has ended, nothing can run, about `for_ns` (0: no limit)
+// have passed, or the engine's `step_work` is done. READY: call again; WAITING: for a source or a
+// timer, see hyp_engine_next_ns; IDLE: nothing has been begun.
 hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t for_ns);
 uint64_t
 hyp_engine_next_ns(const hyp_engine *engine); // from now until a timer is due; UINT64_MAX: none
@@ -161,6 +161,9 @@ typedef struct hyp_residency { // of the weights
     uint64_t whole_bytes, capacity_bytes, present_bytes;
     uint64_t pins, hits, fills, filled_bytes, evictions, faults; // since the model was opened
     bool traps; // absent pages are also filled when touched
+    // The least memory limit, about, under which every page would have its place, with everything
+    // that the engine has now; 0: they have.
+    uint64_t whole_limit_bytes;
 } hyp_residency;
 hyp_residency hyp_model_residency(const hyp_model *model);
 typedef struct hyp_workers { // threads that compute products of a model beside the caller's
@@ -244,8 +247,8 @@ void hyp_session_destroy(
 HYP_MUST_USE hyp_status hyp_session_begin(hyp_session *session, const int32_t *tokens,
                                           uint32_t count, const hyp_sampling *sampling,
                                           const hyp_text *stops, uint32_t stop_count);
-// Computes a further part of the prompt, a batch at most; *left says how many tokens of it remain.
-// For callers that must stay responsive.
+// Computes a further part of the prompt; *left says how many tokens of it remain. For callers that
+// must stay responsive: a batch at most, unless weights are read anew for each.
 HYP_MUST_USE hyp_status hyp_session_prefill(hyp_session *session, uint32_t *left);
 
 typedef enum hyp_finish {
@@ -356,6 +359,9 @@ typedef struct hyp_session_stats {
     uint32_t batched; // of them, computed in one step with other sessions' tokens
     uint32_t drafted, accepted;
     uint32_t shifts; // of the context
+    // Of weights, that had to be read for it because they do not stay in memory; those of a draft
+    // model too.
+    uint64_t read_bytes;
     uint64_t prompt_ns, answer_ns;
     uint64_t latency_ns[4]; // of the last answers' tokens, up to HYP_LATENCIES of them: the 50th,
                             // 90th, 95th and 99th percentile

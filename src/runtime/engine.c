@@ -21,6 +21,7 @@ hyp_engine *hyp_engine_create(const hyp_engine_config *config) {
     }
     engine->text.budget = &engine->budget;
     hyp_kernels_scalar(&engine->kernels);
+    engine->step_work = config ? config->step_work : 0;
     engine->threads = config && config->threads ? config->threads : hyp_port_caps()->threads_max;
     engine->isa = hyp_port_kernels(&engine->kernels,
                                    config && config->isa_mask ? config->isa_mask : UINT32_MAX);
@@ -68,12 +69,15 @@ hyp_status hyp_engine_set_policy(hyp_engine *engine, const char *name) {
 
 hyp_progress_kind hyp_engine_run(hyp_engine *engine, uint64_t for_ns) {
     uint64_t until_ns = for_ns ? hyp_port_now_ns() + for_ns : 0;
+    uint64_t began = hyp_sched_get_stats(engine->sched).work;
     engine->ended = false;
     for (;;) {
         hyp_run run = hyp_sched_run(engine->sched, 1);
         if (run != HYP_RUN_READY)
             return run == HYP_RUN_WAITING ? HYP_ENGINE_WAITING : HYP_ENGINE_IDLE;
         if (engine->ended || (until_ns && hyp_port_now_ns() >= until_ns)) return HYP_ENGINE_READY;
+        uint64_t work = hyp_sched_get_stats(engine->sched).work - began;
+        if (engine->step_work && work >= engine->step_work) return HYP_ENGINE_READY;
     }
 }
 

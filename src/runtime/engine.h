@@ -18,6 +18,7 @@ struct hyp_engine {
     bool ended; // a call has ended since hyp_engine_run looked
     hyp_kernels kernels;
     uint32_t isa, threads;
+    uint32_t step_work; // of a hyp_engine_run, in the scheduler's units; 0: no limit
     hyp_fault fault;
     hyp_buffer text; // the result of the last inspect
 };

@@ -233,6 +233,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     for (uint32_t i = 0; i < count; i++) hyp_sampler_accept(&s->sampler, tokens[i]);
     s->finish = HYP_FINISH_NONE;
     s->stats = (hyp_session_stats){.reused = shared};
+    s->workspace.read_bytes = s->draft.workspace.read_bytes = 0;
     s->ready = true;
     return HYP_OK;
 }
@@ -252,6 +253,7 @@ hyp_session_stats hyp_session_get_stats(const hyp_session *s) {
     hyp_session_stats stats = s->stats;
     stats.context = s->sequence.context;
     stats.used = s->count;
+    stats.read_bytes = s->workspace.read_bytes + s->draft.workspace.read_bytes;
     uint32_t n = hyp_min_u32(s->latencies, HYP_LATENCIES), sorted[HYP_LATENCIES];
     memcpy(sorted, s->latency_us, n * sizeof *sorted);
     for (uint32_t gap = n / 2; gap > 0; gap /= 2) // Shell's sort

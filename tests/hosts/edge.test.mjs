@@ -58,7 +58,7 @@ test('workerd', async () => {
   const embed = path => JSON.stringify(join(root, path));
   // What an application's bundle would hold: all but the command line.
   const files = ['core', 'source', 'model', 'generated'].flatMap(folder =>
-    readdirSync(join(root, 'glue', folder))
+    readdirSync(join(root, 'glue', folder), { recursive: true })
       .filter(name => name.endsWith('.js'))
       .map(name => `${folder}/${name}`),
   );

@@ -1,0 +1,2 @@
+// Run by workerd for the benchmark `edge`: a worker that has nothing to load.
+export default { fetch: () => new Response('pong') };
