@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Serves the page with the headers that a deployment would send.
-// usage: serve.mjs [--port N]   (default: any free port)
+// usage: serve.mjs [--port N]   (default: 8137, so that what a browser keeps of the page is found
+// again; where that is taken, any free one. 0: any)
 import { createServer } from 'node:http';
 import { realpathSync } from 'node:fs';
 import { extname, join, sep } from 'node:path';
@@ -9,9 +10,10 @@ import { parseArgs } from 'node:util';
 import send from 'send';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const PORT = 8137;
 const HEADERS = {
   'content-security-policy':
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' https:; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' https: http:; manifest-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-embedder-policy': 'require-corp',
   'x-content-type-options': 'nosniff',
@@ -22,6 +24,7 @@ const TYPES = {
   '.css': 'text/css',
   '.html': 'text/html;charset=utf-8',
   '.js': 'text/javascript',
+  '.webmanifest': 'application/manifest+json',
 };
 // What lies where, the longest prefix first. Nothing else is served.
 const MOUNTS = [
@@ -106,8 +109,15 @@ export function createPageServer() {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { values } = parseArgs({ options: { port: { type: 'string', default: '0' } } });
-  const server = createPageServer().listen(Number(values.port), '127.0.0.1', () =>
+  const { values } = parseArgs({ options: { port: { type: 'string' } } });
+  const server = createPageServer();
+  const listen = port => server.listen(port, '127.0.0.1');
+  server.on('listening', () =>
     console.log(`Hyperion's page: http://127.0.0.1:${server.address().port}/   (Ctrl+C ends it)`),
   );
+  server.on('error', error => {
+    if (error.code !== 'EADDRINUSE' || values.port !== undefined) throw error;
+    listen(0);
+  });
+  listen(Number(values.port ?? PORT));
 }

@@ -20,6 +20,7 @@ const bin = name => join(root, 'node_modules/.bin', name);
 const where = name => execFileSync('which', [name], { encoding: 'utf8' }).trim();
 const dir = mkdtempSync(join(tmpdir(), 'hyperion-sources-'));
 after(() => rmSync(dir, { recursive: true }));
+process.env.HYPERION_CACHE = join(dir, 'cache'); // of what comes from a hub
 const HOST_MS = 120000; // each takes a few seconds
 
 const story = readFileSync(join(root, 'models/story.gguf'));

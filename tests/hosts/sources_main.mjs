@@ -31,7 +31,7 @@ export async function tellAll({ origin, endpoint, token }, open, options) {
     bucket: [{ bucket: bucketOf(bytes), key: 'story.gguf' }],
     hub: ['hf:owner/story:Q4_0', { endpoint, token }],
     slow: [`${origin}/fine/story.gguf`, { limitRate: '20MB' }],
-    gated: ['hf:owner/story', { endpoint }],
+    gated: ['hf:owner/story', { endpoint, fileCache: false }],
     missing: [`${origin}/missing/story.gguf`],
     changing: [`${origin}/changing/story.gguf`],
   };
