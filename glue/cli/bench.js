@@ -2,7 +2,8 @@
 import { bench as measure } from '../model/index.js';
 import { openOptions, place } from './model.js';
 import { writeOut } from './output.js';
-import { line, progressBar } from './terminal.js';
+import { progressBar } from './progress.js';
+import { line } from './terminal.js';
 
 /** @param {number} value @param {number} digits @param {number} columns */
 const right = (value, digits, columns) => value.toFixed(digits).padStart(columns);
@@ -68,7 +69,7 @@ export async function bench(o, [model]) {
       o.quiet || o.json
         ? undefined
         : (/** @type {{done: number, total: number}} */ p) =>
-            progressBar('measuring', p.done, p.total),
+            progressBar({ what: 'measuring', ...p }),
   });
   if (o.trace !== undefined)
     await writeOut(o.trace, write => write(Buffer.from(`${JSON.stringify({ traceEvents })}\n`)));

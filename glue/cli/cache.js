@@ -1,7 +1,8 @@
 // cache: what is kept of models, and how it is looked after. As native/cli/cache.c.
 import { ModelCache } from '../source/store/cache.js';
 import { UsageError } from './arguments.js';
-import { line, progressBar } from './terminal.js';
+import { progressBar } from './progress.js';
+import { line } from './terminal.js';
 
 const megabytes = (/** @type {number} */ bytes) => `${(bytes / 1e6).toFixed(2)} MB`;
 
@@ -39,7 +40,7 @@ async function remove(o, model) {
 async function verify(o, model) {
   const files = await new ModelCache().verify(model, {
     onProgress:
-      o.quiet || o.json ? undefined : ({ done, total }) => progressBar('verifying', done, total),
+      o.quiet || o.json ? undefined : p => progressBar({ what: 'verifying', bytes: true, ...p }),
   });
   if (files.some(({ damaged, missing }) => damaged.length || missing.length)) process.exitCode = 1;
   if (o.json) return line(JSON.stringify({ files }));

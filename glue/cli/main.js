@@ -14,6 +14,7 @@ import { calibrate, perplexity } from './measure.js';
 import { endOnInterrupt, say } from './output.js';
 import { pull } from './pull.js';
 import { chat, run, tokenize } from './run.js';
+import { clearBar } from './progress.js';
 import { line } from './terminal.js';
 
 /** @param {any} o @param {string[]} args */
@@ -55,6 +56,7 @@ async function main() {
 
 endOnInterrupt();
 main().catch(error => {
+  clearBar();
   const usage = error instanceof UsageError;
   const code = error instanceof HyperionError ? ` (${error.code})` : '';
   process.stderr.write(usage ? usageText(error) : `hyperion: ${error.message}${code}\n`);

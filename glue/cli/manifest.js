@@ -10,7 +10,8 @@ import { CHUNKS_MOST } from '../source/store/journal.js';
 import { resolve } from '../source/source.js';
 import { cipherOf, fileKey } from '../source/verify.js';
 import { writeOut } from './output.js';
-import { line, progressBar } from './terminal.js';
+import { progressBar } from './progress.js';
+import { line } from './terminal.js';
 
 /** A key as a file has it: 32 bytes, or their digits. @param {string} path @returns {Uint8Array} */
 export function readKey(path) {
@@ -43,7 +44,12 @@ async function eachChunk(o, source, chunkBytes, act) {
     await act(await source.read(at, count), index);
     at += count;
     if (!o.quiet && !o.json)
-      progressBar(o.encrypt === undefined ? 'hashing' : 'encrypting', at, source.size);
+      progressBar({
+        what: o.encrypt === undefined ? 'hashing' : 'encrypting',
+        done: at,
+        total: source.size,
+        bytes: true,
+      });
   }
 }
 

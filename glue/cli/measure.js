@@ -4,7 +4,8 @@ import { calibrate as writeMatrix, perplexity as predict } from '../model/index.
 import { writeFile } from './files.js';
 import { openOptions, place } from './model.js';
 import { blocking } from './output.js';
-import { line, progressBar, readInput } from './terminal.js';
+import { progressBar } from './progress.js';
+import { line, readInput } from './terminal.js';
 
 /** The texts of a file: one, or its lines. @param {any} o @param {string} path */
 async function textsOf(o, path) {
@@ -17,7 +18,7 @@ const scoringOptions = o => ({
   ...openOptions(o),
   onScored: o.quiet
     ? undefined
-    : (/** @type {{done: number, total: number}} */ p) => progressBar('scoring', p.done, p.total),
+    : (/** @type {{done: number, total: number}} */ p) => progressBar({ what: 'scoring', ...p }),
 });
 
 /** @param {any} o @param {string[]} args */

@@ -2,8 +2,8 @@
 import { pathToFileURL } from 'node:url';
 import { open } from '../model/index.js';
 import { readKey } from './manifest.js';
+import { progressBar } from './progress.js';
 import { options } from './table.js';
-import { progressBar } from './terminal.js';
 
 /** 'story' is the model that comes with Hyperion. @param {string} model */
 export const place = model =>
@@ -56,7 +56,8 @@ export const openOptions = (o, what = 'loading') => ({
   artefact: o.artefact,
   onProgress: o.quiet
     ? undefined
-    : (/** @type {{loaded: number, total: number}} */ p) => progressBar(what, p.loaded, p.total),
+    : (/** @type {any} */ { loaded, total, layers, layersReady }) =>
+        progressBar({ what, done: loaded, total, bytes: true, layers, layersReady }),
 });
 
 /**

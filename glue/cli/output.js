@@ -7,6 +7,7 @@
 // which failures and signals remove. A device or a pipe is written to directly.
 import fs from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
+import { clearBar } from './progress.js';
 
 const LINKS_MOST = 40;
 const NAMES_MOST = 10000;
@@ -47,6 +48,7 @@ function writing(what, step) {
 
 /** To standard output. A reader that has gone is none of our business. @param {string} text */
 export function say(text) {
+  if (process.stdout.isTTY) clearBar();
   writing('to standard output', () => {
     try {
       writeAll(1, Buffer.from(text));
@@ -65,6 +67,7 @@ function discard() {
 /** @param {NodeJS.Signals} signal */
 function onSignal(signal) {
   discard();
+  clearBar();
   if (signal === 'SIGINT') {
     if (process.stdout.isTTY) process.stdout.write('\n'); // the shell goes on in a line of its own
     process.exit(130);

@@ -2,7 +2,8 @@
 import { HyperionError } from '../core/errors.js';
 import { openSources } from '../source/index.js';
 import { readOptions } from './model.js';
-import { line, progressBar } from './terminal.js';
+import { progressBar } from './progress.js';
+import { line } from './terminal.js';
 
 const STEP_BYTES = 4 << 20;
 
@@ -41,7 +42,7 @@ export async function pull(o, [model]) {
         await files[i].read(at, count);
         if (store?.error) checkKept(name, store);
         done += count;
-        if (!o.quiet && !o.json) progressBar('pulling', done, total);
+        if (!o.quiet && !o.json) progressBar({ what: 'pulling', done, total, bytes: true });
       }
     }
   } finally {

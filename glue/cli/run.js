@@ -38,16 +38,20 @@ function runtimeLine({ fibers, threads, weights, memory, lanes }) {
  * @param {string} [prompt]
  */
 async function answer(model, o, pieces, prompt) {
-  if (!o.json && prompt) say(prompt);
   let text = '';
   let finish = 'length'; // where no token was asked for
+  let echo = o.json ? '' : prompt; // said when it has been read: until then there may be a bar
   for await (const piece of pieces) {
+    if (echo) say(echo);
+    echo = '';
     text += piece.text;
     finish = piece.finish || 'length';
     if (!o.json) say(piece.text);
   }
+  if (echo) say(echo);
   const usage = /** @type {import('../model/session.js').Usage} */ (pieces.usage);
-  const { promptTokens, answerTokens, promptTokensPerSecond, answerTokensPerSecond } = usage;
+  const { promptTokens, answerTokens, promptTokensPerSecond, answerTokensPerSecond, readBytes } =
+    usage;
   const s = await model.stats();
   if (o.json) {
     line(
@@ -58,6 +62,7 @@ async function answer(model, o, pieces, prompt) {
         answerTokens,
         promptTokensPerSecond,
         answerTokensPerSecond,
+        readBytes,
         memoryPeakBytes: s.memory.peakBytes,
         linearMemoryBytes: s.memory.linearMemoryBytes,
         kernels: s.kernels,
@@ -73,6 +78,11 @@ async function answer(model, o, pieces, prompt) {
     `${promptTokens} prompt tokens at ${promptTokensPerSecond.toFixed(1)}/s, ${answerTokens} tokens at ${answerTokensPerSecond.toFixed(1)}/s, ${megabytes} MB of linear memory, ${s.kernels} kernels, artefact ${s.artefact}`,
   );
   figures(runtimeLine(s));
+  const { wholeLimitBytes } = s.weights;
+  if (wholeLimitBytes)
+    figures(
+      `${(readBytes / 1e6).toFixed(1)} MB of weights read again for this answer; with --memory ${Math.ceil(wholeLimitBytes / 1e6)}MB they would stay`,
+    );
   return text;
 }
 

@@ -1,28 +1,15 @@
 // Standard input, output and error.
-import { writeSync } from 'node:fs';
 import { say } from './output.js';
-
-const BAR_MS = 50; // between two looks of a progress bar
-let lastShown = 0;
-
-/** @param {string} what @param {number} done @param {number} total */
-export function progressBar(what, done, total) {
-  const now = performance.now();
-  if (!process.stderr.isTTY || (done < total && now - lastShown < BAR_MS)) return;
-  lastShown = now;
-  const share = total ? done / total : 1;
-  writeSync(
-    2,
-    `\r${what} [${'#'.repeat(Math.floor(share * 32)).padEnd(32)}] ${String(Math.floor(share * 100)).padStart(3)}%${done === total ? '\r\x1b[K' : ''}`,
-  );
-}
+import { clearBar } from './progress.js';
 
 /** @param {string} text */
 export const line = text => say(`${text}\n`);
 
 /** Figures beside an answer, on standard error. @param {string} text */
-export const figures = text =>
+export function figures(text) {
+  clearBar();
   console.error(process.stderr.isTTY && !process.env.NO_COLOR ? `\x1b[2m${text}\x1b[0m` : text);
+}
 
 /** All of standard input. @returns {Promise<string>} */
 export async function readInput() {

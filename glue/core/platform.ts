@@ -29,6 +29,7 @@ export type Blob = Global<
   }
 >;
 export type File = Global<'File', Blob & { readonly name: string }>;
+export type CryptoKey = Global<'CryptoKey', { readonly type: string }>;
 export type ReadableStream<T = any> = Global<
   'ReadableStream',
   { getReader(): { read(): Promise<{ done: boolean; value?: T }> } }
@@ -36,6 +37,10 @@ export type ReadableStream<T = any> = Global<
 export type Response = Global<
   'Response',
   { readonly ok: boolean; readonly status: number; arrayBuffer(): Promise<ArrayBuffer> }
+>;
+export type Request = Global<
+  'Request',
+  { readonly url: string; readonly method: string; readonly signal: AbortSignal }
 >;
 export type Worker = Global<'Worker', { postMessage(message: any): void; terminate(): void }>;
 export type BufferSource = ArrayBufferView | ArrayBuffer;

@@ -31,6 +31,8 @@ import { named } from './options.js';
  * @property {number} draftedTokens
  * @property {number} acceptedTokens
  * @property {number} contextShifts how often older text was dropped for room
+ * @property {number} readBytes of weights, that had to be read for it because they do not stay in
+ *   memory
  * @property {number} promptMs of computing
  * @property {number} answerMs
  * @property {number} promptTokensPerSecond
@@ -49,7 +51,7 @@ import { named } from './options.js';
  */
 /**
  * @typedef {Pick<Usage, 'promptTokens' | 'reusedTokens' | 'answerTokens' | 'batchedTokens' |
- *   'draftedTokens' | 'acceptedTokens' | 'contextShifts'>} Tokens
+ *   'draftedTokens' | 'acceptedTokens' | 'contextShifts' | 'readBytes'>} Tokens
  */
 /** @typedef {Omit<Usage, keyof Tokens>} Timings */
 /**
@@ -57,7 +59,7 @@ import { named } from './options.js';
  * @typedef {object} Whole
  * @property {string} text
  * @property {Exclude<Finish, ''>} finish why it ended
- * @property {Tokens} usage how many tokens it took
+ * @property {Tokens} usage how many tokens it took, and what of the weights was read for it
  * @property {Timings} timings how long they took
  */
 
@@ -84,6 +86,7 @@ const NO_TOKENS = {
   draftedTokens: 0,
   acceptedTokens: 0,
   contextShifts: 0,
+  readBytes: 0,
 };
 
 /**

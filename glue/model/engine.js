@@ -75,7 +75,7 @@ export class Engine {
   static async create(given) {
     const options = named('createEngine', given);
     checkEngine(options);
-    const { artefact, threads, wasm, wasmUrl, workerUrl, policy, signal } = options;
+    const { artefact, threads, wasm, wasmUrl, workerUrl, policy, stepWork, signal } = options;
     throwIfAborted(signal);
     const limit = memoryBytes(options.memory);
     /** @type {Core | null} */
@@ -86,6 +86,7 @@ export class Engine {
         artefact,
         threads,
         policy,
+        stepWork,
         wasm,
         wasmUrl,
         workerUrl,

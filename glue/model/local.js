@@ -13,5 +13,5 @@ export * from './index.js';
 
 parts.chat = () => chat;
 here.engine = () => engine;
-hashes.sha256 = async () => sha256;
+hashes.sha256 = () => sha256;
 caches.store = async () => store;

@@ -48,8 +48,9 @@ import { Sequence, Session, chatTokens, detokenize, promptTokens, tokenize } fro
 /**
  * @typedef {{pages: number, resident: number, present: number, frames: number, wholeBytes: number,
  *   capacityBytes: number, presentBytes: number, pins: number, hits: number, fills: number,
- *   filledBytes: number, evictions: number}} Residency of the weights' pages: `resident` have a
- *   place for good, the others share `frames`
+ *   filledBytes: number, evictions: number, wholeLimitBytes: number}} Residency of the weights'
+ *   pages: `resident` have a place for good, the others share `frames`; `wholeLimitBytes`: the
+ *   memory limit, about, under which all would have one, 0: they have
  */
 /**
  * @typedef {{artefact: string, kernels: string, memory: import('../core/core.js').MemoryStats,

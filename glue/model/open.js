@@ -1,5 +1,6 @@
 // What the package's entries have in common: models and engines, in this thread or in a worker.
 import { refuse, shown } from '../core/check.js';
+import { late } from '../source/hash.js';
 import { here } from './here.js';
 import { openaiOf } from './openai.js';
 import { named } from './options.js';
@@ -33,6 +34,7 @@ export { cache } from '../source/store/cache.js';
 /** @typedef {import('./chat.js').Message} Message */
 
 parts.openai = openaiOf;
+late.sha256 ??= () => import('../generated/sha256.js');
 
 /** @param {{worker?: unknown}} options */
 function inWorker({ worker }) {

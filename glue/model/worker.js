@@ -7,13 +7,17 @@ import { HyperionError } from '../core/errors.js';
 import { isOrder, obey, starter } from '../core/help.js';
 import { leaveThreadsToOwner } from '../core/threads.js';
 import { builtin } from '../core/host.js';
-import { Reader } from '../source/carry.js';
+import * as implementation from '../generated/sha256.js';
+import { late } from '../source/hash.js';
+import { Reader } from '../source/reader.js';
 import { Engine } from './engine.js';
 
 /** @typedef {import('./model.js').Model} Model */
 /** @typedef {import('./session.js').Session} Session */
 /** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {{id: number, signal: AbortSignal, send: (event: unknown) => void}} Call */
+
+late.sha256 = () => implementation; // a worker that bundlers make of this loads nothing later
 
 /** @type {Engine | null} */
 let engine = null;

@@ -4,6 +4,11 @@ import { builtin } from '../core/host.js';
 
 /** @typedef {import('../core/core.js').ByteSource} ByteSource */
 
+// What the system has in memory is there before it could be waited for. A disk is not: then the
+// next reads leave this thread to compute.
+const SLOW_MS = 1;
+const BESIDE = 16; // reads, until it is looked at again
+
 /** @param {URL} url @returns {Promise<ByteSource>} */
 export async function ofFile(url) {
   const fs = builtin('node:fs');
@@ -26,9 +31,53 @@ export async function ofFile(url) {
     throw new HyperionError('HYP_E_IO', `can not open ${name}: not a regular file`);
   }
   const size = Number(first.size);
+  // After the bytes, so that they are of before. Another file under the same name is not this
+  // one, which stays as it was.
+  const check = (/** @type {number} */ end, /** @type {boolean} */ short) => {
+    const now = fs.fstatSync(file, { bigint: true });
+    if (now.size !== first.size || now.mtimeNs !== first.mtimeNs)
+      throw new Error(`${name} has changed since it was opened: open the model anew`);
+    if (short) throw new Error(`the file ended after ${end} bytes`);
+  };
+  /**
+   * @param {Uint8Array} out @param {number} got @param {number} offset
+   * @returns {Promise<number>}
+   */
+  const some = (out, got, offset) =>
+    new Promise((resolve, reject) =>
+      fs.read(
+        file,
+        out,
+        got,
+        out.length - got,
+        offset + got,
+        (/** @type {Error | null} */ error, /** @type {number} */ count) =>
+          error ? reject(error) : resolve(count),
+      ),
+    );
+  let beside = 0; // reads that are left to do beside this thread's work
+  /** @type {Set<Promise<unknown>>} */
+  const underway = new Set();
+  /** @param {number} offset @param {number} count */
+  const readBeside = async (offset, count) => {
+    const out = new Uint8Array(count);
+    let got = 0;
+    for (let more = 1; got < count && more; got += more) more = await some(out, got, offset);
+    check(offset + got, got < count);
+    return out;
+  };
   return {
     size,
     read(offset, count) {
+      if (beside > 0) {
+        beside--;
+        const reading = readBeside(offset, count);
+        const done = reading.catch(() => {});
+        underway.add(done);
+        done.then(() => underway.delete(done));
+        return reading;
+      }
+      const start = performance.now();
       const out = new Uint8Array(count);
       let got = 0;
       while (got < count) {
@@ -36,14 +85,13 @@ export async function ofFile(url) {
         if (n === 0) break;
         got += n;
       }
-      // After the bytes, so that they are of before. Another file under the same name is not this
-      // one, which stays as it was.
-      const now = fs.fstatSync(file, { bigint: true });
-      if (now.size !== first.size || now.mtimeNs !== first.mtimeNs)
-        throw new Error(`${name} has changed since it was opened: open the model anew`);
-      if (got < count) throw new Error(`the file ended after ${offset + got} bytes`);
+      check(offset + got, got < count);
+      if (performance.now() - start > SLOW_MS) beside = BESIDE;
       return out;
     },
-    close: () => fs.closeSync(file),
+    async close() {
+      await Promise.all(underway); // what has its number afterwards is another file
+      fs.closeSync(file);
+    },
   };
 }

@@ -1,4 +1,5 @@
 // SHA-256: of bytes that are there, and of a whole that arrives piece by piece.
+import { HyperionError } from '../core/errors.js';
 import { builtin } from '../core/host.js';
 
 /** @param {ArrayBuffer | Uint8Array} bytes */
@@ -10,11 +11,13 @@ export const hex = bytes =>
 /** Does a text have the form of a hash? @param {unknown} text @returns {text is string} */
 export const isHash = text => typeof text === 'string' && /^[0-9a-f]{64}$/.test(text);
 
+/** @typedef {typeof import('../generated/sha256.js')} Implementation */
 /**
- * The implementation in JavaScript, which a page loads only when it is needed; where nothing may be
- * loaded later, it is there from the beginning.
+ * The implementation in JavaScript, as the entries of the package bring it: a page loads it when it
+ * is needed; where nothing may be loaded later, it is there from the beginning.
+ * @type {{sha256: null | (() => Implementation | Promise<Implementation>)}}
  */
-export const late = { sha256: () => import('../generated/sha256.js') };
+export const late = { sha256: null };
 
 /** @typedef {{update: (bytes: Uint8Array) => void, hex: () => string}} Hasher */
 
@@ -22,6 +25,11 @@ export const late = { sha256: () => import('../generated/sha256.js') };
 export async function hasher() {
   const own = builtin('node:crypto')?.createHash?.('sha256');
   if (own) return { update: bytes => void own.update(bytes), hex: () => own.digest('hex') };
+  if (!late.sha256)
+    throw new HyperionError(
+      'HYP_E_UNSUPPORTED',
+      'this host can not compute SHA-256 piece by piece',
+    );
   const { sha256 } = await late.sha256();
   const state = sha256.create();
   return { update: bytes => void state.update(bytes), hex: () => hex(state.digest()) };

@@ -19,6 +19,7 @@ import { placeOf } from '../core/host.js';
  *   Response | ByteSource | FileHandle | InBucket} Source
  */
 
+/** @typedef {(url: URL, init: any) => Promise<Response>} Fetch */
 /**
  * @typedef {object} Patience
  * @property {number} tries in a row that bring nothing
@@ -37,7 +38,7 @@ import { placeOf } from '../core/host.js';
  * @property {string} [token] for a hub, or for the server of an address
  * @property {string | URL} [endpoint] of a hub
  * @property {number} [limitRate] bytes in a second, of all files together
- * @property {typeof fetch} [fetch] in place of the host's
+ * @property {Fetch} [fetch] in place of the host's
  * @property {Partial<Patience>} [patience]
  * @property {number} [window] bytes of each file in memory at most; by the host when left out
  * @property {number} [first] bytes to ask for with the opening, of what is not read anyway

@@ -2,9 +2,9 @@
 // parts, or say one thing and do another; files change meanwhile. What may pass is tried again, and
 // goes on at the byte where it broke off; all else is refused with the reason.
 import { HyperionError } from '../core/errors.js';
+import { ofMemory } from './memory.js';
 import { PATIENCE, Passing, exchange, trying } from './retry.js';
 import { unreadable } from './source.js';
-import { ofResponse } from './stream.js';
 
 /** @typedef {import('./source.js').ByteSource} ByteSource */
 /** @typedef {import('./source.js').Transport} Transport */
@@ -13,7 +13,7 @@ import { ofResponse } from './stream.js';
  * @typedef {object} UrlOptions
  * @property {AbortSignal} [signal] ends the opening
  * @property {string} [token] for the address' own origin
- * @property {typeof fetch} [fetch] in place of the host's
+ * @property {import('./source.js').Fetch} [fetch] in place of the host's
  * @property {Partial<Patience>} [patience]
  * @property {number} [first] bytes to ask for with the opening; 1 when left out
  * @property {string} [name] in place of the address
@@ -93,6 +93,14 @@ const noStore = () =>
     ? { cache: /** @type {const} */ ('no-store') }
     : {};
 
+/** All that comes. @param {Exchange} one */
+async function wholeOf(one) {
+  /** @type {any[]} */
+  const parts = [];
+  for (let bytes; (bytes = await one.read());) parts.push(bytes);
+  return ofMemory(await new Blob(parts).arrayBuffer());
+}
+
 /** A file on a server. */
 class Remote {
   #url;
@@ -171,58 +179,56 @@ class Remote {
 
   /**
    * @param {number} first bytes to ask for @param {AbortSignal} [signal]
-   * @returns {Promise<ByteSource | Transport | void>} a source: it could only be read as a whole
+   * @returns {Promise<ByteSource | null>} a source: it could only be read as a whole
    */
-  async open(first, signal) {
-    return this.#trying(
-      OPENING_TRIES,
-      () => 0,
-      signal,
-      async () => {
+  open(first, signal) {
+    const nothing = () => 0;
+    return this.#trying(OPENING_TRIES, nothing, signal, async () => {
+      for (;;) {
         const asked = this.#ranged ? { range: `bytes=0-${first - 1}` } : undefined;
         const one = await this.#send(asked ?? {}, signal);
-        const response = one.answer;
-        this.#etag = response.headers.get('etag') ?? '';
-        this.#modified = response.headers.get('last-modified') ?? '';
-        if (response.status === 206 && !isEncoded(response)) {
-          const said = rangeOf(response);
-          const size = said ? said.size : await this.#askSize(signal);
-          const to = said?.to ?? Math.min(first, size);
-          if (to <= first && to <= size && !((said?.from ?? 0) || lengthOf(response) !== to)) {
-            this.#size = size;
+        try {
+          const part = await this.#openedBy(one, first, signal);
+          if (part) {
             one.follow(undefined);
-            this.#opened = { exchange: one, from: 0, to };
-            return;
+            this.#opened = { exchange: one, ...part };
+            return null;
           }
-        }
-        if (response.status !== 200) {
+          if (one.answer.status === 200) return await wholeOf(one);
           one.end();
-          if (response.headers.get('content-range') === 'bytes */0')
-            throw unreadable(`${this.#name} is empty`);
-          if (!this.#ranged) throw unreadable(`${this.#name} answered ${response.status}`);
+          if (!this.#ranged) throw unreadable(`${this.#name} answered ${one.answer.status}`);
           this.#ranged = false; // it does not know what it gives: the whole then
-          return this.open(first, signal);
+        } catch (error) {
+          one.end();
+          throw error;
         }
-        this.#ranged = false;
-        const length = lengthOf(response);
-        if (length && !isEncoded(response)) {
-          this.#size = length;
-          one.follow(undefined);
-          this.#opened = { exchange: one, from: 0, to: length };
-          return;
-        }
-        // Without a size, or with one of the encoded bytes, the whole has to arrive first.
-        const body = new ReadableStream({
-          async pull(controller) {
-            const bytes = await one.read();
-            if (bytes) controller.enqueue(bytes);
-            else controller.close();
-          },
-          cancel: () => one.end(),
-        });
-        return ofResponse(new Response(body), this.#name, signal);
-      },
-    );
+      }
+    });
+  }
+
+  /**
+   * What the first answer tells of the file.
+   * @param {Exchange} one @param {number} first @param {AbortSignal} [signal]
+   * @returns {Promise<{from: number, to: number} | null>} null: it is of no use
+   */
+  async #openedBy({ answer }, first, signal) {
+    const { status, headers } = answer;
+    const length = lengthOf(answer);
+    this.#etag = headers.get('etag') ?? '';
+    this.#modified = headers.get('last-modified') ?? '';
+    if (headers.get('content-range') === 'bytes */0') throw unreadable(`${this.#name} is empty`);
+    if (isEncoded(answer)) return null;
+    if (status === 200) {
+      this.#ranged = false;
+      this.#size = length;
+      return length ? { from: 0, to: length } : null;
+    }
+    if (status !== 206) return null;
+    const said = rangeOf(answer);
+    this.#size = said ? said.size : await this.#askSize(signal);
+    const { from, to } = said ?? { from: 0, to: Math.min(first, this.#size) };
+    const fits = from === 0 && to <= first && to <= this.#size && !(length !== to && length >= 0);
+    return fits ? { from, to } : null;
   }
 
   /** @param {AbortSignal} [signal] */
@@ -406,6 +412,7 @@ export async function ofUrl(url, options = {}) {
 /**
  * A text that a URL leads to.
  * @param {URL} url @param {UrlOptions} options
+ * @returns {Promise<{text: string, headers: {get: (name: string) => string | null}}>}
  */
 export async function fetchText(url, options) {
   checkAddress(url);

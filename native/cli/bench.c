@@ -6,7 +6,8 @@
 
 static bool measuring(void *context, uint64_t done, uint64_t total) {
     const options *o = context;
-    if (!o->own.quiet && !o->own.json) progress_bar("measuring", done, total);
+    if (!o->own.quiet && !o->own.json)
+        progress_bar(&(progress){.what = "measuring", .done = done, .total = total});
     return !interrupted;
 }
 

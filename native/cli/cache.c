@@ -271,7 +271,9 @@ static int verify_file(const options *o, const char *folder, const kept *file, v
     for (uint32_t i = 0; buffer && i < file->journal.chunks && !interrupted && !code; i++) {
         if (!file->hashes[i]) continue;
         if (!check_chunk(v, folder, file, i, buffer)) code = 1;
-        if (!o->own.quiet && !o->own.json) progress_bar("verifying", v->done, v->total);
+        if (!o->own.quiet && !o->own.json)
+            progress_bar(&(progress){
+                .what = "verifying", .done = v->done, .total = v->total, .bytes = true});
     }
     if (!interrupted && !code) print_verified(o, file, v);
     if (v->count[0] || v->count[1]) code = 1;

@@ -24,13 +24,24 @@ void print_line(hyp_text text); // and its end
 int end_output(int code);
 const char *dim(void); // around figures on standard error, where it shows colours; else ""
 const char *undim(void);
-void progress_bar(const char *what, uint64_t done, uint64_t total);
 // The argument itself, or standard input for "-" and for none; NULL when it can not be read. The
 // caller frees it.
 char *text_argument(const char *argument, size_t *bytes);
 int not_read(void); // says so; both return the exit code
 // The file's bytes, which the caller frees; NULL, with the reason said, when it can not be read.
 char *read_whole(const char *path, size_t *bytes);
+
+// ---- progress.c: a bar on standard error
+
+typedef struct progress {
+    const char *what; // goes on: a literal
+    uint64_t done, total;
+    bool bytes;                    // done and total are bytes, and not things
+    uint32_t layers_ready, layers; // of a model that is being loaded; 0: it has not said
+} progress;
+
+void progress_bar(const progress *p); // draws it anew; away when all is done
+void clear_bar(void);                 // before anything else is written
 
 // ---- model.c: what the verbs open
 
@@ -40,6 +51,7 @@ typedef struct opened { // a file, or the parts of a split model
     hyp_source sources[MAX_SHARDS];
     uint32_t shards;
     hyp_model *model;
+    bool quiet; // no bar while it loads
 } opened;
 
 typedef struct loaded {

@@ -70,6 +70,7 @@ int verb_info(const options *o, int argc, char **argv) {
 }
 
 int not_written(const char *path, const output *out) {
+    clear_bar();
     if (interrupted) return 130; // what it waited for was broken off
     fprintf(stderr, "hyperion: can not write %s: %s\n", path, strerror(out->error));
     return 1;
@@ -79,7 +80,9 @@ static bool write_out(void *context, const void *data, size_t count) {
     return output_write(&((written *)context)->out, data, count);
 }
 static bool converting(void *context, uint64_t done, uint64_t total) {
-    if (!((written *)context)->o->own.quiet) progress_bar("converting", done, total);
+    if (!((written *)context)->o->own.quiet)
+        progress_bar(
+            &(progress){.what = "converting", .done = done, .total = total, .bytes = true});
     return !interrupted;
 }
 

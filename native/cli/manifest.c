@@ -35,7 +35,9 @@ static int read_hashes(hashes *h, const options *o, const hyp_source *source, co
         if (!done) break;
         hyp_sha256_text(buffer, n, h->of[i]);
         hyp_sha256_add(&whole, buffer, n);
-        if (!o->own.quiet && !o->own.json) progress_bar("hashing", at + n, h->size);
+        if (!o->own.quiet && !o->own.json)
+            progress_bar(
+                &(progress){.what = "hashing", .done = at + n, .total = h->size, .bytes = true});
     }
     free(buffer);
     if (interrupted) return 130;

@@ -43,7 +43,8 @@ static void free_texts(texts *t) {
 }
 
 static bool scoring(void *context, uint64_t done, uint64_t total) {
-    if (!((const options *)context)->own.quiet) progress_bar("scoring", done, total);
+    if (!((const options *)context)->own.quiet)
+        progress_bar(&(progress){.what = "scoring", .done = done, .total = total});
     return !interrupted;
 }
 

@@ -11,7 +11,16 @@
 enum { PATH_BYTES = 4096 };
 
 static bool loading(void *context, uint64_t done, uint64_t total) {
-    if (!((const options *)context)->own.quiet) progress_bar("loading", done, total);
+    const opened *file = context;
+    hyp_loading now = {0};
+    if (file->model) now = hyp_model_loading(file->model);
+    if (!file->quiet)
+        progress_bar(&(progress){.what = "loading",
+                                 .done = done,
+                                 .total = total,
+                                 .bytes = true,
+                                 .layers_ready = now.layers_ready,
+                                 .layers = now.layers});
     return !interrupted;
 }
 
@@ -62,13 +71,13 @@ bool open_sources(opened *file, const char *path) {
 
 static int open_model(loaded *l, const options *o, opened *file, const char *path) {
     if (!open_sources(file, path)) return 1;
-    hyp_status status = hyp_model_open(
-        l->engine, file->sources, file->shards,
-        &(hyp_model_config){.context = o->session.context,
-                            .progressive = o->model.progressive,
-                            .progress = loading,
-                            .progress_context = (void *)(uintptr_t)o},
-        &file->model);
+    file->quiet = o->own.quiet;
+    hyp_status status = hyp_model_open(l->engine, file->sources, file->shards,
+                                       &(hyp_model_config){.context = o->session.context,
+                                                           .progressive = o->model.progressive,
+                                                           .progress = loading,
+                                                           .progress_context = file},
+                                       &file->model);
     return status ? failed(l, status) : 0;
 }
 
@@ -111,6 +120,7 @@ int unload(loaded *l, int code) {
 }
 
 int failed(const loaded *l, hyp_status status) {
+    clear_bar();
     fprintf(stderr, "hyperion: %s (%s)\n", hyp_engine_error(l->engine), hyp_status_name(status));
     return status == HYP_E_CANCELLED ? 130 : 1;
 }

@@ -25,10 +25,22 @@ static void runtime_line(const loaded *l) {
     fprintf(stderr, "), %zu slab blocks%s\n", m.blocks, undim());
 }
 
+// What of the weights does not stay, and what would end that.
+static void reading_line(const loaded *l, const hyp_session_stats *s) {
+    uint64_t whole = hyp_model_residency(l->main.model).whole_limit_bytes;
+    if (!whole) return;
+    fprintf(stderr,
+            "%s%.1f MB of weights read again for this answer; with --memory %lluMB they would "
+            "stay%s\n",
+            dim(), (double)s->read_bytes / 1e6, (unsigned long long)(whole + 999999) / 1000000,
+            undim());
+}
+
 // Generates from the text's tokens, or goes on with the answer that there is (tokens NULL); prints
-// pieces as they come, or collects them into *answer (freed by the caller) as well.
+// `echo` when it has been read (a bar may be there until then), then pieces as they come; or
+// collects these into *answer (freed by the caller) as well.
 static int answer(loaded *l, hyp_session *session, const options *o, const int32_t *tokens,
-                  uint32_t count, char **collected) {
+                  uint32_t count, hyp_text echo, char **collected) {
     hyp_status status = HYP_OK;
     if (tokens)
         status = hyp_session_begin(session, tokens, count, &o->sampling, o->answer.stop.at,
@@ -39,7 +51,12 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
     while (left && !interrupted) {
         if ((status = hyp_session_prefill(session, &left))) return failed(l, status);
         if (!o->own.quiet && tokens && count > 256)
-            progress_bar("reading the prompt", count - left, count);
+            progress_bar(&(progress){.what = "reading", .done = count - left, .total = count});
+    }
+    clear_bar();
+    if (!o->own.json && echo.bytes) {
+        fwrite(echo.data, 1, echo.bytes, stdout);
+        flush_stdout();
     }
     char *text = NULL;
     size_t used = 0;
@@ -79,6 +96,7 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
         json_real(stdout, "promptTokensPerSecond", prompt_rate, 2);
         putchar(',');
         json_real(stdout, "answerTokensPerSecond", answer_rate, 2);
+        printf(",\"readBytes\":%llu", (unsigned long long)s.read_bytes);
         printf(",\"memoryPeakBytes\":%zu,\"kernels\":\"%s\"}\n", m.peak_bytes,
                hyp_engine_kernels(l->engine));
     } else {
@@ -91,6 +109,7 @@ static int answer(loaded *l, hyp_session *session, const options *o, const int32
                     dim(), s.prompt_tokens, prompt_rate, s.answer_tokens, answer_rate,
                     (double)m.peak_bytes / 1e6, hyp_engine_kernels(l->engine), undim());
         if (!o->own.quiet) runtime_line(l);
+        if (!o->own.quiet) reading_line(l, &s);
     }
     if (collected) *collected = text;
     else free(text);
@@ -158,13 +177,7 @@ int verb_run(const options *o, int argc, char **argv) {
     if (!code && !status && prompt)
         status = prompt_tokens(&l, o, session, prompt, bytes, &tokens, &count);
     if (status) code = failed(&l, status);
-    if (!code) {
-        if (!o->own.json && bytes) {
-            fwrite(prompt, 1, bytes, stdout);
-            flush_stdout();
-        }
-        code = answer(&l, session, o, tokens, count, NULL);
-    }
+    if (!code) code = answer(&l, session, o, tokens, count, (hyp_text){prompt, bytes}, NULL);
     if (!code && o->own.save_state) code = write_state(&l, o->own.save_state, session);
     free(tokens);
     free(prompt);
@@ -228,7 +241,7 @@ int verb_chat(const options *o, int argc, char **argv) {
             break;
         }
         char *said = NULL;
-        code = answer(&l, session, o, tokens, count, &said);
+        code = answer(&l, session, o, tokens, count, (hyp_text){0}, &said);
         if (said) append(&text, said);
         free(said);
         append(&text, format->answer[1]);

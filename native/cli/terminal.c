@@ -1,7 +1,5 @@
 #include "cli.h"
 
-#include "../../src/port.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,17 +37,6 @@ int end_output(int code) {
 static bool colour(void) { return isatty(STDERR_FILENO) && !getenv("NO_COLOR"); }
 const char *dim(void) { return colour() ? "\033[2m" : ""; }
 const char *undim(void) { return colour() ? "\033[0m" : ""; }
-
-void progress_bar(const char *what, uint64_t done, uint64_t total) {
-    static uint64_t last;
-    uint64_t now = hyp_port_now_ns();
-    if (!isatty(STDERR_FILENO) || (done < total && now - last < 50000000)) return;
-    last = now;
-    int width = 32, full = total ? (int)(done * (uint64_t)width / total) : width;
-    fprintf(stderr, "\r%s [%.*s%*s] %3d%%", what, full, "################################",
-            width - full, "", total ? (int)(done * 100 / total) : 100);
-    if (done == total) fputs("\r\033[K", stderr);
-}
 
 // All that is left of a file, terminated; NULL when it can not be read.
 static char *read_rest(FILE *file, size_t *bytes) {

@@ -57,9 +57,9 @@ static hyp_pager *open_pager(uint32_t bytes, uint64_t range, uint64_t capacity, 
     sizes = realloc(sizes, pages * sizeof *sizes);
     for (uint32_t i = 0; i < pages; i++) sizes[i] = bytes;
     hyp_pager *p;
-    if (hyp_pager_create(
-            &(hyp_pager_config){&budget, pages, sizes, capacity, capacity != 0, trap, fill, NULL},
-            &p))
+    if (hyp_pager_create(&(hyp_pager_config){&budget, pages, sizes, capacity, capacity != 0, trap,
+                                             fill, NULL, 0},
+                         &p))
         exit(1);
     return p;
 }

@@ -12,6 +12,8 @@ export const BENCHES = {
   alloc: './alloc.mjs',
   bus: './bus.mjs',
   package: './package.mjs',
+  edge: './edge.mjs',
+  ttft: './ttft.mjs',
 };
 /** What they build natively. */
 export const PROGRAMS = [

@@ -101,7 +101,7 @@ test('each example has its line, and asks for what it is tried with', () => {
     if (!entry.isDirectory()) continue;
     const { name } = entry;
     assert.ok(table.includes(`\`${name}\``), `${name} has no line in examples/README.md`);
-    if (name === 'page' || name === 'cmake' || name === 'emscripten') continue;
+    if (['page', 'cmake', 'emscripten', 'wasi'].includes(name)) continue;
     const { dependencies, devDependencies: own = {} } = aboutOf(name);
     assert.ok(dependencies[PACKAGE]);
     for (const [one, wanted] of Object.entries({ ...dependencies, ...own }))
@@ -142,14 +142,19 @@ consumer('workerd', async () => {
   assert.match(text, STORY);
 });
 
-consumer('bun', async () => {
-  const folder = await project('example-bun', filesOf('bun'), { bun: BUN });
+/** The program of the package `bun`, which would put it in place after installing. */
+function bunOf(folder) {
   const brought = join(folder, 'node_modules/@oven');
-  // Its package would put the right one of these in place after installing.
   const program = (existsSync(brought) ? readdirSync(brought) : [])
     .map(name => join(brought, name, 'bin/bun'))
     .find(existsSync);
   if (!program) throw new NotRun('there is no Bun for this machine');
+  return program;
+}
+
+consumer('bun', async () => {
+  const folder = await project('example-bun', filesOf('bun'), { bun: BUN });
+  const program = bunOf(folder);
   const port = await freePort();
   const { status, text, log } = await answerOf(
     folder,
@@ -160,6 +165,60 @@ consumer('bun', async () => {
   );
   assert.equal(status, 200, text + log);
   assert.match(text, STORY);
+});
+
+/** Asks a server of the handler: health, a whole answer, a stream, what is not there. */
+async function asked(base) {
+  const of = path => new URL(path, base);
+  const post = body => fetch(of('/v1/completions'), { method: 'POST', body: JSON.stringify(body) });
+  assert.equal((await (await fetch(of('/health'))).json()).status, 'idle');
+  const body = { prompt: 'Once upon a time', max_tokens: 30, temperature: 0 };
+  const whole = await post(body);
+  assert.equal(whole.status, 200, await whole.clone().text());
+  const [{ text }] = (await whole.json()).choices;
+  assert.match(text, STORY);
+  const streamed = (await (await post({ ...body, stream: true })).text()).trim().split('\n\n');
+  assert.equal(streamed.pop(), 'data: [DONE]');
+  const pieces = streamed.map(line => JSON.parse(line.slice('data: '.length)).choices[0].text);
+  assert.equal(pieces.join(''), text);
+  assert.equal((await fetch(of('/nothing'))).status, 404);
+}
+
+/** A server of the handler that a command starts. */
+async function answers(folder, command, args, env = {}) {
+  const port = await freePort();
+  const url = `http://localhost:${port}/health`;
+  await serving(folder, command, args, url, { PORT: String(port), ...env }, () => asked(url));
+}
+
+consumer('edge-node', async () => {
+  const folder = await project('example-edge-node', filesOf('edge-node'));
+  await answers(folder, process.execPath, ['main.mjs']);
+});
+
+consumer('edge-deno', async () => {
+  const folder = await project('example-edge-deno', filesOf('edge-deno'));
+  const args = ['run', '--allow-all', '--no-remote', 'main.ts'];
+  const env = { DENO_DIR: join(folder, '.deno'), DENO_NO_UPDATE_CHECK: '1' };
+  await answers(folder, bin(root, 'deno'), args, env);
+});
+
+consumer('edge-bun', async () => {
+  const folder = await project('example-bun', filesOf('edge-bun', 'edge'), { bun: BUN });
+  await answers(folder, bunOf(folder), ['run', 'edge/main.ts']);
+});
+
+consumer('edge-workerd', async () => {
+  const folder = await project('example-edge-workerd', filesOf('edge-workerd'));
+  const [esbuild, ...args] = aboutOf('edge-workerd').scripts.build.split(' ');
+  await succeed(folder, bin(root, esbuild), args);
+  // what is for wrangler names only what is there
+  const r2 = args.map(one => one.replace('worker.mjs', 'r2.mjs'));
+  await succeed(folder, bin(root, esbuild), r2);
+  const address = `127.0.0.1:${await freePort()}`;
+  const serve = ['serve', 'config.capnp', `--socket-addr=http=${address}`];
+  const url = `http://${address}/health`;
+  await serving(folder, bin(root, 'workerd'), serve, url, {}, () => asked(url));
 });
 
 /** Writes and stops in the page of an example. */

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect, quantize } from 'hyperion-runtime';
 import { readArguments, UsageError, usageText } from '../../glue/cli/arguments.js';
 import { helpText } from '../../glue/cli/help.js';
+import { barText } from '../../glue/cli/progress.js';
 import { options, takesOption, takesValue } from '../../glue/cli/table.js';
 import { VERBS } from '../../glue/generated/commands.js';
 import { makeOracleModels } from '../tools/models.mjs';
@@ -380,6 +381,36 @@ for (const [name, line] of Object.entries(LINES))
         folder.code === 1 && /directory/i.test(folder.stderr) && !folder.stdout,
         folder.stderr,
       );
+    });
+
+    test('a terminal sees a bar in its width, which makes way for what is written', async () => {
+      const out = join(dir, 'bar.gguf');
+      const command = cli('quantize', STORY, out, 'q8_0').join(' ');
+      const seen = async (columns, before = '') => {
+        const typed = `stty cols ${columns}; export TERM=xterm ${before}; ${command}`;
+        const { code, stdout } = await run(['script', '-qefc', typed, '/dev/null']);
+        assert.equal(code, 0, stdout);
+        return stdout;
+      };
+      for (const columns of [90, 40, 14]) {
+        const shown = (await seen(columns, 'NO_COLOR=1')).split('\r');
+        const bars = shown.filter(part => / %/.test(part));
+        assert.ok(bars.length > 0, 'no bar');
+        for (const bar of bars) {
+          assert.match(bar, /\x1b\[K$/);
+          assert.ok(bar.length - 3 < columns, `${bar.length - 3} in ${columns} columns`);
+          assert.match(
+            bar.slice(0, -3),
+            columns < 25 ? /^[a-z]* ? *\d+ %$/ : /^converting \[=*-+\]/,
+          );
+        }
+        // gone before the line that says what was written
+        assert.ok(shown.at(shown.findLastIndex(part => / %/.test(part)) + 1).startsWith('\x1b[K'));
+        assert.match(shown.join(''), /\x1b\[K[^ ]*bar\.gguf: \d/);
+      }
+      assert.match(await seen(90), /\x1b\[36m/);
+      assert.doesNotMatch(await seen(90, 'TERM=dumb'), / %/);
+      assert.equal((await run(cli('quantize', STORY, out, 'q8_0'))).stderr, '');
     });
 
     test('a value may begin with a minus sign', async () => {
@@ -946,6 +977,31 @@ describe('the table of verbs and options', () => {
       ['quantize', 'q8_0', '--against', ''],
     );
   });
+});
+
+test('a bar leaves out what does not fit, the least telling first', () => {
+  const p = {
+    ...{ what: 'loading', done: 30e6, total: 75e6, bytes: true },
+    ...{ layers: 30, layersReady: 11, rate: 20e6 },
+  };
+  const figures = [/30\.0 of 75\.0 MB/, /3 s left/, /20\.0 MB\/s/, /layer 11\/30/];
+  let last = -1;
+  for (let columns = 1; columns < 130; columns++) {
+    const text = barText(p, columns, false);
+    assert.ok(text.length < columns, `${text.length} in ${columns} columns`);
+    assert.equal(/ 40 %/.test(text), columns > 5, text);
+    const shown = figures.findIndex(figure => !figure.test(text));
+    const count = shown < 0 ? figures.length : shown;
+    assert.ok(count >= last, text);
+    last = count;
+  }
+  assert.equal(last, figures.length);
+  assert.equal(
+    barText(p, 80, false),
+    'loading [====--------]  40 %  30.0 of 75.0 MB  layer 11/30  20.0 MB/s  3 s left',
+  );
+  const slow = barText({ ...p, total: 8e9, rate: 1e6 }, 80, false);
+  assert.match(slow, /0\.03 of 8\.00 GB.*1\.0 MB\/s {2}3 h left$/);
 });
 
 describe('the library', () => {

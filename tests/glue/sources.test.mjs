@@ -2,11 +2,13 @@
 // bytes or a clear error, and nothing is left behind.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import fs, { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { HyperionError, inspect, open, quantize } from 'hyperion-runtime';
 import { chunked } from '../../glue/source/chunks.js';
 import { openSource, openSources } from '../../glue/source/index.js';
@@ -843,6 +845,33 @@ describe('sources of every kind', () => {
       await rejects(openSource(wrong), 'HYP_E_ARGUMENT', /a model is/);
   });
 
+  test('a file that takes its time is read beside what this thread does', async () => {
+    const { readSync } = fs;
+    fs.readSync = (...args) => {
+      for (const end = performance.now() + 2; performance.now() < end;);
+      return readSync(...args);
+    };
+    const source = await openSource(path);
+    try {
+      const given = [];
+      for (let at = 0; at < 200_000; at += 10_000) given.push(source.read(at, 10_000));
+      const sync = given.filter(one => one instanceof Uint8Array).length;
+      assert.ok(sync > 0 && sync < 4, `${sync} of ${given.length} at once`);
+      const closed = source.close(); // which waits for them
+      assert.ok(Buffer.concat(await Promise.all(given)).equals(bytes.subarray(0, 200_000)));
+      await within(closed);
+    } finally {
+      fs.readSync = readSync;
+    }
+    const short = join(dir, 'short.gguf');
+    writeFileSync(short, bytes);
+    const shrinking = await openSource(short);
+    await readsRight(shrinking);
+    writeFileSync(short, bytes.subarray(0, 1000));
+    await assert.rejects(async () => shrinking.read(500, 1000), /has changed since it was opened/);
+    await shrinking.close();
+  });
+
   test('a response that is shorter than it says', async () => {
     const short = new Response(new Blob([bytes.subarray(0, 1000)]).stream(), {
       headers: { 'content-length': String(SIZE) },
@@ -983,6 +1012,18 @@ describe('models', () => {
     await quantize(STORY, 'q8_0', part => near.push(part));
     await quantize('hf:owner/story', 'q8_0', part => far.push(part), options);
     assert.ok(Buffer.concat(far).equals(Buffer.concat(near)));
+  });
+
+  test('the command line takes names and addresses', async () => {
+    const env = { ...process.env, HF_ENDPOINT: hub.endpoint, HF_TOKEN: 'hf_right' };
+    const run = (...args) =>
+      promisify(execFile)(process.execPath, [join(root, 'glue/cli/main.js'), ...args], { env });
+    const facts = async model => JSON.parse((await run('info', model, '--json')).stdout);
+    const local = await facts(STORY);
+    assert.deepEqual(await facts('hf:owner/story'), local);
+    assert.deepEqual(await facts(`${server.origin}/story.gguf`), local);
+    const refused = await run('info', 'hf:owner/nothing').catch(error => error.stderr);
+    assert.match(refused, /no such repository.*HYP_E_IO/);
   });
 
   test('options that say nothing possible are refused', async () => {

@@ -101,7 +101,7 @@ test('native/ and wasm/ do not know each other', () => {
 // The glue's floors: a folder imports itself and what stands below it, and no file comes back to
 // itself. The types that comments name count as imports do, and so do the files that a worker
 // starts with.
-const GLUE_FLOORS = ['generated', 'core', 'source', 'model', 'cli'];
+const GLUE_FLOORS = ['generated', 'core', 'source', 'model', 'edge', 'cli'];
 const GLUE_FOUNDATIONS = ['glue/core/errors.js']; // with generated/: they import nothing
 
 const glueFloor = file => GLUE_FLOORS.indexOf(folder(file));
@@ -251,7 +251,14 @@ test('the glue types no enum of the core by hand', () => {
 
 test('what runs in pages imports by path, no module of Node, and awaits nothing at its top', async () => {
   const { build } = await import('esbuild');
-  const scripts = ['model/index', 'model/slim', 'model/local', 'model/worker_chat', 'core/thread'];
+  const scripts = [
+    'model/index',
+    'model/slim',
+    'model/local',
+    'model/worker_chat',
+    'core/thread',
+    'edge/index',
+  ];
   // As a script, which has no `await` at its top; what no path leads to is an error, too.
   const script = options =>
     build({

@@ -73,7 +73,6 @@ export class RangeServer {
    *   import('node:http').ServerResponse) => boolean | Promise<boolean>}
    */
   route = () => false;
-  keepAlive = true; // else each answer closes its connection
   bytesSent = 0;
   underway = 0; // answers
   #throttle = new Throttle();
@@ -145,7 +144,6 @@ export class RangeServer {
     const { method = 'GET', headers } = request;
     const { pathname, search } = new URL(request.url ?? '/', 'http://localhost');
     const path = decodeURIComponent(pathname);
-    if (!this.keepAlive) response.setHeader('connection', 'close');
     if (this.cors) {
       response.setHeader('access-control-allow-origin', '*');
       response.setHeader('cross-origin-resource-policy', 'cross-origin');
