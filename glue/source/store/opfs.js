@@ -27,7 +27,6 @@ async function fill(file, bytes, append) {
       // less is written where the quota ends
       if (handle.write(bytes, { at: start }) < bytes.length)
         throw new DOMException('only a part could be written', 'QuotaExceededError');
-      handle.flush();
     } finally {
       handle.close();
     }
@@ -53,6 +52,8 @@ export async function opfs() {
   } catch {} // a private window
   if (!root) return null;
 
+  /** @type {Map<string, any>} folders that have been opened: each step to one takes its time */
+  const folders = new Map();
   /**
    * The folder of a path, and its last part.
    * @param {string} path @param {boolean} create
@@ -60,10 +61,24 @@ export async function opfs() {
   const parent = async (path, create) => {
     const parts = `${FOLDER}/${path}`.split('/');
     const name = /** @type {string} */ (parts.pop());
-    let folder = root;
+    const place = parts.join('/');
+    let folder = folders.get(place);
+    if (folder) return { folder, name };
+    folder = root;
     for (const part of parts) folder = await folder.getDirectoryHandle(part, { create });
+    folders.set(place, folder);
     return { folder, name };
   };
+  /**
+   * Once more with folders as they are now, where one of those that were opened has been removed.
+   * @template T @param {() => Promise<T>} act @returns {Promise<T>}
+   */
+  const again = act =>
+    act().catch(error => {
+      if (!isMissing(error) || !folders.size) throw error;
+      folders.clear();
+      return act();
+    });
   const file = async (/** @type {string} */ path, /** @type {boolean} */ create) => {
     const { folder, name } = await parent(path, create);
     return folder.getFileHandle(name, { create });
@@ -75,14 +90,32 @@ export async function opfs() {
       throw error;
     });
 
+  /** @param {string} path @param {Uint8Array} bytes */
+  const write = async (path, bytes) => {
+    const { folder, name } = await parent(path, true);
+    const beside = await parent(`temporary/${crypto.randomUUID()}`, true);
+    const made = await beside.folder.getFileHandle(beside.name, { create: true });
+    try {
+      await fill(made, bytes, false);
+      if (made.move) return await made.move(folder, name);
+      // As good: its bytes are held against its hash when they are read.
+      await fill(await folder.getFileHandle(name, { create: true }), bytes, false);
+    } catch (error) {
+      await beside.folder.removeEntry(beside.name).catch(() => {});
+      throw error;
+    }
+    await beside.folder.removeEntry(beside.name);
+  };
+
   return {
     where: 'OPFS',
     read(path) {
       const whole = () =>
         orMissing(
-          file(path, false)
-            .then(handle => handle.getFile())
-            .then(async one => new Uint8Array(await one.arrayBuffer())),
+          again(async () => {
+            const one = await (await file(path, false)).getFile();
+            return new Uint8Array(await one.arrayBuffer());
+          }),
           null,
         );
       // What grows while it is read can not be read.
@@ -93,34 +126,28 @@ export async function opfs() {
         file(path, false)
           .then(handle => handle.getFile())
           .then(one => one.size),
-        -1,
+        -1, // also in a folder that has been removed: it will be written anew
       ),
-    async write(path, bytes) {
-      const { folder, name } = await parent(path, true);
-      const beside = await parent(`temporary/${crypto.randomUUID()}`, true);
-      const made = await beside.folder.getFileHandle(beside.name, { create: true });
-      try {
-        await fill(made, bytes, false);
-        if (made.move) return await made.move(folder, name);
-        // As good: its bytes are held against its hash when they are read.
-        await fill(await folder.getFileHandle(name, { create: true }), bytes, false);
-      } catch (error) {
-        await beside.folder.removeEntry(beside.name).catch(() => {});
-        throw error;
-      }
-      await beside.folder.removeEntry(beside.name);
-    },
+    write: (path, bytes) => again(() => write(path, bytes)),
     append: (path, text) =>
-      locked(path, async () => fill(await file(path, true), new TextEncoder().encode(text), true)),
+      locked(path, () =>
+        again(async () => fill(await file(path, true), new TextEncoder().encode(text), true)),
+      ),
     async remove(path) {
-      const { folder, name } = await orMissing(parent(path, false), { folder: null, name: '' });
-      if (folder) await orMissing(folder.removeEntry(name), undefined);
+      const gone = again(async () => {
+        const { folder, name } = await parent(path, false);
+        await folder.removeEntry(name);
+      });
+      await orMissing(gone, undefined);
     },
     touch: path =>
-      locked(path, async () => fill(await file(path, false), new Uint8Array([10]), true)),
+      locked(path, () =>
+        again(async () => fill(await file(path, false), new Uint8Array([10]), true)),
+      ),
     async list(path) {
       /** @type {import('./store.js').Entry[]} */
       const found = [];
+      folders.clear();
       const { folder } = await orMissing(parent(`${path}/-`, false), { folder: null });
       if (!folder) return found;
       for await (const [name, handle] of folder.entries()) {
