@@ -16,6 +16,8 @@ import { startThread } from './threads.js';
  * @property {(offset: number, count: number) => Uint8Array | Promise<Uint8Array>} read exactly
  *   `count` bytes; may be called again before an earlier call's promise is kept
  * @property {boolean} [sequential] is best read from front to back, one range at a time
+ * @property {(offset: number, out: Uint8Array) => boolean} [readInto] the same at once, all of
+ *   `out`; false: not now, use `read`
  * @property {() => void | Promise<void>} [close]
  */
 
@@ -279,6 +281,12 @@ export class Core {
           };
           try {
             const source = /** @type {ByteSource} */ (this.#sources.get(handle));
+            // No array for each page, which hosts are slow to collect.
+            const into = sharedBytes(this.#memory) ? undefined : source.readInto;
+            if (into?.(offset, new Uint8Array(this.#buffer, pointer, bytes))) {
+              this.#causes.delete(handle);
+              return Status.OK;
+            }
             const data = /** @type {any} */ (source.read(offset, bytes));
             if (typeof data?.then !== 'function')
               return this.#deliver(handle, data, pointer, bytes);

@@ -34,6 +34,9 @@ import {
  *   number, lanes: import('../core/lane.js').LaneStats[]}} EngineStats `models`: that are open
  */
 
+/** Of engine.open, for measurements: nothing is read ahead of its use. */
+export const NO_AHEAD = Symbol('no ahead');
+
 /** `onProgress` as the core calls it. @param {ReadOptions['onProgress']} onProgress */
 const progressTo = onProgress => (/** @type {number} */ loaded, /** @type {number} */ total) =>
   onProgress?.({ loaded, total });
@@ -158,7 +161,8 @@ export class Engine {
     checkModel(options);
     const { draft, context, progressive, signal, onProgress } = options;
     const more = () => ({ signal, callbacks: { progress: loadProgress(onProgress) } });
-    const config = optionsJson('model', { context, progressive });
+    const noAhead = /** @type {any} */ (options)[NO_AHEAD];
+    const config = optionsJson('model', { context, progressive, noAhead });
     const core = this.#core;
     const read = (/** @type {number[]} */ handles) =>
       core.runJob(

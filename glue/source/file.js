@@ -66,8 +66,24 @@ export async function ofFile(url) {
     check(offset + got, got < count);
     return out;
   };
+  /** @param {number} offset @param {Uint8Array} out */
+  const readInto = (offset, out) => {
+    if (beside > 0) return false;
+    const start = performance.now();
+    const count = out.length;
+    let got = 0;
+    while (got < count) {
+      const n = fs.readSync(file, out, got, count - got, offset + got);
+      if (n === 0) break;
+      got += n;
+    }
+    check(offset + got, got < count);
+    if (performance.now() - start > SLOW_MS) beside = BESIDE;
+    return true;
+  };
   return {
     size,
+    readInto,
     read(offset, count) {
       if (beside > 0) {
         beside--;
@@ -77,16 +93,8 @@ export async function ofFile(url) {
         done.then(() => underway.delete(done));
         return reading;
       }
-      const start = performance.now();
       const out = new Uint8Array(count);
-      let got = 0;
-      while (got < count) {
-        const n = fs.readSync(file, out, got, count - got, offset + got);
-        if (n === 0) break;
-        got += n;
-      }
-      check(offset + got, got < count);
-      if (performance.now() - start > SLOW_MS) beside = BESIDE;
+      readInto(offset, out);
       return out;
     },
     async close() {

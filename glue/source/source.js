@@ -154,9 +154,16 @@ const CLOSE_MS = 2000; // how long a caller's own source may take to close
  */
 export function closing(source) {
   let open = true;
+  const { readInto } = source;
   return {
     size: source.size,
     sequential: source.sequential,
+    readInto:
+      readInto &&
+      ((offset, out) => {
+        if (!open) throw gone();
+        return readInto(offset, out);
+      }),
     read(offset, count) {
       if (!open) throw gone();
       return source.read(offset, count);

@@ -54,8 +54,8 @@ static void run_fiber(void *ahead) {
     hyp_event_signal(&a->left);
 }
 
-// As many as find memory that is free.
-static void start_fibers(hyp_ahead *a) {
+void hyp_ahead_start(hyp_ahead *a) {
+    if (!a->weights || a->tried) return;
     hyp_budget *budget = a->weights->gguf->budget;
     a->tried = true;
     for (uint32_t i = 0; i < HYP_READS - 1; i++) {
@@ -81,7 +81,7 @@ void hyp_ahead_note(hyp_ahead *a, uint32_t page) {
     }
     *oldest = (hyp_ahead_pass){
         onwards(page, 1, hyp_pager_get_stats(a->weights->pager).resident, a->end), ++a->uses};
-    if (!a->tried) start_fibers(a);
+    hyp_ahead_start(a);
     hyp_event_signal(&a->moved);
 }
 

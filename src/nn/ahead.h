@@ -31,6 +31,8 @@ typedef struct hyp_ahead {
 
 // Follows passes over the pages up to `end` - 1 of weights that are open, from now on.
 void hyp_ahead_init(hyp_ahead *ahead, hyp_weights *weights, hyp_sched *sched, uint32_t end);
+// Starts the fibers, as many as find memory that is free; else the first page that is noted does.
+void hyp_ahead_start(hyp_ahead *ahead);
 // Ends the fibers. May suspend; cancelling the caller changes nothing. An all-zero one is ignored.
 void hyp_ahead_close(hyp_ahead *ahead);
 // A page that does not stay has been used by a pass.

@@ -13,11 +13,12 @@ typedef struct loader {
 static hyp_status open_weights(loader *l);
 static void start_workers(loader *l, uint32_t threads);
 
-// The pages of matrices that passes go through; of an embedding they take single rows.
+// The pages of matrices that passes go through; of the embedding, which a graph begins with, they
+// take single rows.
 static uint32_t end_of_products(const hyp_graph *g) {
     uint32_t end = 0;
-    for (uint32_t i = 0; i < g->op_count; i++) {
-        const hyp_matrix *m = g->ops[i].kind == HYP_OP_EMBED ? NULL : g->ops[i].matrix;
+    for (uint32_t i = 1; i < g->op_count; i++) {
+        const hyp_matrix *m = g->ops[i].matrix;
         if (m) end = hyp_max_u32(end, m->page + m->experts * hyp_matrix_pages(m));
     }
     return end;
@@ -33,6 +34,8 @@ hyp_status hyp_net_load(hyp_net *net, const hyp_net_config *c) {
     if (status) return status;
     if (c->sched && !c->no_ahead)
         hyp_ahead_init(&net->ahead, &net->weights, c->sched, end_of_products(g));
+    // Before sessions take the memory that is kept for it.
+    if (!hyp_weights_whole(&net->weights)) hyp_ahead_start(&net->ahead);
     status = hyp_load_begin(&net->load, g, &net->weights, c->sched, g->arena, c->progress);
     net->loading = true;
     if (status) return status;

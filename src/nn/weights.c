@@ -159,8 +159,9 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
 // Where pages come and go: memory for those that read ahead, and frames for what they read, as far
 // as that is little beside the pages.
 static void divide(const hyp_weights *w, hyp_pager_config *c) {
-    uint64_t reading = (HYP_READS - 1) * (uint64_t)(w->staging_bytes + HYP_STACK_BYTES),
-             frames = c->capacity_bytes / FRAMES_PART / hyp_pager_least_bytes(c);
+    uint64_t reading = (HYP_READS - 1) * (uint64_t)(w->staging_bytes + HYP_STACK_BYTES) +
+                       HYP_READS * HYP_STACK_BYTES, // of what loads meanwhile, too
+        frames = c->capacity_bytes / FRAMES_PART / hyp_pager_least_bytes(c);
     if (reading > c->capacity_bytes / FRAMES_PART) return;
     c->capacity_bytes -= reading;
     if (frames > FRAMES_FEW) c->frames = frames < FRAMES_MOST ? (uint32_t)frames : FRAMES_MOST;

@@ -9,6 +9,7 @@ export const BENCHES = {
   quantizers: './quantizers.mjs',
   fiber: './fiber.mjs',
   pager: './pager.mjs',
+  budget: './budget.mjs',
   alloc: './alloc.mjs',
   bus: './bus.mjs',
   package: './package.mjs',
