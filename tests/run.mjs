@@ -56,6 +56,7 @@ const OPTION_CORPORA = ['build/corpus_options', 'tests/fuzz/corpus_options'].map
 const JOURNAL_CORPORA = ['build/corpus_journal', 'tests/fuzz/corpus_journal'].map(dir =>
   join(root, dir),
 );
+const STATE_CORPORA = ['build/corpus_state', 'tests/fuzz/corpus_state'].map(dir => join(root, dir));
 const CORPORA = [join(root, 'build/corpus'), join(root, 'tests/fuzz/corpus')];
 
 // Longest first, so that the two lanes end together.
@@ -117,6 +118,7 @@ const SUITES = {
   'fuzzing of journals, 10 seconds': {
     run: fuzz('fuzz_journal', 10, 1200, ...JOURNAL_CORPORA),
   },
+  'fuzzing of states, 10 seconds': { run: fuzz('fuzz_state', 10, 24000, ...STATE_CORPORA) },
   'lanes under Relacy and SPIN': { run: node(...files('tests/bus')) },
   'threads under TSan': { run: ctest('native-tsan', '-R', 'test_(fiber|lane|slab|pager|pool)') },
   'C in wasm': { run: ctest('wasm-tests') },

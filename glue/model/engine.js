@@ -159,10 +159,10 @@ export class Engine {
   async open(source, given = {}, alone = false) {
     const options = named('engine.open', given);
     checkModel(options);
-    const { draft, context, progressive, signal, onProgress } = options;
+    const { draft, context, progressive, promptCache, signal, onProgress } = options;
     const more = () => ({ signal, callbacks: { progress: loadProgress(onProgress) } });
     const noAhead = /** @type {any} */ (options)[NO_AHEAD];
-    const config = optionsJson('model', { context, progressive, noAhead });
+    const config = optionsJson('model', { context, progressive, promptCache, noAhead });
     const core = this.#core;
     const read = (/** @type {number[]} */ handles) =>
       core.runJob(

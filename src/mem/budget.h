@@ -20,6 +20,7 @@ typedef struct hyp_budget {
     size_t used_bytes, peak_bytes;
     struct hyp_slab *slab;    // small blocks come from here; NULL: everything is mapped in pages
     struct hyp_pager *pagers; // asked to give back frames when the limit is reached
+    struct hyp_prompt_cache *prompts; // which go before that
 #ifdef HYP_CHECKED
     uint64_t allocations; // so far, of the budget and its slab
     uint64_t fail_at;     // the one that a test lets fail; 0: none
@@ -43,10 +44,16 @@ static inline bool hyp_budget_fails(hyp_budget *budget) {
 // here would make every function that allocates look suspendable.
 bool hyp_reclaim(struct hyp_pager *pagers, size_t bytes);
 
+// Has the caches let go of texts, until the budget has `bytes` more or they have none. Defined by
+// the prompt cache and bound by the linker, as above.
+void hyp_forget_prompts(struct hyp_prompt_cache *caches, size_t bytes);
+
 // Maps zeroed pages under the budget, taking frames from its pagers first where the limit is
 // reached. NULL: the budget or the platform has no more.
 void *hyp_budget_map(hyp_budget *budget, size_t bytes);
 void hyp_budget_unmap(hyp_budget *budget, void *memory, size_t bytes);
+// The same for the slab, in the middle of whose work nothing may be given back to it.
+void *hyp_budget_map_inside(hyp_budget *budget, size_t bytes);
 
 // Counts what is mapped elsewhere (stacks, frames that can trap). False, with nothing taken, when
 // the limit is reached.

@@ -92,7 +92,7 @@ static void lock(hyp_slab *s) {
 static void unlock(hyp_slab *s) { __atomic_store_n(&s->lock, 0, __ATOMIC_RELEASE); }
 
 static void *map(hyp_slab *s, size_t bytes) {
-    void *memory = hyp_budget_map(s->budget, bytes);
+    void *memory = hyp_budget_map_inside(s->budget, bytes);
     if (memory && (s->held += bytes) > s->peak) s->peak = s->held;
     return memory;
 }

@@ -5,10 +5,6 @@
 
 _Static_assert(sizeof(hyp_kv_block) <= HYP_KV_HEADER, "a block's data begin behind its header");
 
-static uint32_t blocks_of(uint32_t positions) {
-    return (uint32_t)(((uint64_t)positions + HYP_KV_BLOCK - 1) / HYP_KV_BLOCK);
-}
-
 static uint64_t block_bytes(const hyp_graph *g, hyp_kv_format format) {
     uint64_t bytes = HYP_KV_HEADER;
     for (uint32_t i = 0; i < g->kv_count; i++)
@@ -50,19 +46,29 @@ void hyp_kv_cache_deinit(hyp_kv_cache *c) {
 }
 
 uint64_t hyp_sequence_bytes(const hyp_graph *g, hyp_kv_format format, uint32_t context) {
-    return blocks_of(context) * (block_bytes(g, format) + sizeof(hyp_kv_block *)) +
+    return hyp_kv_blocks(context) * (block_bytes(g, format) + sizeof(hyp_kv_block *)) +
            g->recurrent_floats * sizeof(float);
 }
 
-hyp_status hyp_sequence_init(hyp_sequence *s, hyp_kv_cache *c, hyp_arena *arena, uint32_t context) {
-    uint32_t count = blocks_of(context);
+size_t hyp_sequence_table_bytes(const hyp_kv_cache *c, uint32_t context) {
+    return hyp_kv_blocks(context) * sizeof(hyp_kv_block *) +
+           c->graph->recurrent_floats * sizeof(float);
+}
+
+// Its tables in `tables`; nothing is reserved yet.
+static hyp_sequence placed(hyp_kv_cache *c, void *tables, uint32_t context) {
+    hyp_kv_block **blocks = tables;
+    return (hyp_sequence){.cache = c,
+                          .blocks = blocks,
+                          .recurrent = c->graph->recurrent_floats
+                                           ? (float *)(void *)(blocks + hyp_kv_blocks(context))
+                                           : NULL,
+                          .context = context};
+}
+
+hyp_status hyp_sequence_begin(hyp_sequence *s, hyp_kv_cache *c, void *tables, uint32_t context) {
     *s = (hyp_sequence){0};
-    hyp_kv_block **blocks = hyp_arena_alloc(arena, count * sizeof *blocks);
-    float *recurrent = NULL;
-    if (c->graph->recurrent_floats)
-        recurrent = hyp_arena_alloc(arena, c->graph->recurrent_floats * sizeof *recurrent);
-    if (!blocks || (c->graph->recurrent_floats && !recurrent)) return HYP_E_NOMEM;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < hyp_kv_blocks(context); i++) {
         hyp_kv_block *block = hyp_budget_alloc(c->budget, c->block_bytes, "kv");
         if (!block) {
             for (; i > 0; i--) free_one(c);
@@ -72,8 +78,14 @@ hyp_status hyp_sequence_init(hyp_sequence *s, hyp_kv_cache *c, hyp_arena *arena,
         c->free = block;
         c->blocks++;
     }
-    *s = (hyp_sequence){.cache = c, .blocks = blocks, .recurrent = recurrent, .context = context};
+    *s = placed(c, tables, context);
     return HYP_OK;
+}
+
+hyp_status hyp_sequence_init(hyp_sequence *s, hyp_kv_cache *c, hyp_arena *arena, uint32_t context) {
+    *s = (hyp_sequence){0};
+    void *tables = hyp_arena_alloc(arena, hyp_sequence_table_bytes(c, context));
+    return tables ? hyp_sequence_begin(s, c, tables, context) : HYP_E_NOMEM;
 }
 
 static void drop(hyp_kv_cache *c, hyp_kv_block *block) {
@@ -84,7 +96,7 @@ static void drop(hyp_kv_cache *c, hyp_kv_block *block) {
 
 void hyp_sequence_deinit(hyp_sequence *s) {
     if (!s->cache) return;
-    uint32_t count = blocks_of(s->context);
+    uint32_t count = hyp_kv_blocks(s->context);
     for (uint32_t i = 0; i < count; i++) drop(s->cache, s->blocks[i]);
     for (uint32_t i = 0; i < count; i++) free_one(s->cache);
     *s = (hyp_sequence){0};
@@ -100,29 +112,48 @@ uint32_t hyp_sequence_trim(hyp_sequence *s, uint32_t count) {
 
 void hyp_sequence_restore(hyp_sequence *s, uint32_t count) { s->count += count; }
 
-void hyp_sequence_fork(hyp_sequence *to, const hyp_sequence *from) {
-    HYP_CHECK(to->cache == from->cache && to->context >= from->context && !from->computing,
-              "a sequence is forked to another kind");
-    for (uint32_t i = 0; i < blocks_of(to->context); i++) {
+void hyp_sequence_share(hyp_sequence *to, const hyp_sequence *from, uint32_t count) {
+    HYP_CHECK(to->cache == from->cache && to->context >= count && from->count >= count &&
+                  !from->computing && !to->computing && (!to->recurrent || count == from->count),
+              "a sequence is shared with another kind");
+    for (uint32_t i = 0; i < hyp_kv_blocks(to->context); i++) {
+        hyp_kv_block *block = i < hyp_kv_blocks(count) ? from->blocks[i] : NULL;
+        if (block) block->users++;
         drop(to->cache, to->blocks[i]);
-        to->blocks[i] = i < blocks_of(from->count) ? from->blocks[i] : NULL;
-        if (to->blocks[i]) to->blocks[i]->users++;
+        to->blocks[i] = block;
     }
     if (to->recurrent)
         memcpy(to->recurrent, from->recurrent,
                to->cache->graph->recurrent_floats * sizeof *to->recurrent);
-    to->count = from->count;
+    to->count = count;
+}
+
+void hyp_sequence_fork(hyp_sequence *to, const hyp_sequence *from) {
+    hyp_sequence_share(to, from, from->count);
+}
+
+void hyp_sequence_move(hyp_sequence *to, hyp_sequence *from, void *tables, uint32_t count) {
+    hyp_kv_cache *c = from->cache;
+    uint32_t kept = hyp_kv_blocks(count);
+    *to = placed(c, tables, count);
+    memcpy(to->blocks, from->blocks, kept * sizeof *to->blocks);
+    if (to->recurrent)
+        memcpy(to->recurrent, from->recurrent, c->graph->recurrent_floats * sizeof *to->recurrent);
+    to->count = count;
+    for (uint32_t i = kept; i < hyp_kv_blocks(from->context); i++) drop(c, from->blocks[i]);
+    for (uint32_t i = kept; i < hyp_kv_blocks(from->context); i++) free_one(c);
+    *from = (hyp_sequence){0};
 }
 
 bool hyp_sequence_shares(const hyp_sequence *s, uint32_t count) {
-    for (uint32_t i = s->count / HYP_KV_BLOCK; i < blocks_of(s->count + count); i++)
+    for (uint32_t i = s->count / HYP_KV_BLOCK; i < hyp_kv_blocks(s->count + count); i++)
         if (s->blocks[i] && s->blocks[i]->users > 1) return true;
     return false;
 }
 
 void hyp_sequence_extend(hyp_sequence *s, uint32_t count) {
     hyp_kv_cache *c = s->cache;
-    for (uint32_t i = s->count / HYP_KV_BLOCK; i < blocks_of(s->count + count); i++) {
+    for (uint32_t i = s->count / HYP_KV_BLOCK; i < hyp_kv_blocks(s->count + count); i++) {
         hyp_kv_block *old = s->blocks[i];
         if (old && old->users == 1) continue;
         hyp_kv_block *block = c->free;

@@ -605,6 +605,12 @@ static void grow(hyp_pager *p) {
     if (p->resident != before) count_places(p);
 }
 
+bool hyp_pagers_whole(const hyp_budget *budget) {
+    for (const hyp_pager *p = budget->pagers; p; p = p->next)
+        if (p->resident < p->config.pages) return false;
+    return true;
+}
+
 hyp_pager_stats hyp_pager_get_stats(const hyp_pager *p) {
     hyp_pager_stats s = p->stats;
     s.pins = (uint64_t)p->epoch * p->config.pages + p->config.pages - p->epoch_left;

@@ -102,6 +102,7 @@ typedef struct hyp_pager_stats {
     bool traps;
 } hyp_pager_stats;
 hyp_pager_stats hyp_pager_get_stats(const hyp_pager *pager);
+bool hyp_pagers_whole(const hyp_budget *budget); // every page of its pagers is resident
 
 typedef struct hyp_page_info {
     bool present, resident;

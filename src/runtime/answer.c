@@ -194,7 +194,7 @@ hyp_status hyp_session_unread(hyp_session *s, const hyp_piece *pieces, uint32_t 
     hyp_buffer all = {.budget = s->unread.budget}; // the texts may stand in the old one
     bool fits = true;
     for (uint32_t i = 0; i < count && fits; i++) fits = put_piece(&all, &pieces[i]);
-    if (fits)
+    if (fits && s->unread_at < s->unread.bytes)
         fits = hyp_buffer_append(&all, s->unread.data + s->unread_at,
                                  s->unread.bytes - s->unread_at);
     if (!fits) {

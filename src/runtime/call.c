@@ -42,6 +42,7 @@ hyp_status hyp_session_post(hyp_session *s, const hyp_call *call) {
     if (call->kind == HYP_CALL_EMBED ||
         call->kind == HYP_CALL_SCORE) { // they drop the session's text: its place takes the tokens
         s->ready = false;
+        hyp_session_remember(s, 0);
         hyp_sequence_trim(&s->sequence, 0);
         hyp_sequence_trim(&s->draft.sequence, 0);
         s->count = s->rows = s->row = 0;

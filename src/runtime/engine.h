@@ -9,6 +9,7 @@
 #include "../hyperion/hyperion.h"
 #include "../models/models.h"
 #include "../nn/forward.h"
+#include "../nn/prompt_cache.h"
 #include "../text/tokenizer.h"
 
 struct hyp_engine {
@@ -33,8 +34,9 @@ struct hyp_model {
     hyp_kv_cache kv[HYP_KV_FORMATS]; // of its sessions; graph NULL: none has asked for the format
     hyp_buffer tokens, text;         // results of tokenize, detokenize
     hyp_session *sessions;           // of this model
-    float *batch_logits;  // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: no batch so far
-    bool batching;        // a leader computes in them
+    float *batch_logits; // HYP_BATCH_SESSIONS rows of vocab + HYP_GROUP; NULL: no batch so far
+    bool batching;       // a leader computes in them
+    hyp_prompt_cache prompts;
     uint64_t fingerprint; // of what states are of; 0: nobody has asked
 };
 
@@ -76,6 +78,7 @@ struct hyp_session {
 
     hyp_sampler sampler;
     bool ready;           // begin has been called
+    bool apart;           // its texts are neither remembered nor found
     hyp_finish finish;    // of the answer
     int32_t chosen;       // a token that is not said yet: its text found no memory; -1: none
     hyp_arena_mark empty; // of `answer`
@@ -120,6 +123,9 @@ HYP_MUST_USE hyp_status hyp_score_text(hyp_session *session, const int32_t *toke
 // HYP_E_ARGUMENT, with a message: no tokens, or some that are not in the vocabulary.
 HYP_MUST_USE hyp_status hyp_session_check_tokens(const hyp_session *session, const int32_t *tokens,
                                                  uint32_t count);
+// The session is about to forget all but the first `kept` positions of its text: the model may
+// remember them.
+void hyp_session_remember(hyp_session *session, uint32_t kept);
 // Gives `status` its message, unless what failed has said why.
 hyp_status hyp_session_failed(const hyp_session *session, hyp_status status, uint32_t tokens);
 

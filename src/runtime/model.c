@@ -19,6 +19,7 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
     hyp_status status = config ? hyp_options_check(&hyp_model_options, config, &engine->fault)
                                : HYP_OK;
     if (status) return status;
+    if (engine->budget.limit_bytes) hyp_forget_prompts(engine->budget.prompts, SIZE_MAX);
     hyp_arena arena;
     hyp_arena_init(&arena, &engine->budget);
     hyp_model *model = hyp_arena_alloc(&arena, sizeof *model);
@@ -53,7 +54,11 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
                                            .session_bytes = usual_session_bytes(model, context),
                                            .progress = progress});
     }
-    if (!status) return HYP_OK;
+    if (!status) {
+        hyp_prompt_cache_init(&model->prompts, &engine->budget, &model->net.pool,
+                              config ? config->prompt_cache_bytes : 0);
+        return HYP_OK;
+    }
     *out = NULL;
     hyp_fault why = engine->fault; // closing may have others run
     hyp_model_close(model);
@@ -64,6 +69,7 @@ hyp_status hyp_model_open(hyp_engine *engine, const hyp_source *sources, uint32_
 
 void hyp_model_close(hyp_model *model) {
     if (!model) return;
+    hyp_prompt_cache_deinit(&model->prompts);
     hyp_net_close(&model->net);
     for (int i = 0; i < HYP_KV_FORMATS; i++) hyp_kv_cache_deinit(&model->kv[i]);
     hyp_gguf_deinit(&model->gguf);

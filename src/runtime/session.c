@@ -5,7 +5,10 @@
 #include "call.h"
 #include "options.h"
 
-enum { USUAL_DRAFT = 4 };
+enum {
+    USUAL_DRAFT = 4,
+    REMEMBER_LEAST = 16 // tokens that are worth it
+};
 
 _Static_assert((int)HYP_PURPOSE_BACKGROUND == HYP_INTENT_BACKGROUND &&
                    (int)HYP_PURPOSE_BATCH == HYP_INTENT_BATCH &&
@@ -130,6 +133,12 @@ hyp_status hyp_session_create(hyp_model *model, const hyp_session_config *config
     return HYP_OK;
 }
 
+static bool worth_remembering(const hyp_session *s, uint32_t kept) {
+    return s->model->prompts.limit_bytes && !s->apart &&
+           s->sequence.count >= kept + REMEMBER_LEAST &&
+           hyp_pagers_whole(&s->model->engine->budget); // else there is no memory to spare
+}
+
 hyp_status hyp_session_fork(const hyp_session *s, hyp_session **out) {
     *out = NULL;
     if (s->busy) return hyp_session_refuse(s);
@@ -159,7 +168,9 @@ void hyp_session_destroy(hyp_session *s) {
     }
     hyp_pool_wait_idle(s->model->net.pool); // a late worker may read the sequence
     if (s->draft.workspace.net) hyp_pool_wait_idle(s->draft.workspace.net->pool);
-    hyp_sequence_deinit(&s->sequence);
+    if (worth_remembering(s, 0))
+        hyp_prompt_cache_move(&s->model->prompts, s->history, &s->sequence);
+    else hyp_sequence_deinit(&s->sequence);
     hyp_sequence_deinit(&s->draft.sequence);
     hyp_stop_deinit(&s->stop);
     hyp_buffer_deinit(&s->unread);
@@ -199,6 +210,43 @@ hyp_status hyp_session_check_tokens(const hyp_session *s, const int32_t *tokens,
     return HYP_OK;
 }
 
+void hyp_session_remember(hyp_session *s, uint32_t kept) {
+    if (worth_remembering(s, kept))
+        hyp_prompt_cache_copy(&s->model->prompts, s->history, &s->sequence);
+}
+
+// The sequence, of the model's sessions and of what it remembers, that has most in common with
+// `tokens`, if that is more than *common. Nobody computes it.
+static const hyp_sequence *find_common(const hyp_session *s, const int32_t *tokens, uint32_t count,
+                                       uint32_t *common) {
+    hyp_model *m = s->model;
+    if (s->apart || !m->prompts.limit_bytes) return NULL;
+    const hyp_sequence *best = hyp_prompt_cache_find(&m->prompts, s->sequence.cache, tokens, count,
+                                                     common);
+    for (const hyp_session *o = m->sessions; o; o = o->next) {
+        if (o == s || o->busy || o->apart || o->sequence.cache != s->sequence.cache) continue;
+        uint32_t n = hyp_sequence_common(&o->sequence, o->history, tokens, count);
+        if (n <= *common) continue;
+        *common = n;
+        best = &o->sequence;
+    }
+    return best;
+}
+
+// Makes the sequence as much of `tokens` as anybody has computed; returns how many. The last one is
+// always computed: its logits begin the answer.
+static uint32_t keep_common(hyp_session *s, const int32_t *tokens, uint32_t count) {
+    uint32_t own = hyp_sequence_common(&s->sequence, s->history, tokens, count - 1), shared = own;
+    hyp_session_remember(s, own); // which may let go of others, and so comes first
+    const hyp_sequence *other = find_common(s, tokens, count - 1, &shared);
+    if (other) {
+        hyp_pool_wait_idle(s->model->net.pool); // a late worker may read the table
+        hyp_sequence_share(&s->sequence, other, shared);
+    } else hyp_sequence_trim(&s->sequence, own);
+    hyp_sequence_trim(&s->draft.sequence, own);
+    return s->sequence.count;
+}
+
 hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t count,
                              const hyp_sampling *sampling, const hyp_text *stops,
                              uint32_t stop_count) {
@@ -221,11 +269,7 @@ hyp_status hyp_session_begin(hyp_session *s, const int32_t *tokens, uint32_t cou
     status = hyp_stop_begin(&s->stop, &s->answer, stops, stop_count, hyp_session_fault(s));
     if (status) return status;
 
-    // The last token is always computed: its logits begin the answer.
-    uint32_t shared = 0, most = hyp_min_u32(s->sequence.count, count - 1);
-    while (shared < most && s->history[shared] == tokens[shared]) shared++;
-    shared = hyp_sequence_trim(&s->sequence, shared);
-    hyp_sequence_trim(&s->draft.sequence, shared);
+    uint32_t shared = keep_common(s, tokens, count);
     s->rows = s->row = 0;
     s->chosen = -1;
     memcpy(s->history, tokens, count * sizeof *tokens);

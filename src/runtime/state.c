@@ -614,6 +614,7 @@ hyp_status hyp_session_restore(hyp_session *s, const void *data, size_t bytes) {
     hyp_stop_init(&answer.stop, budget);
     if (ready) status = read_answer(s, &in, &answer);
     if (!status) {
+        hyp_session_remember(s, 0);
         restore_text(s, &in);
         take_answer(s, &answer, ready);
     }

@@ -204,6 +204,36 @@ for (const { name } of hosts)
     });
   });
 
+test('a text that begins as another one is computed from there on', async () => {
+  const engine = await own(createEngine({ threads: 1, worker: false }));
+  const prompt = `${'Tom and the red kite went up the hill. '.repeat(5)}Then`;
+  const reused = async model => {
+    const first = await model.session();
+    const told = text(await some(first.generate(prompt, { ...SAMPLING, maxTokens: 9 })));
+    const second = await own(model.session());
+    const pieces = await some(second.generate(prompt, { ...SAMPLING, maxTokens: 9 }));
+    assert.equal(text(pieces), told);
+    await first.close();
+    await some(second.generate('Something else', { maxTokens: 2 }));
+    await second.close();
+    const third = await some(model.generate(prompt, { ...SAMPLING, maxTokens: 9 }));
+    assert.equal(text(third), told);
+    return [pieces.at(-1).usage.reusedTokens, third.at(-1).usage.reusedTokens];
+  };
+  const { length } = await (await own(engine.open(STORY))).tokenize(prompt);
+  assert.deepEqual(await reused(await own(engine.open(STORY))), [length - 1, length - 1]);
+  assert.deepEqual(await reused(await own(engine.open(STORY, { promptCache: 0 }))), [0, 0]);
+  assert.deepEqual(await reused(await own(engine.open(STORY, { promptCache: '1KB' }))), [
+    length - 1, // of a session that lives
+    0,
+  ]);
+  await rejects(
+    engine.open(STORY, { promptCache: 'all' }),
+    'HYP_E_ARGUMENT',
+    /promptCache must be/,
+  );
+});
+
 test('with a draft model, and an 8-bit cache', async () => {
   const engine = await own(createEngine({ threads: 1, worker: false }));
   const drafting = await own(engine.open(STORY, { context: 256, draft: STORY, cache: 'q8_0' }));

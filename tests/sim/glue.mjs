@@ -557,6 +557,43 @@ class Host {
     }
   }
 
+  /** An answer that is broken off again and again, and goes on, perhaps from a saved state. */
+  async wander(guest, random) {
+    const { what } = this.request(random, guest, 'generate');
+    const about = `model ${guest.index}: an answer that wanders, ${JSON.stringify(what)}`;
+    const want = await alone(guest.path, guest.options, 'generate', what);
+    const told = [];
+    let session;
+    guest.sessions += 2; // for a moment
+    try {
+      const { prompt, sampling, stop, maxTokens } = what;
+      session = await guest.model.session();
+      let answer = session.generate(prompt, { ...sampling, stop, maxTokens });
+      for (;;) {
+        const most = told.length + 1 + random.below(5);
+        for await (const { usage, ...piece } of answer) {
+          told.push(piece);
+          if (told.length >= most) break;
+        }
+        if (!told.length || told.at(-1).finish || told.length >= maxTokens) break;
+        await turns(random.below(4));
+        if (random.chance(60)) {
+          const next = await guest.model.restore(await session.save());
+          await session.close();
+          session = next;
+        }
+        answer = session.resume({ maxTokens: maxTokens - told.length });
+      }
+      if (!same(told, want.told))
+        this.fail(`${about}:\n  ${JSON.stringify(told)}\n  alone:\n  ${JSON.stringify(want.told)}`);
+      this.say(`${about}: right`);
+    } catch (error) {
+      this.judge(error, { what: about, guest });
+    } finally {
+      await session?.close();
+    }
+  }
+
   /**
    * Asks for one thing, perhaps breaking it off, and checks what came.
    * @param {any} guest @param {Random} random
@@ -682,6 +719,8 @@ class Host {
       await turns(random.below(8));
       if (random.chance(15)) await this.look(guest);
       else if (random.chance(20)) await this.talk(guest, random);
+      else if (!guest.kinds.includes('stuck') && random.chance(15))
+        await this.wander(guest, random);
       else if (this.shared && random.chance(8)) {
         this.shared.most++;
         await this.job(guest, random);

@@ -92,6 +92,49 @@ const MUTANTS = [
     from: 'if (l->values[k]->last >= v->first)',
     to: 'if (l->values[k]->last > v->first)',
   },
+  {
+    name: 'more of a text is shared than is in common',
+    file: 'src/nn/prompt_cache.c',
+    from: 'while (n < most && text[n] == tokens[n]) n++;',
+    to: 'while (n < most && (text[n] == tokens[n] || n > 4)) n++;',
+  },
+  {
+    name: 'a text that is remembered gives back a block too many',
+    file: 'src/nn/kv.c',
+    from: 'for (uint32_t i = kept; i < hyp_kv_blocks(from->context); i++) free_one(c);',
+    to: 'for (uint32_t i = kept ? kept - 1 : 0; i < hyp_kv_blocks(from->context); i++) free_one(c);',
+  },
+  // states and shifts
+  {
+    name: 'a state forgets the random numbers',
+    file: 'src/runtime/state.c',
+    from: '    out->sampler.random[0] = hyp_load_u64(at + 8);\n',
+    to: '',
+  },
+  {
+    name: 'a state forgets what is held back',
+    file: 'src/runtime/state.c',
+    from: 'return hyp_stop_push(&out->stop, (const char *)held->data, held->bytes);',
+    to: 'return held ? HYP_OK : HYP_E_NOMEM;',
+  },
+  {
+    name: 'a state forgets what nobody has read',
+    file: 'src/runtime/state.c',
+    from: 'for (size_t at = s->unread_at; at < s->unread.bytes;) {',
+    to: 'for (size_t at = s->unread.bytes; at < s->unread.bytes;) {',
+  },
+  {
+    name: 'a restored session takes its old logits',
+    file: 'src/runtime/state.c',
+    from: '    s->rows = s->row = s->hidden = 0;\n',
+    to: '    s->hidden = 1;\n',
+  },
+  {
+    name: 'a shift keeps what was drafted before it',
+    file: 'src/runtime/answer.c',
+    from: '    s->rows = s->row = s->hidden = 0;\n    hyp_sampler_forget',
+    to: '    hyp_sampler_forget',
+  },
   // session
   {
     name: 'a call cancelled before it began ends the session',
@@ -102,8 +145,8 @@ const MUTANTS = [
   {
     name: 'the last token of a prompt is taken from the cache',
     file: 'src/runtime/session.c',
-    from: 'most = hyp_min_u32(s->sequence.count, count - 1);',
-    to: 'most = hyp_min_u32(s->sequence.count, count);',
+    from: 'hyp_sequence_common(&s->sequence, s->history, tokens, count - 1), shared = own;',
+    to: 'hyp_sequence_common(&s->sequence, s->history, tokens, count), shared = own;',
   },
   {
     name: 'an answer begins with drafts of the last one',

@@ -168,23 +168,23 @@ typedef struct looked_at {
 } looked_at;
 
 static _Thread_local told *answers[FORMATS][2][BASES][LENGTHS][PRESETS][STOP_SETS];
+static _Thread_local told shifted[SESSIONS]; // with a shifting context, of each player
 static _Thread_local looked_at *looks[FORMATS][2][BASES][LENGTHS];
 
 static void must(hyp_status status, const hyp_engine *engine) {
     if (status) broken("the oracle itself failed: %s", hyp_engine_error(engine));
 }
 
-static hyp_session *alone(request r, hyp_engine **engine, hyp_model **model) {
+static hyp_session *alone(request r, const hyp_session_config *more, hyp_engine **engine,
+                          hyp_model **model) {
     hyp_session *session;
     hyp_source source = hyp_source_of_memory(files[r.format], file_bytes[r.format]);
     *engine = hyp_engine_create(&(hyp_engine_config){.threads = 1});
     must(hyp_model_open(*engine, &source, 1, NULL, model), *engine);
-    must(hyp_session_create(
-             *model,
-             &(hyp_session_config){.context = TINY_CONTEXT,
-                                   .cache = r.q8_cache ? HYP_CACHE_Q8_0 : HYP_CACHE_F16},
-             &session),
-         *engine);
+    hyp_session_config config = {.context = TINY_CONTEXT};
+    if (more) config = *more;
+    config.cache = r.q8_cache ? HYP_CACHE_Q8_0 : HYP_CACHE_F16;
+    must(hyp_session_create(*model, &config, &session), *engine);
     return session;
 }
 static void close_alone(hyp_engine *engine, hyp_model *model, hyp_session *session) {
@@ -193,18 +193,16 @@ static void close_alone(hyp_engine *engine, hyp_model *model, hyp_session *sessi
     hyp_engine_destroy(engine);
 }
 
-static const told *answer_alone(request r) {
-    told **slot = &answers[r.format][r.q8_cache][r.base][r.length][r.preset][r.stops];
-    if (*slot) return *slot;
+static void tell_alone(request r, const hyp_session_config *config, told *t) {
     hyp_engine *engine;
     hyp_model *model;
-    hyp_session *session = alone(r, &engine, &model);
+    hyp_session *session = alone(r, config, &engine, &model);
+    *t = (told){0};
     int32_t prompt[24];
     hyp_text stops[2];
     hyp_sampling sampling = sampling_of(r);
     uint32_t count = prompt_of(r, prompt), stop_count = stops_of(r, stops);
     must(hyp_session_begin(session, prompt, count, &sampling, stops, stop_count), engine);
-    told *t = *slot = calloc(1, sizeof *t);
     for (hyp_piece piece = {0}; t->count < ORACLE_TOKENS && !piece.finish; t->count++) {
         must(hyp_session_next(session, &piece), engine);
         if (piece.bytes > PIECE_MOST) broken("a piece of %zu bytes", piece.bytes);
@@ -214,7 +212,14 @@ static const told *answer_alone(request r) {
         memcpy(t->piece[t->count], piece.text, piece.bytes);
     }
     close_alone(engine, model, session);
-    return t;
+}
+
+static const told *answer_alone(request r) {
+    told **slot = &answers[r.format][r.q8_cache][r.base][r.length][r.preset][r.stops];
+    if (*slot) return *slot;
+    *slot = calloc(1, sizeof **slot);
+    tell_alone(r, NULL, *slot);
+    return *slot;
 }
 
 static void hash_score(void *context, uint32_t position, const float *log_p) {
@@ -225,7 +230,7 @@ static const looked_at *look_alone(request r) {
     if (*slot) return *slot;
     hyp_engine *engine;
     hyp_model *model;
-    hyp_session *session = alone(r, &engine, &model);
+    hyp_session *session = alone(r, NULL, &engine, &model);
     int32_t prompt[24];
     uint32_t count = prompt_of(r, prompt), dim;
     looked_at *l = *slot = calloc(1, sizeof *l);
@@ -256,6 +261,11 @@ typedef struct origin { // a source
     hyp_source file, decoy;
 } origin;
 
+typedef struct state { // of a session
+    uint8_t *data;
+    size_t bytes;
+} state;
+
 typedef enum task_kind { NOTHING, ANSWER, SCORE, EMBED } task_kind;
 typedef struct player { // a session and what it is asked for
     hyp_session *session;
@@ -263,6 +273,8 @@ typedef struct player { // a session and what it is asked for
     hyp_model *draft;
     bool q8_cache, called, cancelled, fault_possible;
     task_kind kind;
+    bool shift; // of its context, behind `keep` tokens
+    uint32_t keep;
     bool related; // has a text in common with another player: a fork, and who was forked
     request asked;
     const told *want;
@@ -383,9 +395,11 @@ static void open_model(host *h, uint32_t format) {
     uint32_t m = h->model_count;
     hyp_source source = source_of(h, m, format);
     hyp_model_config config = {.progress = report, .progressive = chance(&h->random, 40)};
+    if (chance(&h->random, 60)) config.prompt_cache_bytes = 20000 + below(&h->random, 300000);
     hyp_status status = hyp_model_open(h->engine, &source, 1, &config, &h->models[m]);
-    say("model %u (%s%s%s): %s", m, formats[format], config.progressive ? ", progressive" : "",
-        source.sequential ? ", in order" : "", hyp_status_name(status));
+    say("model %u (%s%s%s), %zu bytes for texts: %s", m, formats[format],
+        config.progressive ? ", progressive" : "", source.sequential ? ", in order" : "",
+        config.prompt_cache_bytes, hyp_status_name(status));
     if (status) {
         check_refusal(h, status, false, "opening a model");
         forget_source(&h->origins[m]);
@@ -423,6 +437,11 @@ static void create(host *h, player *p) {
     *p = (player){.model = below(r, h->model_count),
                   .context = 24 + below(r, TINY_CONTEXT - 24),
                   .q8_cache = chance(r, 25)};
+    if (chance(r, 15)) {
+        p->shift = true;
+        p->context = 24 + below(r, 16);
+        p->keep = below(r, 12);
+    }
     uint32_t draft = below(r, h->model_count);
     static const hyp_purpose purposes[] = {HYP_PURPOSE_INTERACTIVE, HYP_PURPOSE_INTERACTIVE,
                                            HYP_PURPOSE_BATCH, HYP_PURPOSE_BACKGROUND,
@@ -434,13 +453,15 @@ static void create(host *h, player *p) {
                                  .lookup = chance(r, 30) ? 1 + below(r, 7) : 0,
                                  .draft = chance(r, 25) ? h->models[draft] : NULL,
                                  .calibrate = chance(r, 5),
+                                 .context_shift = p->shift,
+                                 .context_keep = p->keep,
                                  .purpose = purposes[below(r, 5)],
                                  .due_ns = below(r, 2) * 1000000};
     p->draft = config.draft;
     hyp_status status = hyp_session_create(h->models[p->model], &config, &p->session);
-    say("session %d of model %u: context %u, batch %u, lookup %u, draft %d, purpose %d: %s",
-        (int)(p - h->players), p->model, p->context, config.batch, config.lookup,
-        config.draft ? (int)draft : -1, config.purpose, hyp_status_name(status));
+    say("session %d of model %u: context %u%s, batch %u, lookup %u, draft %d, purpose %d: %s",
+        (int)(p - h->players), p->model, p->context, p->shift ? ", shifting" : "", config.batch,
+        config.lookup, config.draft ? (int)draft : -1, config.purpose, hyp_status_name(status));
     if (status) {
         if (p->session) broken("a session that was refused is there");
         check_refusal(h, status, false, "creating a session");
@@ -482,7 +503,7 @@ static void begin(host *h, player *p) {
     hyp_text stops[2];
     hyp_sampling sampling = sampling_of(p->asked);
     uint32_t count = prompt_of(p->asked, prompt), stop_count = stops_of(p->asked, stops);
-    p->goal = 1 + below(r, 24);
+    p->goal = 1 + below(r, p->shift ? ORACLE_TOKENS - 8 : 24);
     hyp_status status = hyp_session_begin(p->session, prompt, count, &sampling, stops, stop_count);
     say("session %d answers base %u, %u tokens, preset %u, stops %u, %u to come: %s",
         (int)(p - h->players), p->asked.base, count, p->asked.preset, p->asked.stops, p->goal,
@@ -492,7 +513,13 @@ static void begin(host *h, player *p) {
         p->kind = NOTHING;
         return;
     }
-    p->want = answer_alone(p->asked);
+    if (p->shift) {
+        hyp_session_config config = {
+            .context = p->context, .context_shift = true, .context_keep = p->keep};
+        told *own = &shifted[p - h->players];
+        tell_alone(p->asked, &config, own);
+        p->want = own;
+    } else p->want = answer_alone(p->asked);
     post(h, p, chance(r, 50) ? HYP_CALL_PREFILL : HYP_CALL_NEXT);
 }
 
@@ -519,10 +546,69 @@ static void fork_player(host *h, player *p) {
                    .draft = p->draft,
                    .context = p->context,
                    .q8_cache = p->q8_cache,
+                   .shift = p->shift,
+                   .keep = p->keep,
                    .related = true,
                    .asked = p->asked};
     p->related = true;
     begin(h, to);
+}
+
+static bool keep_state(void *context, const void *data, size_t count) {
+    state *s = context;
+    s->data = realloc(s->data, s->bytes + count);
+    memcpy(s->data + s->bytes, data, count);
+    s->bytes += count;
+    return true;
+}
+
+// The session of an answer that is under way is saved, and goes on in another one, of any model
+// that is the same; perhaps with the last piece once more. What is refused changes nothing.
+static void move_player(host *h, player *p) {
+    rng *r = &h->random;
+    int index = (int)(p - h->players);
+    const hyp_piece last = hyp_session_result(p->session)->piece;
+    hyp_status status = HYP_OK;
+    if (p->made && p->call == HYP_CALL_NEXT && chance(r, 50)) {
+        status = hyp_session_unread(p->session, &last, 1);
+        if (status) check_refusal(h, status, false, "handing a piece back");
+        else p->made--;
+    }
+    state saved = {0};
+    status = hyp_session_save(p->session, &(hyp_writer){.write = keep_state, .context = &saved});
+    if (status) {
+        check_refusal(h, status, false, "saving a session");
+        free(saved.data);
+        return;
+    }
+    uint32_t to = p->model, draft = below(r, h->model_count);
+    for (uint32_t m = 0; m < h->model_count; m++)
+        if (h->origins[m].format == h->origins[p->model].format && chance(r, 50)) to = m;
+    hyp_session_config config = {0};
+    hyp_session *session = NULL;
+    status = hyp_model_state_config(h->models[to], saved.data, saved.bytes, &config);
+    if (status) broken("a state is refused: %s", hyp_engine_error(h->engine));
+    if (config.context != p->context || config.context_shift != p->shift)
+        broken("session %d was saved with a context of %u", index, config.context);
+    if (!p->shift && chance(r, 50)) config.context = p->context + below(r, 20);
+    config.batch = 1 + below(r, 16);
+    config.lookup = chance(r, 30) ? 1 + below(r, 7) : 0;
+    config.draft = chance(r, 25) ? h->models[draft] : NULL;
+    status = hyp_session_create(h->models[to], &config, &session);
+    if (!status) status = hyp_session_restore(session, saved.data, saved.bytes);
+    say("session %d is saved after %u tokens, %zu bytes, for model %u: %s", index, p->made,
+        saved.bytes, to, hyp_status_name(status));
+    free(saved.data);
+    if (status) {
+        check_refusal(h, status, false, "restoring a session");
+        hyp_session_destroy(session);
+        return;
+    }
+    hyp_session_destroy(p->session);
+    p->session = session;
+    p->model = to;
+    p->draft = config.draft;
+    p->context = config.context;
 }
 
 // A token has come: is it the one that comes alone?
@@ -577,6 +663,10 @@ static void take_result(host *h, player *p) {
     hyp_call_kind call = p->call == HYP_CALL_PREFILL && result->left ? HYP_CALL_PREFILL
                                                                      : HYP_CALL_NEXT;
     if (p->kind == ANSWER && !h->calm && chance(&h->random, 2)) fork_player(h, p);
+    if (p->kind == ANSWER && !h->calm && chance(&h->random, 3)) {
+        move_player(h, p);
+        if (call == HYP_CALL_PREFILL && chance(&h->random, 50)) call = HYP_CALL_NEXT;
+    }
     if (p->kind == ANSWER) post(h, p, call);
 }
 

@@ -20,6 +20,8 @@ typedef struct world {
     uint64_t reads, fail_at; // of the source
     uint32_t made;
     uint64_t result; // a hash of what the call gave
+    uint8_t *state;  // that was saved
+    size_t state_bytes;
     int32_t prompt[12];
 } world;
 
@@ -108,6 +110,55 @@ static void need_two(world *w) {
         why(w));
     begin_both(w);
 }
+static bool keep(void *world_, const void *data, size_t bytes) {
+    world *w = world_;
+    w->state = realloc(w->state, w->state_bytes + bytes);
+    memcpy(w->state + w->state_bytes, data, bytes);
+    w->state_bytes += bytes;
+    return true;
+}
+static void say_some(world *w, uint32_t count) {
+    hyp_piece piece;
+    while (count--) CHECK(!hyp_session_next(w->session, &piece), why(w));
+}
+// An answer under way with something of everything that a state holds, and another session.
+static void need_state(world *w) {
+    need_two(w);
+    static const hyp_logit_bias few[] = {{270, 12}, {271, 12}};
+    hyp_sampling sampling = {.temperature = 1, .seed = 3, .bias = few, .bias_count = 2};
+    hyp_text stops[] = {{"zzz", 3}, {"yyy", 3}};
+    CHECK(!hyp_session_begin(w->session, w->prompt, 12, &sampling, stops, 2), why(w));
+    say_some(w, 4);
+    hyp_piece piece = {.token = 270, .text = "unread", .bytes = 6};
+    CHECK(!hyp_session_unread(w->session, &piece, 1), why(w));
+    CHECK(!hyp_session_save(w->session, &(hyp_writer){.write = keep, .context = w}), why(w));
+}
+static void need_shift(world *w) {
+    need_model(w);
+    CHECK(!hyp_session_create(
+              w->model,
+              &(hyp_session_config){
+                  .context = 20, .batch = 4, .context_shift = true, .context_keep = 3},
+              &w->session),
+          why(w));
+    begin_both(w);
+}
+// A text to be remembered, and one that is.
+static void need_texts(world *w) {
+    hyp_source source = source_of(w);
+    CHECK(!hyp_model_open(w->engine, &source, 1, &(hyp_model_config){.prompt_cache_bytes = 1 << 20},
+                          &w->model),
+          why(w));
+    CHECK(!hyp_session_create(w->model, &(hyp_session_config){.context = 48, .batch = 4},
+                              &w->session),
+          why(w));
+    begin_both(w);
+    say_some(w, 12);
+    w->prompt[1]++;
+    begin_both(w);
+    say_some(w, 12);
+    w->prompt[1]--;
+}
 static void need_statistics(world *w) {
     need(w, (hyp_session_config){.calibrate = true});
     CHECK(!hyp_session_embed(w->session, w->prompt, 12, HYP_POOL_MEAN, &(const float *){NULL},
@@ -167,6 +218,46 @@ static hyp_status fork_session(world *w) {
     hyp_status status = hyp_session_fork(w->session, &w->other);
     CHECK(!status || !w->other, why(w));
     return status;
+}
+static bool count_bytes(void *world_, const void *data, size_t bytes) {
+    (void)data; // there are times in it
+    ((world *)world_)->result += bytes;
+    return true;
+}
+static hyp_status save(world *w) {
+    w->result = 0;
+    return hyp_session_save(w->session, &(hyp_writer){.write = count_bytes, .context = w});
+}
+// Some tokens of an answer.
+static hyp_status hear(world *w, hyp_session *session, int count) {
+    hyp_piece piece;
+    hyp_status status = HYP_OK;
+    w->result = 0;
+    while (count-- && !(status = hyp_session_next(session, &piece))) {
+        mix(w, &piece.token, sizeof piece.token);
+        mix(w, piece.text, piece.bytes);
+    }
+    return status;
+}
+static hyp_status restore(world *w) {
+    hyp_status status = hyp_session_restore(w->other, w->state, w->state_bytes);
+    if (!status) return hear(w, w->other, 6);
+    hyp_piece piece; // it has what it had
+    CHECK(!hyp_session_next(w->other, &piece), why(w));
+    return status;
+}
+static hyp_status hand_back(world *w) {
+    const hyp_piece pieces[] = {{.token = 5, .text = "one", .bytes = 3},
+                                {.token = 6, .text = "two", .bytes = 3}};
+    hyp_status status = hyp_session_unread(w->session, pieces, 2);
+    if (status) return status;
+    w->made = 0;
+    return HYP_OK;
+}
+// With a text that it forgets, which is remembered where there is memory; and one that it finds.
+static hyp_status begin_remembering(world *w) {
+    hyp_status status = begin(w);
+    return status ? status : hear(w, w->session, 3);
 }
 static hyp_status prefill(world *w) {
     uint32_t left = 1;
@@ -286,6 +377,11 @@ static const call calls[] = {{"model_open", need_nothing, open_model},
                              {"session_next with look-up", need_look_up, next},
                              {"session_next with a draft", need_draft, next},
                              {"session_next of two", need_two, next_of_two},
+                             {"session_next with shifts", need_shift, next},
+                             {"session_begin with prompts", need_texts, begin_remembering},
+                             {"session_save", need_state, save},
+                             {"session_restore", need_state, restore},
+                             {"session_unread", need_state, hand_back},
                              {"session_embed", need_session, embed},
                              {"session_score", need_session, score},
                              {"model_tokenize", need_model, tokenize},
@@ -307,6 +403,7 @@ static void end_world(world *w, size_t empty) {
     hyp_session_destroy(w->other);
     hyp_model_close(w->draft);
     hyp_model_close(w->model);
+    free(w->state);
     hyp_engine_stats s = hyp_engine_get_stats(w->engine);
     CHECK(s.blocks <= 1 + (s.used_bytes > empty) && s.fibers == 0 &&
               hyp_slab_check(w->engine->slab),
