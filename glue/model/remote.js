@@ -83,8 +83,11 @@ export class RemoteEngine {
     const { signal } = options;
     throwIfAborted(signal);
     return starting(options, async link => {
+      // The file is on its way while the module is compiled.
+      const opened = open(link, source, options, true);
+      opened.catch(() => {});
       await create(link, options);
-      return open(link, source, options, true);
+      return opened;
     });
   }
 

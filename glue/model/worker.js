@@ -10,7 +10,9 @@ import { builtin } from '../core/host.js';
 import * as implementation from '../generated/sha256.js';
 import { late } from '../source/hash.js';
 import { Reader } from '../source/reader.js';
+import { openSources } from '../source/index.js';
 import { Engine } from './engine.js';
+import { readingOf } from './options.js';
 
 /** @typedef {import('./model.js').Model} Model */
 /** @typedef {import('./session.js').Session} Session */
@@ -21,6 +23,10 @@ late.sha256 = () => implementation; // a worker that bundlers make of this loads
 
 /** @type {Engine | null} */
 let engine = null;
+/** @type {() => void} */
+let isCreated = () => {};
+/** @type {Promise<void>} there is an engine; whoever fails to make one ends this worker */
+const created = new Promise(resolve => (isCreated = resolve));
 /** @type {Map<number, Model>} by the number of the call that opened them */
 const models = new Map();
 /**
@@ -67,17 +73,46 @@ async function tell(answer, call) {
 const progressTo = (/** @type {Call} */ call) => (/** @type {unknown} */ progress) =>
   call.send({ progress });
 
+/**
+ * Opens a model in the engine. Where that is just being made, the file is asked for meanwhile.
+ * @param {any} source @param {any} options @param {boolean} alone
+ * @returns {Promise<Model>}
+ */
+async function openModel(source, options, alone) {
+  if (engine || options.draft) {
+    await created;
+    return /** @type {any} */ (known(engine, 'engine')).open(source, options, alone);
+  }
+  const reading = readingOf(options);
+  const asked = openSources(source, reading);
+  asked.catch(() => {}); // said below
+  await created;
+  const files = await asked;
+  const rest = Object.entries(options).filter(([name]) => name === 'signal' || !(name in reading));
+  try {
+    return await /** @type {any} */ (known(engine, 'engine')).open(
+      files,
+      Object.fromEntries(rest),
+      alone,
+    );
+  } catch (error) {
+    for (const file of files) Promise.resolve(file.close()).catch(() => {});
+    throw error;
+  }
+}
+
 /** @type {Record<string, (call: Call, ...args: any[]) => Promise<unknown>>} */
 const ofEngine = {
   async create({ signal }, options) {
     engine = await Engine.create({ ...options, signal });
+    isCreated();
   },
   async open(call, source, options, alone) {
     // With `progressive` what is told of loading goes on beyond this call: see `loaded`.
     const stop = new AbortController();
     const loading = { call, stop };
     call.signal.addEventListener('abort', () => stop.abort());
-    const model = await known(engine, 'engine').open(
+    const model = await openModel(
       sourceOf(source),
       {
         ...options,

@@ -69,8 +69,6 @@ async function serve(files, model, rate) {
     return files.at(join(top, normalize(`/${rest}`)));
   };
   const server = createServer((request, response) => {
-    if (process.env.TT)
-      console.log(performance.now() | 0, request.method, request.url, request.headers.range ?? '');
     let file;
     try {
       file = fileOf(new URL(request.url, 'http://localhost').pathname);
