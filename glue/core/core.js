@@ -133,7 +133,7 @@ export class Core {
   /** @type {Map<number, ByteSource>} by handle */
   #sources = new Map();
   #handles = 0; // ever given
-  /** @type {Map<number, unknown>} why the last read of a source failed, by its handle */
+  /** @type {Map<number, unknown>} why a read of a source has failed, by its handle, until told */
   #causes = new Map();
   /**
    * @type {Map<number, object>} reads that the core waits for, by ticket; a forgotten read's ticket
@@ -283,10 +283,7 @@ export class Core {
             const source = /** @type {ByteSource} */ (this.#sources.get(handle));
             // No array for each page, which hosts are slow to collect.
             const into = sharedBytes(this.#memory) ? undefined : source.readInto;
-            if (into?.(offset, new Uint8Array(this.#buffer, pointer, bytes))) {
-              this.#causes.delete(handle);
-              return Status.OK;
-            }
+            if (into?.(offset, new Uint8Array(this.#buffer, pointer, bytes))) return Status.OK;
             const data = /** @type {any} */ (source.read(offset, bytes));
             if (typeof data?.then !== 'function')
               return this.#deliver(handle, data, pointer, bytes);
@@ -379,7 +376,6 @@ export class Core {
   #deliver(handle, data, pointer, bytes) {
     if (isBytes(data) && data.length === bytes) {
       new Uint8Array(this.#buffer, pointer, bytes).set(data);
-      this.#causes.delete(handle);
       return Status.OK;
     }
     const what =
@@ -670,6 +666,7 @@ export class Core {
     const bySource = status === Status.IO || status === Status.CANCELLED;
     const failed = bySource ? handles.find(handle => this.#causes.has(handle)) : undefined;
     const cause = failed === undefined ? undefined : this.#causes.get(failed);
+    if (failed !== undefined) this.#causes.delete(failed); // it is told once
     if (!this.#exports) throw this.#ending;
     const why =
       this.#text(this.call('engine_error', this.#engine)) ||

@@ -24,8 +24,10 @@ typedef struct hyp_ahead {
     hyp_ahead_pass passes[HYP_AHEAD_PASSES];
     uint64_t uses; // of pages that do not stay, so far
     hyp_task *fibers[HYP_READS - 1];
-    uint32_t active;       // of them
-    bool tried;            // to start them
+    uint32_t active; // of them
+    bool tried;      // to start them
+    bool paused;     // until a pass goes on
+    bool closing;
     hyp_event moved, left; // a pass has gone on; a fiber has ended
 } hyp_ahead;
 
@@ -35,6 +37,9 @@ void hyp_ahead_init(hyp_ahead *ahead, hyp_weights *weights, hyp_sched *sched, ui
 void hyp_ahead_start(hyp_ahead *ahead);
 // Ends the fibers. May suspend; cancelling the caller changes nothing. An all-zero one is ignored.
 void hyp_ahead_close(hyp_ahead *ahead);
+// A pass was cancelled: what is being read ahead is not waited for any longer, by the next pass
+// either, which reads what it needs itself. The source may be one that does not answer.
+void hyp_ahead_interrupt(hyp_ahead *ahead);
 // A page that does not stay has been used by a pass.
 void hyp_ahead_note(hyp_ahead *ahead, uint32_t page);
 // The same for any page.

@@ -22,6 +22,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const SEED_MS = 60000; // a seed takes a tenth of a second: one that takes longer hangs
 // of the event loop, between the aborts that end what waits for a source that never answers
 const STUCK_TURNS = 40;
+const READS = 4; // as src/nn/weights.h has them
 
 // ---- A seed's own numbers
 
@@ -689,8 +690,11 @@ class Host {
       // Its calls, its sessions, and the job that opens it.
       const most = here.reduce((sum, one) => sum + one.most + one.sessions, 0);
       const jobs = this.shared ? here.length + this.shared.most : 0;
-      if (fibers.count > most + jobs)
-        this.fail(`${fibers.count} fibers, and never more than ${most} calls and ${jobs} jobs`);
+      const readers = 2 * READS * here.length; // of models that load, each with its draft
+      if (fibers.count > most + jobs + readers)
+        this.fail(
+          `${fibers.count} fibers, and never more than ${most} calls, ${jobs} jobs and ${readers} readers`,
+        );
       const heat = await guest.model.heat();
       if (heat.length !== weights.pages)
         this.fail(`heat of ${heat.length} pages, of ${weights.pages}`);
