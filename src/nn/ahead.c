@@ -24,7 +24,7 @@ static bool is_current(const hyp_ahead *a, const hyp_ahead_pass *p, uint32_t pag
 static uint32_t next_page(const hyp_ahead *a) {
     const hyp_pager *pager = a->weights->pager;
     uint32_t first = hyp_pager_get_stats(pager).resident, room = hyp_pager_ahead_room(pager);
-    if (a->paused || !room || first >= a->end) return NO_PAGE;
+    if (!room || first >= a->end || a->resting) return NO_PAGE;
     uint32_t current = 0;
     for (uint32_t i = 0; i < HYP_AHEAD_PASSES; i++)
         current += is_current(a, &a->passes[i], a->end - first);
@@ -47,7 +47,7 @@ static void run_fiber(void *ahead) {
         if (page == NO_PAGE || hyp_pager_fill_ahead(a->weights->pager, page, &filled) || !filled) {
             if (!hyp_task_cancelled()) (void)hyp_event_wait(&a->moved, 0);
         } else (void)hyp_task_work(a->weights->page_bytes[page] / BYTES_PER_UNIT);
-        if (hyp_task_cancelled() && !a->closing) hyp_task_uncancel(); // of that read alone
+        if (hyp_task_cancelled()) hyp_task_uncancel();
     }
     for (uint32_t i = 0; i < HYP_READS - 1; i++)
         if (a->fibers[i] == hyp_task_current()) a->fibers[i] = NULL;
@@ -70,7 +70,14 @@ void hyp_ahead_start(hyp_ahead *a) {
     }
 }
 
+void hyp_ahead_give_up(hyp_ahead *a) {
+    a->resting = true;
+    for (uint32_t i = 0; i < HYP_READS - 1; i++)
+        if (a->fibers[i]) hyp_task_cancel(a->fibers[i]);
+}
+
 void hyp_ahead_note(hyp_ahead *a, uint32_t page) {
+    a->resting = false;
     hyp_ahead_pass *oldest = a->passes;
     for (uint32_t i = 0; i < HYP_AHEAD_PASSES; i++) {
         hyp_ahead_pass *p = &a->passes[i];
@@ -82,20 +89,8 @@ void hyp_ahead_note(hyp_ahead *a, uint32_t page) {
     }
     *oldest = (hyp_ahead_pass){
         onwards(page, 1, hyp_pager_get_stats(a->weights->pager).resident, a->end), ++a->uses};
-    a->paused = false;
     hyp_ahead_start(a);
     hyp_event_signal(&a->moved);
-}
-
-static void cancel_all(const hyp_ahead *a) {
-    for (uint32_t i = 0; i < HYP_READS - 1; i++)
-        if (a->fibers[i]) hyp_task_cancel(a->fibers[i]);
-}
-
-void hyp_ahead_interrupt(hyp_ahead *a) {
-    if (!a->weights) return;
-    a->paused = true;
-    cancel_all(a);
 }
 
 static bool is_idle(void *ahead) { return ((hyp_ahead *)ahead)->active == 0; }
@@ -103,7 +98,7 @@ static bool is_idle(void *ahead) { return ((hyp_ahead *)ahead)->active == 0; }
 void hyp_ahead_close(hyp_ahead *a) {
     if (!a->weights) return;
     a->closing = true;
-    cancel_all(a);
+    hyp_ahead_give_up(a);
     while (a->active) {
         if (hyp_task_current()) hyp_event_wait_firm(&a->left);
         else if (hyp_sched_run_until(a->sched, is_idle, a))

@@ -24,10 +24,9 @@ typedef struct hyp_ahead {
     hyp_ahead_pass passes[HYP_AHEAD_PASSES];
     uint64_t uses; // of pages that do not stay, so far
     hyp_task *fibers[HYP_READS - 1];
-    uint32_t active; // of them
-    bool tried;      // to start them
-    bool paused;     // until a pass goes on
-    bool closing;
+    uint32_t active;       // of them
+    bool tried;            // to start them
+    bool resting, closing; // until a pass goes on; for good
     hyp_event moved, left; // a pass has gone on; a fiber has ended
 } hyp_ahead;
 
@@ -37,9 +36,8 @@ void hyp_ahead_init(hyp_ahead *ahead, hyp_weights *weights, hyp_sched *sched, ui
 void hyp_ahead_start(hyp_ahead *ahead);
 // Ends the fibers. May suspend; cancelling the caller changes nothing. An all-zero one is ignored.
 void hyp_ahead_close(hyp_ahead *ahead);
-// A pass was cancelled: what is being read ahead is not waited for any longer, by the next pass
-// either, which reads what it needs itself. The source may be one that does not answer.
-void hyp_ahead_interrupt(hyp_ahead *ahead);
+// A pass was broken off: what is being read ahead may never come, and is given up, too.
+void hyp_ahead_give_up(hyp_ahead *ahead);
 // A page that does not stay has been used by a pass.
 void hyp_ahead_note(hyp_ahead *ahead, uint32_t page);
 // The same for any page.

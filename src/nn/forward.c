@@ -114,7 +114,7 @@ static void record(hyp_workspace *w, const hyp_op *op, uint64_t began_ns) {
 static hyp_status run(hyp_workspace *w, const hyp_op *op) {
     uint64_t began_ns = w->timings ? hyp_port_now_ns() : 0;
     hyp_status status = hyp_ops[op->kind].run(w, op);
-    if (status == HYP_E_CANCELLED) hyp_ahead_interrupt(&w->net->ahead);
+    if (status) hyp_ahead_give_up(&w->net->ahead);
     if (!status && w->timings) record(w, op, began_ns);
     return status;
 }
