@@ -133,7 +133,7 @@ export class Core {
   /** @type {Map<number, ByteSource>} by handle */
   #sources = new Map();
   #handles = 0; // ever given
-  /** @type {Map<number, unknown>} why a read of a source has failed, by its handle, until told */
+  /** @type {Map<number, unknown>} why the latest read of a source that failed has, by its handle */
   #causes = new Map();
   /**
    * @type {Map<number, object>} reads that the core waits for, by ticket; a forgotten read's ticket
@@ -666,7 +666,6 @@ export class Core {
     const bySource = status === Status.IO || status === Status.CANCELLED;
     const failed = bySource ? handles.find(handle => this.#causes.has(handle)) : undefined;
     const cause = failed === undefined ? undefined : this.#causes.get(failed);
-    if (failed !== undefined) this.#causes.delete(failed); // it is told once
     if (!this.#exports) throw this.#ending;
     const why =
       this.#text(this.call('engine_error', this.#engine)) ||
