@@ -402,7 +402,7 @@ static void what_comes_next_is_read_ahead(void) {
         }
         CHECK(hyp_engine_get_stats(engine).fibers == 2);
         CHECK(hyp_engine_get_stats(engine).peak_bytes <= limit);
-        whole = hyp_model_residency(model).whole_limit_bytes;
+        whole = (size_t)hyp_model_residency(model).whole_limit_bytes;
         CHECK(whole > limit);
         hyp_session_destroy(s);
         hyp_session_destroy(other);
