@@ -348,6 +348,7 @@ class Host {
       cache: random.of(['f16', 'f16', 'q8_0']),
       lookup: random.chance(30) ? 1 + random.below(7) : undefined,
       profile: random.chance(10),
+      progressive: random.chance(30),
     };
   }
 
@@ -392,8 +393,9 @@ class Host {
       (error.code === 'HYP_E_NOMEM' && guest.options.memory) ||
       (error.code === 'HYP_E_IO' &&
         guest.fails &&
-        !guest.calm &&
+        (!guest.calm || guest.unloaded) &&
         /the disk is gone|undefined where|gave \d+ of/.test(error.message)) ||
+      (error.code === 'HYP_E_CANCELLED' && guest.unloaded) ||
       (error.code === 'HYP_E_ARGUMENT' && wrong);
     return can ? error.code : '';
   }
@@ -422,6 +424,7 @@ class Host {
       fails: false,
       closing: Boolean(shared?.closing),
       calm: false,
+      unloaded: false, // its weights were still coming, and have not all come
       options: /** @type {any} */ ({}),
       model: null,
       most: 0,
@@ -438,7 +441,7 @@ class Host {
       path !== STORY && random.chance(20)
         ? this.source(random.chance(70) ? DRAFT : path, guest, inWorker)
         : undefined;
-    if (draft && guest.options.memory && !shared) guest.options.memory += 0.4e6;
+    if (draft && ofEngine.memory && !shared) guest.options.memory = ofEngine.memory += 0.4e6;
     guest.draft = draft;
     const { wasm, ...told } = guest.options;
     const what = `model ${index} (${path.split('/').at(-1)} from ${guest.kinds.join(' and ')})`;
@@ -460,13 +463,31 @@ class Host {
         const asked = { ...ofModel, draft, onProgress, signal: stop?.signal };
         return shared ? shared.engine.open(source, asked) : open(source, { ...ofEngine, ...asked });
       });
-      if (own?.thrown) this.fail(`${what}: opened, although onProgress has thrown`);
+      if (own?.thrown && !ofModel.progressive)
+        this.fail(`${what}: opened, although onProgress has thrown`);
       if (stop?.signal.aborted && !inWorker) this.say(`${what}: open, just before the abort`);
     } catch (error) {
       this.judge(error, { what: `opening ${what}`, guest, stop, own });
     }
     if (!guest.model) this.checkClosed(guest, what);
+    else if (ofModel.progressive) this.loads(guest, what, stop, own);
     return guest;
+  }
+
+  /** Weights that come while calls are made, or do not. */
+  async loads(guest, what, stop, own) {
+    try {
+      await this.under(`loading ${what}`, stop, () => guest.model.loaded);
+      if (own?.thrown) this.fail(`${what}: loaded, although onProgress has thrown`);
+      this.say(`${what}: loaded`);
+    } catch (error) {
+      guest.unloaded = true;
+      try {
+        this.judge(error, { what: `loading ${what}`, guest, stop, own });
+      } catch (problem) {
+        this.problem ??= problem;
+      }
+    }
   }
 
   later(n, act) {
