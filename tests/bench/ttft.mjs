@@ -180,6 +180,43 @@ const ENGINES = {
 };
 
 /**
+ * What is left to do when the last byte comes: every read but the last one answers at once, and
+ * that one when all else has been computed.
+ * @param {string} prompt @param {number} decode tokens, to see what a warm step takes
+ */
+const askLate = async (prompt, decode) => {
+  const bytes = new Uint8Array(await (await fetch('/model.gguf')).arrayBuffer());
+  const READY_MS = 1500; // until all else has been computed
+  let all = Infinity; // bytes that are read in all
+  let asked = 0;
+  let released = 0;
+  const source = {
+    size: bytes.length,
+    read: async (offset, count) => {
+      asked += count;
+      if (asked >= all) {
+        await new Promise(resolve => setTimeout(resolve, READY_MS));
+        released = performance.now();
+      }
+      return bytes.slice(offset, offset + count);
+    },
+  };
+  await (await globalThis.engine.open(source, { context: 512 })).close();
+  all = asked;
+  asked = 0;
+  const model = await globalThis.engine.open(source, { context: 512, progressive: true });
+  let first = 0;
+  for await (const piece of model.generate(prompt, { maxTokens: 1, temperature: 0 })) {
+    void piece;
+    first ||= performance.now();
+  }
+  const more = model.generate('a', { maxTokens: decode, temperature: 0 });
+  for await (const piece of more) void piece;
+  await model.close();
+  return { late: first - released, step: 1000 / more.usage.answerTokensPerSecond };
+};
+
+/**
  * One engine in a browser of its own: cold, then after a reload.
  * @param {keyof typeof ENGINES} name @param {string} origin
  */
@@ -202,7 +239,8 @@ async function measure(name, origin, { decode }) {
     };
     const cold = await once(decode);
     const warm = await once(0);
-    return { cold, warm };
+    const last = name === 'hyperion' ? await page.evaluate(askLate, text(PROMPT), decode) : null;
+    return { cold, warm, last };
   } finally {
     await browser.close();
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
@@ -227,10 +265,13 @@ export async function run({ rounds, say }) {
     const main = rate === RATES[0];
     const times = Object.fromEntries(engines.map(e => [e, { cold: [], warm: [], opened: [] }]));
     const steps = [];
+    const lates = [];
     for (let round = 0; round < (main ? rounds : Math.ceil(rounds / 2)); round++)
       for (const engine of engines) {
         const server = await serve(files, model, rate);
-        const { cold, warm } = await measure(engine, server.origin, { decode: quick ? 8 : 64 });
+        const { cold, warm, last } = await measure(engine, server.origin, {
+          decode: quick ? 8 : 64,
+        });
         server.close();
         for (const { tokens } of [cold, warm])
           if (tokens !== PROMPT) throw new Error(`${engine} read ${tokens} tokens, not ${PROMPT}`);
@@ -238,6 +279,7 @@ export async function run({ rounds, say }) {
         times[engine].warm.push(warm.first);
         times[engine].opened.push(cold.opened);
         if (cold.step) steps.push(cold.step);
+        if (last) lates.push(last);
         say(
           `${rate} MB/s, round ${round + 1}, ${engine}: ${cold.first.toFixed(0)} ms (open ${cold.opened.toFixed(0)}), after a reload ${warm.first.toFixed(0)} (open ${warm.opened.toFixed(0)}), a step ${cold.step.toFixed(1)}, ${(server.line.sent / MB).toFixed(1)} MB over the line`,
         );
@@ -260,8 +302,12 @@ export async function run({ rounds, say }) {
       cold_vs_wllama: own.hyperion_cold_ms / own.wllama_cold_ms,
       warm_vs_wllama: own.hyperion_warm_ms / own.wllama_warm_ms,
     };
-    if (main) Object.assign(ratios, shown);
-    else for (const [key, value] of Object.entries(shown)) figures[`${key}_${rate}mb`] = value;
+    if (main) {
+      Object.assign(ratios, shown, {
+        last_byte_vs_step: median(lates.map(({ late, step }) => late / step)),
+      });
+      figures.last_byte_ms = median(lates.map(({ late }) => late));
+    } else for (const [key, value] of Object.entries(shown)) figures[`${key}_${rate}mb`] = value;
     rows.push([
       `${rate} MB/s`,
       ...[

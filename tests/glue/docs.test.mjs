@@ -1,8 +1,9 @@
 // What a newcomer reads: pages that are made from the code are up to date, each error says what to
 // do, every link leads somewhere, and every program runs as it stands.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -139,8 +140,19 @@ function programsOf(text) {
 const CHATML =
   "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}{{ '<|assistant|>' }}";
 
+/** A hub that has `file` by the name that the programs use. @param {string} file */
+async function startHub(file) {
+  const name = 'bartowski/SmolLM2-135M-Instruct-GGUF';
+  const script = join(root, 'tests/tools/hub_server.mjs');
+  const hub = spawn(process.execPath, [script, name, file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [endpoint] = await once(hub.stdout, 'data');
+  return { endpoint: String(endpoint).trim(), close: () => hub.kill() };
+}
+
 for (const page of ['README.md', 'docs/ERRORS.md', 'docs/BUNDLERS.md'])
-  test(`the programs of ${page} run`, { timeout: 120_000 }, () => {
+  test(`the programs of ${page} run`, { timeout: 120_000 }, async t => {
     const folder = join(root, 'build/docs', page.replace(/\W/g, '_'));
     mkdirSync(folder, { recursive: true });
     const story = readFileSync(join(root, 'models/story.gguf'));
@@ -150,6 +162,12 @@ for (const page of ['README.md', 'docs/ERRORS.md', 'docs/BUNDLERS.md'])
     );
     for (const name of ['small.gguf', 'large.gguf'])
       copyFileSync(join(root, 'models/story.gguf'), join(folder, name));
+    copyFileSync(join(folder, 'model.gguf'), join(folder, 'model-Q4_K_M.gguf'));
+    const hub = await startHub(join(folder, 'model-Q4_K_M.gguf'));
+    t.after(hub.close);
+    const cache = join(folder, 'cache');
+    rmSync(cache, { recursive: true, force: true });
+    const env = { ...process.env, HF_ENDPOINT: hub.endpoint, HYPERION_CACHE: cache };
     const programs = programsOf(read(page));
     assert.ok(programs.length > 0);
     for (const [i, program] of programs.entries()) {
@@ -157,6 +175,7 @@ for (const page of ['README.md', 'docs/ERRORS.md', 'docs/BUNDLERS.md'])
       writeFileSync(file, program);
       const output = execFileSync(process.execPath, [file], {
         cwd: folder,
+        env,
         encoding: 'utf8',
         timeout: 60_000,
       });
