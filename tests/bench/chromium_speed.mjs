@@ -2,8 +2,8 @@
 // JSON line, as `hyperion bench --json` does
 import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { execFileSync } from 'node:child_process';
 import puppeteer from 'puppeteer-core';
+import { BROWSERS } from '../tools/browsers.mjs';
 import send from 'send';
 import { root } from './tools.mjs';
 
@@ -20,17 +20,8 @@ const server = createServer((request, response) => {
 await new Promise(resolve => server.once('listening', resolve));
 const browser = await puppeteer.launch({
   headless: true,
-  executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(),
+  ...BROWSERS.chromium,
   protocolTimeout: 600000,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-first-run',
-  ],
 });
 const page = await browser.newPage();
 await page.goto(`http://127.0.0.1:${server.address().port}/`);

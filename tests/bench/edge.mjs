@@ -17,7 +17,8 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventsOf, serveParts, startWorkerd } from '../tools/edge.mjs';
+import { eventsOf, serveParts } from '../tools/edge.mjs';
+import { startWorkerd } from '../tools/workerd.mjs';
 import { section, table } from './report.mjs';
 import { median, quick, shape } from './tools.mjs';
 

@@ -2,13 +2,13 @@
 // nothing cached, over a line of a given speed; then again after a reload. Ours against wllama, in
 // Chromium, taking turns.
 import { createHash } from 'node:crypto';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import puppeteer from 'puppeteer-core';
+import { BROWSERS } from '../tools/browsers.mjs';
 import { Line } from '../tools/throttle.mjs';
 import { bars, section, table } from './report.mjs';
 import { PEERS, hasPeer, median, onPath, quick, root, shape } from './tools.mjs';
@@ -16,15 +16,6 @@ import { PEERS, hasPeer, median, onPath, quick, root, shape } from './tools.mjs'
 const PROMPT = 126;
 const MB = 1e6;
 const RATES = quick ? [20] : [20, 5, 100]; // MB/s; the first is the one that ratios are of
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
 const TYPES = {
   '.html': 'text/html;charset=utf-8',
   '.js': 'text/javascript',
@@ -224,10 +215,9 @@ async function measure(name, origin, { decode }) {
   const profile = mkdtempSync(join(tmpdir(), 'hyperion-ttft-'));
   const browser = await puppeteer.launch({
     headless: true,
-    executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(),
+    ...BROWSERS.chromium,
     userDataDir: profile,
     protocolTimeout: 600000,
-    args: FLAGS,
   });
   try {
     const page = await browser.newPage();

@@ -25,6 +25,7 @@ import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import puppeteer from 'puppeteer-core';
+import { CHROMIUM_FLAGS } from '../tools/browsers.mjs';
 import send from 'send';
 import { tinyModel } from '../tools/models.mjs';
 
@@ -412,16 +413,6 @@ export async function serve(folder, { headers = {}, base = '/' } = {}) {
 const THROWN_MS = 2000;
 let browser;
 let closesBrowser = false;
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
-
 const CHROMIUM = (process.env.PATH ?? '')
   .split(':')
   .flatMap(dir => ['chromium', 'chromium-browser', 'google-chrome'].map(name => join(dir, name)))
@@ -437,7 +428,7 @@ const CHROMIUM = (process.env.PATH ?? '')
  */
 export async function view(url) {
   if (!CHROMIUM) throw new NotRun('there is no Chromium on this machine');
-  browser ??= puppeteer.launch({ headless: true, executablePath: CHROMIUM, args: FLAGS });
+  browser ??= puppeteer.launch({ headless: true, executablePath: CHROMIUM, args: CHROMIUM_FLAGS });
   // no cache, no service worker of another test
   const context = await (await browser).createBrowserContext();
   const page = await context.newPage();

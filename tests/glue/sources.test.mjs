@@ -15,6 +15,7 @@ import { openSource, openSources } from '../../glue/source/index.js';
 import { shardsOf } from '../../glue/source/shards.js';
 import { WrongBytes } from '../../glue/source/source.js';
 import { startHub } from '../tools/hub_server.mjs';
+import { Random } from '../tools/random.mjs';
 import { startRangeServer } from '../tools/range_server.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -22,25 +23,6 @@ const STORY = join(root, 'models/story.gguf');
 const dir = mkdtempSync(join(tmpdir(), 'hyperion-sources-'));
 process.env.HYPERION_CACHE = join(dir, 'cache'); // of what comes from a hub
 after(() => rmSync(dir, { recursive: true }));
-
-class Random {
-  #state;
-  /** @param {number} seed */
-  constructor(seed) {
-    this.#state = seed >>> 0;
-  }
-  draw() {
-    // mulberry32
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (t ^ (t >>> 14)) >>> 0;
-  }
-  /** @param {number} n */
-  below(n) {
-    return Math.floor((this.draw() / 2 ** 32) * n);
-  }
-}
 
 /** @param {number} length @param {number} [seed] */
 function noise(length, seed = 1) {

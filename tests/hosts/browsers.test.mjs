@@ -1,12 +1,12 @@
 // The page in real browsers: loads the story model, writes, stops, refuses. Screenshots go to
 // build/screenshots.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import puppeteer from 'puppeteer-core';
+import { BROWSERS } from '../tools/browsers.mjs';
 import { createPageServer } from '../../tools/serve.mjs';
 import { startHub } from '../tools/hub_server.mjs';
 import { makeShape } from '../tools/models.mjs';
@@ -15,20 +15,6 @@ import { startRangeServer } from '../tools/range_server.mjs';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const shots = join(root, 'build/screenshots');
 mkdirSync(shots, { recursive: true });
-const where = name => execFileSync('which', [name], { encoding: 'utf8' }).trim();
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
-const BROWSERS = {
-  chromium: { browser: 'chrome', executablePath: where('chromium'), args: FLAGS },
-  firefox: { browser: 'firefox', executablePath: where('firefox-esr'), args: [] },
-};
 
 /** The page on a port of its own, and so with nothing kept. */
 async function servePage() {

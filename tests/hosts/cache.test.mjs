@@ -1,31 +1,17 @@
 // The cache in real browsers: the origin's private file system from a page's thread and from
 // workers, from two tabs at once, full, evicted, without a network.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import puppeteer from 'puppeteer-core';
+import { BROWSERS } from '../tools/browsers.mjs';
 import { startRangeServer } from '../tools/range_server.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const story = readFileSync(join(root, 'models/story.gguf'));
-const where = name => execFileSync('which', [name], { encoding: 'utf8' }).trim();
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
-const BROWSERS = {
-  chromium: { browser: 'chrome', executablePath: where('chromium'), args: FLAGS },
-  firefox: { browser: 'firefox', executablePath: where('firefox-esr'), args: [] },
-};
 const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 
 // The package's files and the tests' own, to a page that may have threads.

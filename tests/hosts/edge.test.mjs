@@ -1,9 +1,8 @@
 // Deno and workerd, the real ones: each loads an artefact and writes eight tokens, the same as Node
 // does.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -11,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { open } from 'hyperion-runtime';
 import { makeOracleModels } from '../tools/models.mjs';
+import { startWorkerd } from '../tools/workerd.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const bin = name => join(root, 'node_modules/.bin', name);
@@ -49,54 +49,18 @@ test('Deno', async () => {
 });
 
 test('workerd', async () => {
-  const free = await new Promise(resolve => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
+  const workerd = await startWorkerd(dir, {
+    main: 'tests/hosts/workerd_main.mjs',
+    modules: { 'hyperion.wasm': 'dist/hyperion.wasm', 'story.gguf': 'models/story.gguf' },
   });
-  const embed = path => JSON.stringify(join(root, path));
-  // What an application's bundle would hold: all but the command line.
-  const files = ['core', 'source', 'model', 'generated'].flatMap(folder =>
-    readdirSync(join(root, 'glue', folder), { recursive: true })
-      .filter(name => name.endsWith('.js'))
-      .map(name => `${folder}/${name}`),
-  );
-  const config = join(dir, 'config.capnp');
-  writeFileSync(
-    config,
-    `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (services = [(name = "main", worker = .main)], sockets = [(name = "http", address = "127.0.0.1:${free}", http = (), service = "main")]);
-const main :Workerd.Worker = (
-  compatibilityDate = "2026-10-01",
-  modules = [
-    (name = "worker", esModule = embed ${embed('tests/hosts/workerd_main.mjs')}),
-    ${files.map(f => `(name = "glue/${f}", esModule = embed ${embed(`glue/${f}`)}),`).join('\n    ')}
-    (name = "hyperion.wasm", wasm = embed ${embed('dist/hyperion.wasm')}),
-    (name = "story.gguf", data = embed ${embed('models/story.gguf')}),
-  ],
-);
-`,
-  );
-  const workerd = spawn(bin('workerd'), ['serve', '--import-path=/', config], {
-    stdio: ['ignore', 'inherit', 'pipe'],
-    detached: true,
-  });
-  let log = '';
-  workerd.stderr.on('data', data => (log += data));
   try {
-    let response;
-    for (let i = 0; i < 150 && !response; i++) {
-      await new Promise(resolve => setTimeout(resolve, 100));
-      response = await fetch(`http://127.0.0.1:${free}/`).catch(() => undefined);
-    }
-    assert.ok(response, `workerd does not answer: ${log}`);
+    const response = await fetch(workerd.url);
     const body = await response.text();
-    assert.equal(response.status, 200, body);
+    assert.equal(response.status, 200, body + workerd.log());
     const answer = JSON.parse(body);
     assert.deepEqual([answer.text, answer.tokens], [want, 8]);
     assert.ok(answer.memory.linearMemoryBytes < 16e6);
   } finally {
-    process.kill(-workerd.pid); // the launcher and the server that it started
+    workerd.close();
   }
 });

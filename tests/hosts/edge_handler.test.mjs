@@ -8,7 +8,8 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { open } from 'hyperion-runtime';
 import { createHandler } from 'hyperion-runtime/edge';
-import { eventsOf, root, serveParts, startWorkerd } from '../tools/edge.mjs';
+import { eventsOf, root, serveParts } from '../tools/edge.mjs';
+import { startWorkerd } from '../tools/workerd.mjs';
 import { makeShape } from '../tools/models.mjs';
 
 const STORY = join(root, 'models/story.gguf');

@@ -1,7 +1,7 @@
 // Openings and closings, many in one process or page, with some that fail and some that are
 // aborted: nothing stays behind.
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import puppeteer from 'puppeteer-core';
 import { createPageServer } from '../../tools/serve.mjs';
+import { BROWSERS } from '../tools/browsers.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = join(root, 'tests/hosts/opens_main.mjs');
@@ -80,19 +81,7 @@ describe('Chromium, 50 openings', () => {
   const server = createPageServer().listen(0, '127.0.0.1');
   let browser;
   before(async () => {
-    browser = await puppeteer.launch({
-      headless: true,
-      executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(),
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        '--no-first-run',
-      ],
-    });
+    browser = await puppeteer.launch({ headless: true, ...BROWSERS.chromium });
   });
   after(async () => {
     await browser.close();
@@ -182,8 +171,7 @@ describe('Chromium, 50 openings', () => {
 // A worker's own worker hung in one of some hundred openings there: they are the page's now.
 test('Firefox, 40 openings with worker threads', { timeout: HANGS_MS }, async () => {
   const server = createPageServer().listen(0, '127.0.0.1');
-  const executablePath = execFileSync('which', ['firefox-esr'], { encoding: 'utf8' }).trim();
-  const browser = await puppeteer.launch({ headless: true, browser: 'firefox', executablePath });
+  const browser = await puppeteer.launch({ headless: true, ...BROWSERS.firefox });
   try {
     const page = await browser.newPage();
     await page.goto(`http://127.0.0.1:${server.address().port}/`);

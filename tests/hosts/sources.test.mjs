@@ -1,9 +1,8 @@
 // Sources in real hosts: a page and its worker in Chromium and Firefox, Deno, workerd, Node, all
 // against servers that break off, are busy, know no parts, change files, want tokens.
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { after, test } from 'node:test';
@@ -11,13 +10,14 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { open } from 'hyperion-runtime';
 import puppeteer from 'puppeteer-core';
+import { BROWSERS } from '../tools/browsers.mjs';
 import { startHub } from '../tools/hub_server.mjs';
 import { startRangeServer } from '../tools/range_server.mjs';
+import { startWorkerd } from '../tools/workerd.mjs';
 import { tellAll } from './sources_main.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const bin = name => join(root, 'node_modules/.bin', name);
-const where = name => execFileSync('which', [name], { encoding: 'utf8' }).trim();
 const dir = mkdtempSync(join(tmpdir(), 'hyperion-sources-'));
 after(() => rmSync(dir, { recursive: true }));
 process.env.HYPERION_CACHE = join(dir, 'cache'); // of what comes from a hub
@@ -91,73 +91,27 @@ console.log(JSON.stringify(await tellAll(${JSON.stringify(servers)}, open, {})))
 });
 
 test('workerd', { timeout: HOST_MS }, async () => {
-  const free = await new Promise(resolve => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
+  const workerd = await startWorkerd(dir, {
+    main: 'tests/hosts/sources_workerd.mjs',
+    modules: {
+      'sources_main.mjs': 'tests/hosts/sources_main.mjs',
+      'hyperion.wasm': 'dist/hyperion.wasm',
+    },
+    network: true,
   });
-  const embed = path => JSON.stringify(join(root, path));
-  const files = ['core', 'source', 'model', 'generated'].flatMap(folder =>
-    readdirSync(join(root, 'glue', folder), { recursive: true })
-      .filter(name => name.endsWith('.js'))
-      .map(name => `${folder}/${name}`),
-  );
-  const config = join(dir, 'config.capnp');
-  writeFileSync(
-    config,
-    `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [(name = "main", worker = .main), (name = "internet", network = (allow = ["private"]))],
-  sockets = [(name = "http", address = "127.0.0.1:${free}", http = (), service = "main")],
-);
-const main :Workerd.Worker = (
-  compatibilityDate = "2026-10-01",
-  modules = [
-    (name = "worker", esModule = embed ${embed('tests/hosts/sources_workerd.mjs')}),
-    (name = "sources_main.mjs", esModule = embed ${embed('tests/hosts/sources_main.mjs')}),
-    ${files.map(f => `(name = "glue/${f}", esModule = embed ${embed(`glue/${f}`)}),`).join('\n    ')}
-    (name = "hyperion.wasm", wasm = embed ${embed('dist/hyperion.wasm')}),
-  ],
-);
-`,
-  );
-  const workerd = spawn(bin('workerd'), ['serve', '--import-path=/', config], {
-    stdio: ['ignore', 'inherit', 'pipe'],
-    detached: true,
-  });
-  let log = '';
-  workerd.stderr.on('data', data => (log += data));
   try {
-    const place = `http://127.0.0.1:${free}/?servers=${encodeURIComponent(JSON.stringify(servers))}`;
-    let response;
-    for (let i = 0; i < 150 && !response; i++) {
-      await new Promise(resolve => setTimeout(resolve, 100));
-      response = await fetch(place).catch(() => undefined);
-    }
-    assert.ok(response, `workerd does not answer: ${log}`);
+    const given = encodeURIComponent(JSON.stringify(servers));
+    const response = await fetch(`${workerd.url}/?servers=${given}`);
     const body = await response.text();
-    assert.equal(response.status, 200, body + log);
+    assert.equal(response.status, 200, body + workerd.log());
     check(JSON.parse(body), 12);
   } finally {
-    process.kill(-workerd.pid); // the launcher and the server that it started
+    workerd.close();
   }
 });
 
 const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
-for (const [name, options] of Object.entries({
-  Chromium: { browser: 'chrome', executablePath: where('chromium'), args: FLAGS },
-  Firefox: { browser: 'firefox', executablePath: where('firefox-esr'), args: [] },
-}))
+for (const [name, options] of Object.entries(BROWSERS))
   test(`${name}, in a page and in its worker`, { timeout: HOST_MS }, async () => {
     // Pages are of another origin than the models.
     const pages = await startRangeServer();

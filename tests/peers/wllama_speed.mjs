@@ -2,9 +2,9 @@
 // THREADS PROMPT ANSWER RUNS; prints one JSON line
 import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import puppeteer from 'puppeteer-core';
+import { BROWSERS } from '../tools/browsers.mjs';
 import send from 'send';
 
 const [path, threads, prompt, answer, runs] = process.argv.slice(2);
@@ -21,17 +21,8 @@ const server = createServer((request, response) => {
 await new Promise(resolve => server.once('listening', resolve));
 const browser = await puppeteer.launch({
   headless: true,
-  executablePath: execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim(),
+  ...BROWSERS.chromium,
   protocolTimeout: 600000,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-first-run',
-  ],
 });
 const page = await browser.newPage();
 await page.goto(`http://127.0.0.1:${server.address().port}/`);

@@ -16,6 +16,7 @@ import threads from 'node:worker_threads';
 import { HyperionError, createEngine, inspect, open, quantize } from 'hyperion-runtime';
 import { PATIENCE } from '../../glue/source/retry.js';
 import { makeSimModels } from '../tools/models.mjs';
+import { Random } from '../tools/random.mjs';
 import { startRangeServer } from '../tools/range_server.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -23,35 +24,6 @@ const SEED_MS = 60000; // a seed takes a tenth of a second: one that takes longe
 // of the event loop, between the aborts that end what waits for a source that never answers
 const STUCK_TURNS = 40;
 const READS = 4; // as src/nn/weights.h has them
-
-// ---- A seed's own numbers
-
-class Random {
-  #state;
-  /** @param {number} seed */
-  constructor(seed) {
-    this.#state = seed >>> 0;
-  }
-  draw() {
-    // mulberry32
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (t ^ (t >>> 14)) >>> 0;
-  }
-  below(n) {
-    return Math.floor((this.draw() / 2 ** 32) * n);
-  }
-  chance(percent) {
-    return this.below(100) < percent;
-  }
-  of(values) {
-    return values[this.below(values.length)];
-  }
-  fork() {
-    return new Random(this.draw());
-  }
-}
 
 const turn = () => new Promise(resolve => setImmediate(resolve));
 const turns = async n => {
