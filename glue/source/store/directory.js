@@ -113,7 +113,7 @@ export function directory(folder) {
             name: entry.name,
             folder,
             bytes: facts?.size ?? 0,
-            modified: facts?.mtimeMs ?? 0,
+            modified: Math.floor(facts?.mtimeMs ?? 0),
           });
         }
       } catch (error) {
