@@ -32,10 +32,10 @@ hyp_status hyp_net_load(hyp_net *net, const hyp_net_config *c) {
                 .session_bytes = c->session_bytes};
     hyp_status status = open_weights(&l);
     if (status) return status;
-    if (c->sched && !c->no_ahead)
+    bool whole = hyp_weights_whole(&net->weights);
+    if (c->sched && !c->no_ahead && (whole || net->weights.reads_ahead))
         hyp_ahead_init(&net->ahead, &net->weights, c->sched, end_of_products(g));
-    // Before sessions take the memory that is kept for it.
-    if (!hyp_weights_whole(&net->weights)) hyp_ahead_start(&net->ahead);
+    if (!whole) hyp_ahead_start(&net->ahead); // before sessions take the memory that is kept for it
     status = hyp_load_begin(&net->load, g, &net->weights, c->sched, g->arena, c->progress);
     net->loading = true;
     if (status) return status;

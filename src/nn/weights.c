@@ -15,7 +15,7 @@ enum { FRAMES_PART = 2 }; // a tiny model's pages are read ahead, too
 #else
 enum { FRAMES_PART = 16 }; // of the pages' memory
 #endif
-enum { FRAMES_FEW = 3, FRAMES_MOST = 10 };
+enum { READING_PART = 2, FRAMES_FEW = 3, FRAMES_MOST = 10 };
 
 // How many groups make a page of about `target` bytes with the least loss to whole pages of the
 // platform.
@@ -157,14 +157,16 @@ static hyp_status fill(void *context, uint32_t page, void *frame) {
 }
 
 // Where pages come and go: memory for those that read ahead, and frames for what they read, as far
-// as that is little beside the pages.
-static void divide(const hyp_weights *w, hyp_pager_config *c) {
+// as that is little beside the pages. False: reading ahead would take more than it is worth.
+static bool divide(const hyp_weights *w, hyp_pager_config *c) {
     uint64_t reading = (HYP_READS - 1) * (uint64_t)(w->staging_bytes + HYP_STACK_BYTES) +
                        HYP_READS * HYP_STACK_BYTES, // of what loads meanwhile, too
         frames = c->capacity_bytes / FRAMES_PART / hyp_pager_least_bytes(c);
-    if (reading > c->capacity_bytes / FRAMES_PART) return;
+    if (reading > c->capacity_bytes / READING_PART) return false;
+    if (reading > c->capacity_bytes / FRAMES_PART) return true; // in what sessions may take
     c->capacity_bytes -= reading;
     if (frames > FRAMES_FEW) c->frames = frames < FRAMES_MOST ? (uint32_t)frames : FRAMES_MOST;
+    return true;
 }
 
 hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, uint64_t *least) {
@@ -182,7 +184,7 @@ hyp_status hyp_weights_open(hyp_weights *w, hyp_budget *budget, uint64_t limit, 
         if (limit < *least) return HYP_E_NOMEM;
         config.capacity_bytes = limit - w->staging_bytes;
         if (config.capacity_bytes >= whole) config.capacity_bytes = 0;
-        else divide(w, &config);
+        else w->reads_ahead = divide(w, &config);
     }
     w->staging->memory = hyp_budget_map(budget, w->staging_bytes);
     if (!w->staging->memory) return HYP_E_NOMEM;

@@ -39,6 +39,7 @@ typedef struct hyp_weights {
     hyp_staging staging[HYP_READS];
     uint32_t stagings; // of them, that there are
     size_t staging_bytes;
+    bool reads_ahead; // the limit leaves memory for that
     hyp_event staging_free;
     // Of each page: somebody has yet to read it, and whoever needs it waits. NULL: nobody will.
     bool *coming;
