@@ -45,7 +45,9 @@ const format = [process.execPath, [join(root, 'tools/format.mjs'), '--check']];
 // What does not turn on threads, and takes long, is left to the suite of this machine's processors.
 const THREADED_GLUE = [
   '--test-name-pattern=^(?!.*(quantize in wasm|calibrate, and|both command lines))',
-  ...files('tests/glue').filter(f => !/(structure|oracle|chat|docs|sources)\.test/.test(f)),
+  ...files('tests/glue').filter(
+    f => !/(structure|oracle|chat|docs|sources|cache|pull|edge|serve)\.test/.test(f),
+  ),
 ];
 const THREADED = ['-R', '^test_(session|pool|fiber)$'];
 const OPENS = 'tests/hosts/opens.test.mjs';
