@@ -246,7 +246,7 @@ async function lane() {
 }
 
 makeOracleModels(join(root, 'build/models'));
-for (const dir of ['build/corpus', 'build/corpus_options', 'build/corpus_journal'])
+for (const dir of ['', '_options', '_journal', '_state'].map(kind => `build/corpus${kind}`))
   mkdirSync(join(root, dir), { recursive: true });
 await Promise.all([lane(), lane()]);
 console.log(`\n${passed} passed, ${failed} failed${notRun ? `, ${notRun} not run` : ''}`);
