@@ -246,8 +246,8 @@ for (const [name, options] of Object.entries(BROWSERS))
 
     test('conversations survive a reload, and so does the model', async () => {
       await resize(1200, 900);
-      await visit();
-      await ready();
+      await visit(); // the last model was a file, which has to be chosen anew
+      await loads(() => page.click('#use-story'));
       const before = await page.$$eval('#talks option', all => all.length);
       await page.click('#talk-new');
       await write('One day, a fox');
