@@ -177,8 +177,8 @@ const MUTANTS = [
   {
     name: 'a frame is taken while it is filled',
     file: 'src/pager/pager.c',
-    from: 'if (g->pins || g->state == FILLING) continue;',
-    to: 'if (g->pins) continue;',
+    from: 'if (g->pins || g->state == FILLING || (g->ahead',
+    to: 'if (g->pins || (g->ahead',
     and: [
       [
         'HYP_CHECK(g->pins == 0 && g->state == RESIDENT, "a page is taken away while it is read");',
